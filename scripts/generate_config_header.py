@@ -1,0 +1,144 @@
+#!/usr/bin/env python3
+"""The config a program is built for, from JSON to a C++ header.
+
+Usage: generate_config_header.py HEADER [CONFIG.json]
+
+Without a config the header names the small preset. Only fields that are given are emitted, in the
+order of HydraConfig; whether the values make a possible model is for the C++ compiler to say.
+"""
+
+import json
+import pathlib
+import sys
+
+FIELDS = {
+    "vocab_size": int,
+    "pad_token_id": int,
+    "d_model": int,
+    "n_layers": int,
+    "n_heads": int,
+    "head_dim": int,
+    "mlp_mult": float,
+    "mlp_multiple_of": int,
+    "dn_short_conv_kernel": int,
+    "dn_use_gate": bool,
+    "dn_chunk_size": int,
+    "dn_norm_qk": bool,
+    "swa_window": int,
+    "swa_rope_base": float,
+    "layer_types": list,
+    "swa_every": int,
+    "retrieval_every": int,
+    "retrieval_chunk_size": int,
+    "retrieval_top_k": int,
+    "mtp_depth": int,
+    "mtp_loss_weight": float,
+    "rms_eps": float,
+    "tie_embeddings": bool,
+    "initializer_range": float,
+    "max_position_embeddings": int,
+}
+LAYER_TYPES = ("deltanet", "swa", "retrieval")
+EXPECTED = {
+    int: "an integer from 0 to 2^63 - 1",
+    float: "a number",
+    bool: "true or false",
+    list: "a list of " + ", ".join(f'"{name}"' for name in LAYER_TYPES),
+}
+
+HEADER = """\
+// Generated from {origin}. Do not edit.
+#pragma once
+
+#include <hydralm/hydralm.hpp>
+
+inline constexpr hydralm::HydraConfig program_config{value};
+
+// The JSON file the program was built for; empty for the preset.
+inline constexpr const char* program_config_file = {file};
+"""
+
+
+class ConfigError(Exception):
+    def __init__(self, field, expected, found, remedy):
+        super().__init__(f"field {field}: expected {expected}, found {found}; {remedy}")
+
+
+def object_without_duplicates(pairs):
+    fields = dict(pairs)
+    for name in fields:
+        if sum(name == other for other, _ in pairs) > 1:
+            raise ConfigError(name, "each field once", "it twice", "remove one")
+    return fields
+
+
+def is_default(field, value):
+    return (field == "head_dim" and value in (0, None) and value is not False
+            or field == "layer_types" and value is None)
+
+
+def has_kind(value, kind):
+    if kind is int:
+        return type(value) is int and 0 <= value < 2**63
+    if kind is float:
+        return type(value) in (int, float) and abs(value) < 1e300
+    if kind is list:
+        return type(value) is list and all(item in LAYER_TYPES for item in value)
+    return type(value) is kind
+
+
+def emitted(value, kind):
+    if kind is bool:
+        return "true" if value else "false"
+    if kind is float:
+        return repr(float(value))
+    if kind is list:
+        return ("hydralm::LayerTypes{"
+                + ", ".join(f"hydralm::LayerType::{name}" for name in value) + "}")
+    return str(value)
+
+
+def initialisers(config):
+    if type(config) is not dict:
+        raise ConfigError("(top)", "an object", json.dumps(config), "see docs/configuration.md")
+    for field in config:
+        if field not in FIELDS:
+            raise ConfigError(field, "a field of HydraConfig", "an unknown one",
+                              "known are " + ", ".join(FIELDS))
+    lines = []
+    for field, kind in FIELDS.items():
+        if field not in config or is_default(field, config[field]):
+            continue
+        if not has_kind(config[field], kind):
+            raise ConfigError(field, EXPECTED[kind], json.dumps(config[field]),
+                              "correct it or leave it out for the default")
+        lines.append(f"    .{field} = {emitted(config[field], kind)},\n")
+    return "{\n" + "".join(lines) + "}"
+
+
+def header(path):
+    if path is None:
+        return HEADER.format(origin="the preset for a build without -Dmodel_config",
+                             value=" = hydralm::presets::small", file='""')
+    try:
+        value = initialisers(json.loads(path.read_text(encoding="utf-8"),
+                                        object_pairs_hook=object_without_duplicates))
+    except OSError as error:
+        raise SystemExit(f"{path}: expected a readable file, found: {error.strerror}")
+    except ConfigError as error:
+        raise SystemExit(f"{path}: {error}")
+    except ValueError as error:
+        raise SystemExit(f"{path}: expected JSON, found: {error}")
+    return HEADER.format(origin=path.name, value=value, file=json.dumps(str(path)))
+
+
+def main(output, config=None):
+    text = header(pathlib.Path(config) if config else None)
+    target = pathlib.Path(output)
+    if not target.exists() or target.read_text() != text:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,46 @@
+#!/usr/bin/env python3
+"""Misuse does not compile, and the message says why. Argument: the build directory.
+
+A case is a file *.cpp beside this script. It begins with one or more lines
+    // expect: <part of the compiler's message>
+Compiled as it is, it must fail and the message must contain every part; with -DHYDRALM_CONTROL,
+which selects the mended form, it must compile. On the project's compiler, and on clang 19 where
+that is installed.
+"""
+
+import functools
+import pathlib
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "support"))
+import compiling
+
+MARK = "// expect:"
+
+
+def check(base, case):
+    text = case.read_text()
+    where = f"{case.name} on {pathlib.Path(base[0]).name}"
+    expected = []
+    for line in text.splitlines():
+        if not line.startswith(MARK):
+            break
+        expected.append(line.removeprefix(MARK).strip())
+    if not expected:
+        return f"{case.name}: the first line is not `{MARK} <message>`"
+    compiled, diagnostics = compiling.compile_text(base, text)
+    if compiled:
+        return f"{where} compiles, and must not"
+    for part in expected:
+        if part not in diagnostics:
+            return f"{where} does not say `{part}`, but:\n{diagnostics[:4000]}"
+    compiled, diagnostics = compiling.compile_text(base, text, "-DHYDRALM_CONTROL")
+    if not compiled:
+        return f"{where}, mended with -DHYDRALM_CONTROL, does not compile:\n{diagnostics[:4000]}"
+    return None
+
+
+bases = compiling.compilers(compiling.command(sys.argv[1]))
+cases = sorted(HERE.glob("*.cpp"))
+compiling.run_all([functools.partial(check, base, case) for case in cases for base in bases])

@@ -1,0 +1,82 @@
+#!/usr/bin/env python3
+"""The generator of the config header: what it emits, and what it says of a bad config."""
+
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+HERE = pathlib.Path(__file__).resolve().parent
+SCRIPTS = HERE.parent.parent / "scripts"
+sys.path.insert(0, str(HERE.parent / "support"))
+import compiling
+
+GOOD = {
+    '{"n_heads": 4, "d_model": 64}': ".d_model = 64,\n    .n_heads = 4,\n}",
+    '{"layer_types": ["deltanet", "swa"]}':
+        ".layer_types = hydralm::LayerTypes{hydralm::LayerType::deltanet, hydralm::LayerType::swa},",
+    '{"head_dim": null, "layer_types": null}': "program_config{\n}",
+    '{"head_dim": 0, "vocab_size": 256}': "program_config{\n    .vocab_size = 256,\n}",
+    '{"rms_eps": 1e-05, "swa_rope_base": 10000, "tie_embeddings": false}':
+        ".swa_rope_base = 10000.0,\n    .rms_eps = 1e-05,\n    .tie_embeddings = false,",
+}
+BAD = {
+    '{"n_head": 4}': "field n_head: expected a field of HydraConfig, found an unknown one",
+    '{"n_heads": "4"}': 'field n_heads: expected an integer from 0 to 2^63 - 1, found "4"',
+    '{"n_heads": true}': "field n_heads: expected an integer from 0 to 2^63 - 1, found true",
+    '{"n_heads": -1}': "found -1",
+    '{"n_heads": 4.5}': "found 4.5",
+    '{"head_dim": false}': "field head_dim: expected an integer",
+    '{"rms_eps": NaN}': "field rms_eps: expected a number, found NaN",
+    '{"dn_use_gate": 1}': "field dn_use_gate: expected true or false, found 1",
+    '{"layer_types": ["mamba"]}': 'field layer_types: expected a list of "deltanet", "swa", '
+                                  '"retrieval", found ["mamba"]',
+    '{"layer_types": [["swa"]]}': "field layer_types",
+    '{"d_model": 64, "d_model": 32}': "field d_model: expected each field once, found it twice",
+    "[1]": "expected an object, found [1]",
+    '{"d_model": 64': "expected JSON, found: ",
+}
+
+
+def generated(text):
+    with tempfile.TemporaryDirectory() as directory:
+        config = pathlib.Path(directory, "config.json")
+        config.write_text(text)
+        header = pathlib.Path(directory, "header.hpp")
+        result = subprocess.run([sys.executable, SCRIPTS / "generate_config_header.py", header,
+                                 config], text=True, capture_output=True)
+        return header.read_text() if header.exists() else "", result.stderr
+
+
+def emits(config, part):
+    header, errors = generated(config)
+    return None if part in header and not errors else f"{config} gave\n{header}{errors}"
+
+
+def refuses(config, part):
+    header, errors = generated(config)
+    one_line = errors.count("\n") == 1 and "config.json: " in errors
+    return None if part in errors and one_line and not header else f"{config} gave\n{errors}"
+
+
+def resolves():
+    """A relative path means the caller's directory first, and is remembered when called elsewhere."""
+    with tempfile.TemporaryDirectory() as directory:
+        config = pathlib.Path(directory, "config.json").resolve()
+        config.write_text(json.dumps({}))
+        script = [sys.executable, str(SCRIPTS / "resolve_path.py"), config.name,
+                  str(pathlib.Path(directory, "memory"))]
+        caller = ("import os, subprocess, sys; os.chdir(sys.argv[1]);"
+                  "sys.exit(subprocess.run(sys.argv[2:], cwd='/').returncode)")
+        for place in (directory, "/"):
+            result = subprocess.run([sys.executable, "-c", caller, place, *script], text=True,
+                                    capture_output=True)
+            if result.stdout.strip() != str(config):
+                return f"called from {place}: {result.stdout}{result.stderr}"
+
+
+compiling.run_all(
+    [resolves]
+    + [lambda case=case: emits(*case) for case in GOOD.items()]
+    + [lambda case=case: refuses(*case) for case in BAD.items()])
