@@ -1,0 +1,24 @@
+// Version and ABI namespace: the only macros of the library.
+//
+// Everything lives in hydralm::<abi>, an inline namespace named after the instruction set the translation unit is
+// compiled for. Two units built with different -m flags therefore do not share inline functions: both work in one
+// program, and passing a hydralm type between them is a link error instead of a wrong answer.
+#pragma once
+
+#define HYDRALM_VERSION_MAJOR 0
+#define HYDRALM_VERSION_MINOR 1
+#define HYDRALM_VERSION_PATCH 0
+
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+#define HYDRALM_ABI v0_avx512
+#elif defined(__AVX2__) && defined(__FMA__)
+#define HYDRALM_ABI v0_avx2
+#elif defined(__AVX__)
+#define HYDRALM_ABI v0_avx
+#elif defined(__ARM_NEON)
+#define HYDRALM_ABI v0_neon
+#else
+#define HYDRALM_ABI v0_baseline
+#endif
+
+#define HYDRALM_NAMESPACE hydralm::inline HYDRALM_ABI

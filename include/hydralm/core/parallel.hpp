@@ -1,0 +1,172 @@
+// parallel_for: independent tasks over a pool of threads, with the same numbers for any number of threads.
+//
+// The pool is process-wide, made once, and sized by set_num_threads or HYDRALM_NUM_THREADS (default: the hardware).
+// A task writes only what belongs to it, so results cannot depend on which thread ran it. Calls from inside a task, and
+// calls while another thread uses the pool, run on the calling thread alone.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <cstdlib>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "hydralm/core/types.hpp"
+
+#if defined(__x86_64__) || defined(__i386__)
+#include <immintrin.h>
+#endif
+
+namespace HYDRALM_NAMESPACE {
+namespace detail {
+
+inline void spin_pause() noexcept {
+#if defined(__x86_64__) || defined(__i386__)
+    _mm_pause();
+#else
+    std::this_thread::yield();
+#endif
+}
+
+// One job at a time: tasks 0 … count−1 are claimed from a shared counter. Workers spin for a few microseconds between
+// jobs (a decoded token is dozens of short jobs), then sleep.
+class ThreadPool {
+public:
+    using Task = void (*)(const void* context, Index task);
+
+    explicit ThreadPool(int threads) {
+        workers_.reserve(static_cast<std::size_t>(std::max(threads - 1, 0)));
+        for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
+    }
+    ~ThreadPool() {
+        {
+            const std::lock_guard lock(sleep_);
+            stopping_.store(true);
+        }
+        wake_.notify_all();
+        for (auto& worker : workers_) worker.join();
+    }
+    ThreadPool(const ThreadPool&) = delete;
+    ThreadPool& operator=(const ThreadPool&) = delete;
+
+    int size() const noexcept { return static_cast<int>(workers_.size()) + 1; }
+
+    // False when another thread is using the pool: the caller then runs the tasks itself.
+    bool run(Index count, Task task, const void* context) noexcept {
+        if (!submit_.try_lock()) return false;
+        task_ = task;
+        context_ = context;
+        count_ = count;
+        next_.store(0, std::memory_order_relaxed);
+        busy_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
+        generation_.fetch_add(1, std::memory_order_seq_cst);
+        if (sleepers_.load(std::memory_order_seq_cst) > 0) {
+            { const std::lock_guard lock(sleep_); }
+            wake_.notify_all();
+        }
+        claim();
+        for (int spins = 0; busy_.load(std::memory_order_acquire) > 0; ++spins) {
+            if (spins < spin_limit) spin_pause();
+            else std::this_thread::yield();
+        }
+        submit_.unlock();
+        return true;
+    }
+
+private:
+    static constexpr int spin_limit = 4000;
+
+    void claim() noexcept {
+        for (Index i = next_.fetch_add(1); i < count_; i = next_.fetch_add(1)) task_(context_, i);
+    }
+
+    void work() noexcept {
+        inside() = true;
+        for (unsigned seen = 0;;) {
+            for (int spins = 0; generation_.load(std::memory_order_acquire) == seen && spins < spin_limit; ++spins)
+                spin_pause();
+            if (generation_.load(std::memory_order_acquire) == seen) {
+                std::unique_lock lock(sleep_);
+                sleepers_.fetch_add(1, std::memory_order_seq_cst);
+                wake_.wait(lock, [&] { return stopping_ || generation_.load(std::memory_order_seq_cst) != seen; });
+                sleepers_.fetch_sub(1, std::memory_order_relaxed);
+            }
+            if (stopping_) return;
+            seen = generation_.load(std::memory_order_acquire);
+            claim();
+            busy_.fetch_sub(1, std::memory_order_acq_rel);
+        }
+    }
+
+public:
+    // True on a thread that is running a task: nested calls stay on it.
+    static bool& inside() noexcept {
+        thread_local bool value = false;
+        return value;
+    }
+
+private:
+    std::mutex submit_;  // held while a job runs
+    Task task_ = nullptr;
+    const void* context_ = nullptr;
+    Index count_ = 0;
+    std::atomic<Index> next_{0};
+    std::atomic<int> busy_{0};  // workers that have not finished the job
+    std::atomic<unsigned> generation_{0};
+    std::atomic<int> sleepers_{0};
+    std::atomic<bool> stopping_{false};
+    std::mutex sleep_;
+    std::condition_variable wake_;
+    std::vector<std::thread> workers_;
+};
+
+inline int default_num_threads() noexcept {
+    if (const char* text = std::getenv("HYDRALM_NUM_THREADS")) {
+        const int n = std::atoi(text);
+        if (n > 0) return std::min(n, 1024);
+    }
+    return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+}
+
+inline std::unique_ptr<ThreadPool>& thread_pool() {
+    static std::unique_ptr<ThreadPool> pool = std::make_unique<ThreadPool>(default_num_threads());
+    return pool;
+}
+
+}  // namespace detail
+
+// Threads that parallel_for uses, the caller included.
+inline int num_threads() { return detail::thread_pool()->size(); }
+
+// Replaces the pool by one of n ≥ 1 threads. Not while another thread computes. Allocates; throws std::system_error
+// when the system refuses a thread.
+inline void set_num_threads(int n) {
+    if (n == num_threads()) return;
+    detail::thread_pool().reset();
+    detail::thread_pool() = std::make_unique<detail::ThreadPool>(std::clamp(n, 1, 1024));
+}
+
+// Calls task(i) for every i in [0, count), in any order, on any thread of the pool; returns when all are done. Tasks must
+// be independent and must not throw. worthwhile = false runs them here, in order (a job of a few microseconds is not
+// worth waking a thread).
+template <class F>
+void parallel_for(Index count, const F& task, bool worthwhile = true) noexcept {
+    if (count <= 0) return;
+    auto& inside = detail::ThreadPool::inside();
+    if (count > 1 && worthwhile && !inside) {
+        auto& pool = *detail::thread_pool();
+        if (pool.size() > 1) {
+            inside = true;
+            const bool done = pool.run(
+                count, [](const void* context, Index i) { (*static_cast<const F*>(context))(i); }, &task);
+            inside = false;
+            if (done) return;
+        }
+    }
+    for (Index i = 0; i < count; ++i) task(i);
+}
+
+}  // namespace HYDRALM_NAMESPACE

@@ -1,0 +1,113 @@
+// The door to xsimd: batches of the widest instruction set of this translation unit, their loads, tails and reductions.
+//
+// No file outside simd/ names xsimd. Loads and stores are unaligned unless their name says otherwise. A tail of fewer than
+// lanes<T> elements is read and written through load_partial and store_partial, which touch no byte outside it.
+#pragma once
+
+#include <array>
+#include <cstring>
+#include <xsimd/xsimd.hpp>
+
+#include "hydralm/core/types.hpp"
+
+namespace HYDRALM_NAMESPACE::simd {
+
+template <Real T>
+using Batch = xsimd::batch<T, xsimd::default_arch>;
+
+template <Real T>
+inline constexpr Index lanes = static_cast<Index>(Batch<T>::size);
+
+// Vector registers of the instruction set: what a register-tiled kernel may count on.
+inline constexpr int registers =
+#if defined(__AVX512F__) || defined(__aarch64__)
+    32;
+#else
+    16;
+#endif
+
+// Name of the instruction set in use, for reports.
+inline const char* architecture() noexcept { return xsimd::default_arch::name(); }
+
+template <Real T>
+Batch<T> broadcast(T value) noexcept {
+    return Batch<T>(value);
+}
+
+template <Real T>
+Batch<T> load(const T* p) noexcept {
+    return Batch<T>::load_unaligned(p);
+}
+
+template <Real T>
+void store(T* p, const Batch<T>& x) noexcept {
+    x.store_unaligned(p);
+}
+
+// The first n elements of p, zeros behind them. 0 ≤ n ≤ lanes<T>.
+template <Real T>
+Batch<T> load_partial(const T* p, Index n) noexcept {
+    alignas(alignment) std::array<T, static_cast<std::size_t>(lanes<T>)> buffer{};
+    std::memcpy(buffer.data(), p, static_cast<std::size_t>(n) * sizeof(T));
+    return Batch<T>::load_aligned(buffer.data());
+}
+
+template <Real T>
+void store_partial(T* p, const Batch<T>& x, Index n) noexcept {
+    alignas(alignment) std::array<T, static_cast<std::size_t>(lanes<T>)> buffer;
+    x.store_aligned(buffer.data());
+    std::memcpy(p, buffer.data(), static_cast<std::size_t>(n) * sizeof(T));
+}
+
+// a·b + c, one rounding where the instruction set has a fused form. The same operation for every caller, so that two
+// kernels that promise the same bits may both use it.
+template <Real T>
+Batch<T> fma(const Batch<T>& a, const Batch<T>& b, const Batch<T>& c) noexcept {
+#if defined(__AVX512F__)  // xsimd 8.1 has no fused form here
+    if constexpr (sizeof(T) == 4) return _mm512_fmadd_ps(a, b, c);
+    else return _mm512_fmadd_pd(a, b, c);
+#else
+    return xsimd::fma(a, b, c);
+#endif
+}
+
+// The scalar fma with the rounding of the batch form above.
+template <Real T>
+T fma(T a, T b, T c) noexcept {
+#if defined(__FMA__) || defined(__aarch64__)
+    return __builtin_fma(a, b, c);
+#else
+    return a * b + c;
+#endif
+}
+
+template <Real T>
+Batch<T> max(const Batch<T>& a, const Batch<T>& b) noexcept {
+    return xsimd::max(a, b);
+}
+
+template <Real T>
+Batch<T> min(const Batch<T>& a, const Batch<T>& b) noexcept {
+    return xsimd::min(a, b);
+}
+
+// Sum and maximum over the lanes, in an order fixed by the width.
+template <Real T>
+T reduce_add(const Batch<T>& x) noexcept {
+    alignas(alignment) std::array<T, static_cast<std::size_t>(lanes<T>)> v;
+    x.store_aligned(v.data());
+    for (std::size_t half = v.size() / 2; half > 0; half /= 2)
+        for (std::size_t i = 0; i < half; ++i) v[i] += v[i + half];
+    return v[0];
+}
+
+template <Real T>
+T reduce_max(const Batch<T>& x) noexcept {
+    alignas(alignment) std::array<T, static_cast<std::size_t>(lanes<T>)> v;
+    x.store_aligned(v.data());
+    for (std::size_t half = v.size() / 2; half > 0; half /= 2)
+        for (std::size_t i = 0; i < half; ++i) v[i] = v[i] > v[i + half] ? v[i] : v[i + half];
+    return v[0];
+}
+
+}  // namespace HYDRALM_NAMESPACE::simd
