@@ -3,13 +3,15 @@
 import json
 import os
 import pathlib
+import re
 import shlex
 import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-KEPT = ("-I", "-D", "-std", "-march", "-pthread", "-W")
+KEPT = re.compile(r"-(D|W|std=|march=|pthread)")
+PATH = re.compile(r"(-isystem|-I)(.+)")
 
 
 def command(build_dir):
@@ -17,20 +19,12 @@ def command(build_dir):
     entries = json.loads((pathlib.Path(build_dir) / "compile_commands.json").read_text())
     entry = next(e for e in entries if e["file"].endswith("tests/link/first.cpp"))
     words = shlex.split(entry["command"])
-    while pathlib.Path(words[0]).name in ("ccache", "sccache"):
+    if pathlib.Path(words[0]).name in ("ccache", "sccache"):
         words = words[1:]
-    kept = [words[0], "-fsyntax-only"]
-    for word, following in zip(words[1:], words[2:] + [""]):
-        if word.startswith(KEPT) and not word.startswith("-Winvalid-pch"):
-            kept.append(absolute(word, entry["directory"]))
-        elif word.startswith("-isystem"):
-            path = word.removeprefix("-isystem") or following
-            kept.append("-isystem" + os.path.join(entry["directory"], path))
-    return kept
-
-
-def absolute(word, directory):
-    return "-I" + os.path.join(directory, word[2:]) if word.startswith("-I") else word
+    flags = [word for word in words[1:] if KEPT.match(word)]
+    for option, path in (match.groups() for match in map(PATH.fullmatch, words) if match):
+        flags += [option, os.path.join(entry["directory"], path)]
+    return [words[0], "-fsyntax-only", *flags]
 
 
 def compilers(base):
