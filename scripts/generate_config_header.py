@@ -40,7 +40,7 @@ FIELDS = {
 }
 LAYER_TYPES = ("deltanet", "swa", "retrieval")
 EXPECTED = {
-    int: "an integer from 0 to 2^63 - 1",
+    int: "an integer from 0 to 2^31 - 1",
     float: "a number",
     bool: "true or false",
     list: "a list of " + ", ".join(f'"{name}"' for name in LAYER_TYPES),
@@ -79,7 +79,7 @@ def is_default(field, value):
 
 def has_kind(value, kind):
     if kind is int:
-        return type(value) is int and 0 <= value < 2**63
+        return type(value) is int and 0 <= value < 2**31
     if kind is float:
         return type(value) in (int, float) and abs(value) < 1e300
     if kind is list:

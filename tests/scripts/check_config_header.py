@@ -23,8 +23,8 @@ GOOD = {
 }
 BAD = {
     '{"n_head": 4}': "field n_head: expected a field of HydraConfig, found an unknown one",
-    '{"n_heads": "4"}': 'field n_heads: expected an integer from 0 to 2^63 - 1, found "4"',
-    '{"n_heads": true}': "field n_heads: expected an integer from 0 to 2^63 - 1, found true",
+    '{"n_heads": "4"}': 'field n_heads: expected an integer from 0 to 2^31 - 1, found "4"',
+    '{"n_heads": true}': "field n_heads: expected an integer from 0 to 2^31 - 1, found true",
     '{"n_heads": -1}': "found -1",
     '{"n_heads": 4.5}': "found 4.5",
     '{"head_dim": false}': "field head_dim: expected an integer",

@@ -1,0 +1,159 @@
+#!/usr/bin/env python3
+"""Every command of the program once. Arguments: the program (small preset), the golden vectors."""
+
+import array
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "support"))
+import compiling
+
+PROGRAM = pathlib.Path(sys.argv[1]).resolve()
+GOLDEN = pathlib.Path(sys.argv[2]).resolve()
+TEXT = "It is a truth universally acknowledged, that a library must be tested. " * 40
+FLOAT_BOUND = 2e-4
+
+
+def run(*arguments):
+    result = subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True)
+    assert result.returncode == 0, f"exit {result.returncode}: {result.stderr.decode()}"
+    return result.stdout
+
+
+def json_of(*arguments):
+    return json.loads(run(*arguments).decode().strip().splitlines()[-1])
+
+
+def tensors(path):
+    """name -> (shape, values) of a safetensors file's F32 and F64 tensors."""
+    content = pathlib.Path(path).read_bytes()
+    start = 8 + int.from_bytes(content[:8], "little")
+    result = {}
+    for name, entry in json.loads(content[8:start]).items():
+        if code := {"F32": "f", "F64": "d"}.get(entry.get("dtype")):
+            first, last = entry["data_offsets"]
+            result[name] = entry["shape"], array.array(code, content[start + first:start + last])
+    return result
+
+
+def assert_near(found, expected, bound=FLOAT_BOUND):
+    assert found[0] == expected[0], f"shape {found[0]}, expected {expected[0]}"
+    scale = max(map(abs, expected[1]))
+    worst = max(abs(f - e) for f, e in zip(found[1], expected[1]))
+    assert worst <= bound * scale, f"{worst} apart where {bound * scale} is allowed"
+
+
+def refusal(*arguments):
+    """The one line the program refuses with."""
+    result = subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True)
+    lines = result.stderr.splitlines()
+    assert result.returncode > 0 and len(lines) == 1, f"{result.returncode}: {result.stderr}"
+    return lines[0]
+
+
+def initialised(directory, *options):
+    model = directory / "model.safetensors"
+    run("init", "--out", model, "--seed", 1, *options)
+    return model
+
+
+def info(_):
+    assert b"deltanet" in run("info")
+    facts = json_of("info", "--json")
+    assert facts["parameter_count"] > 0 and facts["state_bytes"] > 0
+    assert facts["config"]["vocab_size"] == 256
+    assert any(parameter["name"] == "embed.weight" for parameter in facts["parameters"])
+
+
+def init(directory):
+    first = initialised(directory).read_bytes()
+    assert first == initialised(directory).read_bytes(), "one seed, two models"
+    assert first != initialised(directory, "--scheme", "fan_in").read_bytes()
+
+
+def logits(directory):
+    model, ids = initialised(directory), directory / "ids"
+    ids.write_text(" ".join(str(byte) for byte in TEXT[:200].encode()))
+    results = []
+    for form in (["prefill"], ["chunked", "--chunk", 33], ["step"]):
+        out = directory / f"{form[0]}.safetensors"
+        run("logits", "--model", model, "--ids", ids, "--out", out, "--form", *form)
+        results.append(tensors(out))
+    assert results[0]["logits"][0] == [200, 256]
+    assert any(name.startswith("state.0.") for name in results[0])
+    for other in results[1:]:
+        assert other.keys() == results[0].keys()
+        for name in other:
+            assert_near(other[name], results[0][name])
+
+
+def generate(directory):
+    model = initialised(directory)
+    prompt = ("generate", "--model", model, "--prompt", "It is a truth", "--tokens", 20)
+    sampled = (*prompt, "--temperature", 1, "--top-k", 50, "--top-p", 0.9, "--seed", 3,
+               "--print-ids")
+    ids = [int(word) for word in run(*sampled).decode().splitlines()[-1].split()]
+    assert len(ids) == 20 and all(0 <= i < 256 for i in ids)
+    assert run(*sampled) == run(*sampled), "one seed, two texts"
+    run(*prompt).decode("utf-8")
+
+
+def score(directory):
+    text = directory / "text"
+    text.write_text(TEXT)
+    result = json_of("score", "--model", initialised(directory), "--text", text)
+    assert result["log_likelihood"] < 0 and 7 < result["bits_per_byte"] < 10
+    assert abs(result["tokens"] - len(TEXT)) <= 1
+
+
+def stream(directory):
+    text = directory / "text"
+    text.write_text(TEXT)
+    result = json_of("stream", "--model", initialised(directory), "--text", text,
+                     "--tokens", 5000, "--repeat")
+    assert result["tokens"] == 5000 and result["tokens_per_second"] > 0
+    assert result["resident_bytes_peak"] - result["resident_bytes_first"] <= 2**20
+    assert 7 < result["bits_per_byte"] < 10
+
+
+def kernel_delta_rule(directory):
+    for case in ("d16_n7", "d32_n64_state", "d64_n100_state", "d128_n33"):
+        source, out = GOLDEN / "delta_rule" / f"{case}.safetensors", directory / "out"
+        expected = tensors(source)
+        for form in ("reference", "recurrent", "chunkwise"):
+            run("kernel", "delta_rule", "--in", source, "--out", out, "--form", form,
+                "--chunk", 32)
+            for name in ("out", "final_state"):
+                assert_near(tensors(out)[name], expected[name])
+
+
+def refusals(directory):
+    model, ids = initialised(directory), directory / "ids"
+    ids.write_text("1 2 256")
+    line = refusal("logits", "--model", model, "--ids", ids, "--out", directory / "out")
+    assert "256" in line and "ids" in line, line
+    line = refusal("score", "--model", directory / "none", "--ids", ids)
+    assert "none" in line, line
+    other = GOLDEN / "model" / "hybrid_4l" / "model.safetensors"
+    line = refusal("score", "--model", other, "--ids", ids)
+    assert "vocab_size" in line and "-Dmodel_config" in line, line
+    model.write_bytes(model.read_bytes()[:-1])
+    line = refusal("score", "--model", model, "--ids", ids)
+    assert "model.safetensors" in line, line
+
+
+def job(check):
+    def complaint():
+        with tempfile.TemporaryDirectory() as directory:
+            try:
+                check(pathlib.Path(directory))
+            except Exception as error:
+                return f"{check.__name__}: {type(error).__name__}: {error}"
+    return complaint
+
+
+compiling.run_all([job(check) for check in (
+    info, init, logits, generate, score, stream, kernel_delta_rule, refusals)])
