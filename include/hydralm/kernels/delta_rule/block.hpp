@@ -1,0 +1,271 @@
+// One block of the chunkwise gated delta rule: what depends on q, k and the gates, then one panel of columns of S.
+//
+// The columns of S (the values) do not see each other, so a panel of V batches of columns is carried through everything:
+//   X = L⁻¹ β(V − E K S)     O = E Q S + A X     S' = e^Γ S + Kᵀ (F X)
+// with the panel in the first-level cache and each tile of R tokens in registers from its product to its store.
+// Symbols are those of README.md.
+#pragma once
+
+#include <array>
+
+#include "hydralm/kernels/delta_rule/input.hpp"
+#include "hydralm/simd/math.hpp"
+#include "hydralm/simd/sum_each.hpp"
+#include "hydralm/simd/unroll.hpp"
+
+namespace HYDRALM_NAMESPACE::kernels::detail {
+
+// Sizes fixed by the type.
+template <Real T, Index D, Index Block>
+struct GatedDeltaPlan {
+    static_assert(D > 0 && D % 4 == 0,
+                  "hydralm: head_dim: must be a multiple of 4; choose d_model / n_heads accordingly");
+    static_assert(Block > 0 && Block % 4 == 0,
+                  "hydralm: block: must be a multiple of 4; 8 and 16 are the fast ones");
+
+    static constexpr Index lanes = simd::lanes<T>;
+    static constexpr Index batches = ceil_div(D, lanes);  // of one row
+    static constexpr Index padded = batches * lanes;      // zeros behind D
+    static constexpr Index V = batches % 2 == 0 ? 2 : 1;  // batches of one panel
+    static constexpr Index R = simd::registers == 32 && Block % 8 == 0 ? 8 : 4;  // rows of one tile
+    static constexpr Index width = V * lanes;             // columns of one panel
+    static constexpr Index panels = batches / V;
+    static constexpr Index gates = round_up(Block * Block, lanes);
+    // A tile of dot products, gram_rows x gram_cols, is one batch.
+    static constexpr Index gram_cols = lanes >= 4 ? 4 : lanes;
+    static constexpr Index gram_rows = lanes / gram_cols;
+};
+
+// Scratch of one call. Rows of q, k are packed: strides of a model's buffers may fall on the same cache sets.
+template <Real T, Index D, Index Block>
+struct GatedDeltaScratch {
+    using Plan = GatedDeltaPlan<T, D, Block>;
+
+    T* state;   // [panels, D, width]
+    T* k;       // [Block, padded]
+    T* q;       // [Block, padded]
+    T* decay;   // [Block, Block]: D_ij for j ≤ i, at most 1 elsewhere
+    T* m;       // [Block, Block]: M_ij for j < i, unspecified elsewhere
+    T* a;       // [Block, Block]: A_ij for j ≤ i, unspecified elsewhere
+    T* x;       // [Block, width]
+    T* fx;      // [Block, width]: F ⊙ X
+    T* e;       // [Block]: E
+    T* f;       // [Block]: F
+    T* beta;    // [Block]
+
+    explicit GatedDeltaScratch(Arena& arena) noexcept
+        : state(arena.take<T>(D * Plan::padded)), k(arena.take<T>(Block * Plan::padded)),
+          q(arena.take<T>(Block * Plan::padded)), decay(arena.take<T>(Plan::gates)),
+          m(arena.take<T>(Plan::gates)), a(arena.take<T>(Plan::gates)),
+          x(arena.take<T>(Block * Plan::width)), fx(arena.take<T>(Block * Plan::width)),
+          e(arena.take<T>(round_up(Block, Plan::lanes))), f(arena.take<T>(round_up(Block, Plan::lanes))),
+          beta(arena.take<T>(Block)) {}
+
+    static constexpr Index bytes() noexcept {
+        return arena_bytes<T>(D * Plan::padded) + 2 * arena_bytes<T>(Block * Plan::padded) +
+               3 * arena_bytes<T>(Plan::gates) + 2 * arena_bytes<T>(Block * Plan::width) +
+               2 * arena_bytes<T>(round_up(Block, Plan::lanes)) + arena_bytes<T>(Block);
+    }
+};
+
+// x ← e^x over count elements, in whole batches.
+template <Real T>
+void exponentiate(T* x, Index count) noexcept {
+    for (Index i = 0; i < count; i += simd::lanes<T>) simd::store<T>(x + i, simd::exp(simd::load<T>(x + i)));
+}
+
+// E, F and D of c ≤ Block tokens. Sums and differences in double, every exponent ≤ 0; behind c, g = 0.
+template <Real T, Index D, Index Block>
+[[gnu::flatten]] void gated_delta_gates(const GatedDeltaInput<T, D>& input, Index c,
+                       const GatedDeltaScratch<T, D, Block>& w) noexcept {
+    using Plan = GatedDeltaPlan<T, D, Block>;
+    std::array<double, Block> g;  // cumulated log decay
+    double sum = 0;
+    for (Index i = 0; i < Block; ++i) {
+        if (i < c) sum += bounded_log_decay(input.log_decay[i]);
+        g[i] = sum;
+        w.beta[i] = i < c ? input.beta[i] : T(0);
+        w.e[i] = static_cast<T>(sum);
+    }
+    for (Index i = 0; i < Block; ++i) w.f[i] = static_cast<T>(sum - g[i]);
+    for (Index i = 0; i < Block; ++i)
+        for (Index j = 0; j < Block; ++j) w.decay[i * Block + j] = static_cast<T>(std::min(g[i] - g[j], 0.0));
+    exponentiate<T>(w.e, round_up(Block, Plan::lanes));
+    exponentiate<T>(w.f, round_up(Block, Plan::lanes));
+    for (Index i = 0; i < Block; i += std::max(Index(1), Plan::lanes / Block))
+        exponentiate<T>(w.decay + i * Block, round_up(i + 1, Plan::lanes));
+}
+
+// Rows of source into [Block, padded], zeros behind D and behind row c.
+template <Real T, Index D, Index Block>
+[[gnu::flatten]] void gated_delta_pack(MatrixView<const T, D> source, Index c, T* packed) noexcept {
+    using Plan = GatedDeltaPlan<T, D, Block>;
+    for (Index i = 0; i < Block; ++i, packed += Plan::padded) {
+        for (Index j = 0; j < Plan::padded; j += Plan::lanes) {
+            if (i >= c) simd::store<T>(packed + j, simd::Batch<T>(T(0)));
+            else if (D - j >= Plan::lanes) simd::store<T>(packed + j, simd::load<T>(source.row(i) + j));
+            else simd::store<T>(packed + j, simd::load_partial<T>(source.row(i) + j, D % Plan::lanes));
+        }
+    }
+}
+
+// out[i, j] = rows_i · k_j for the tiles that meet j ≤ i.
+template <Real T, Index D, Index Block>
+[[gnu::flatten]] void gated_delta_gram(const T* rows, const T* k, T* out) noexcept {
+    using Plan = GatedDeltaPlan<T, D, Block>;
+    constexpr Index gr = Plan::gram_rows;
+    constexpr Index gc = Plan::gram_cols;
+    for (Index i = 0; i < Block; i += gr) {
+        for (Index j = 0; j < i + gr; j += gc) {
+            std::array<simd::Batch<T>, static_cast<std::size_t>(Plan::lanes)> sums;
+            simd::unroll<Plan::lanes>([&](auto l) {
+                const T* row = rows + (i + l / gc) * Plan::padded;
+                const T* column = k + (j + l % gc) * Plan::padded;
+                sums[l] = simd::load<T>(row) * simd::load<T>(column);
+                for (Index d = Plan::lanes; d < Plan::padded; d += Plan::lanes)
+                    sums[l] = simd::fma(simd::load<T>(row + d), simd::load<T>(column + d), sums[l]);
+            });
+            alignas(alignment) std::array<T, static_cast<std::size_t>(Plan::lanes)> tile;
+            simd::store<T>(tile.data(), simd::sum_each<T>(sums));
+            for (Index r = 0; r < gr; ++r)
+                std::memcpy(out + (i + r) * Block + j, &tile[r * gc], sizeof(T) * gc);
+        }
+    }
+}
+
+// Everything of a block that S does not enter: E, F, M, A, packed q and k.
+template <Real T, Index D, Index Block>
+void gated_delta_prepare(const GatedDeltaInput<T, D>& input, Index c,
+                         const GatedDeltaScratch<T, D, Block>& w) noexcept {
+    gated_delta_gates<T, D, Block>(input, c, w);
+    gated_delta_pack<T, D, Block>(input.k, c, w.k);
+    gated_delta_pack<T, D, Block>(input.q, c, w.q);
+    gated_delta_gram<T, D, Block>(w.k, w.k, w.m);
+    gated_delta_gram<T, D, Block>(w.q, w.k, w.a);
+    for (Index i = 0; i < Block; ++i) {
+        for (Index j = 0; j <= i; ++j) {
+            w.m[i * Block + j] *= w.beta[i] * w.decay[i * Block + j];
+            w.a[i * Block + j] *= w.decay[i * Block + j];
+        }
+    }
+}
+
+// acc[r][v] += Σ_{d < length} a[r·lda + d] · b[d·width + v·lanes …].
+template <Real T, Index R, Index V>
+[[gnu::always_inline]] inline void multiply_tile(Index length, const T* a, Index lda, const T* b,
+                                                 simd::Batch<T> (&acc)[R][V]) noexcept {
+    constexpr Index lanes = simd::lanes<T>;
+    for (Index d = 0; d < length; ++d, b += V * lanes) {
+        simd::Batch<T> bd[V];
+        simd::unroll<V>([&](auto v) { bd[v] = simd::load<T>(b + v * lanes); });
+        simd::unroll<R>([&](auto r) {
+            const simd::Batch<T> ar(a[r * lda + d]);
+            simd::unroll<V>([&](auto v) { acc[r][v] = simd::fma(ar, bd[v], acc[r][v]); });
+        });
+    }
+}
+
+// One panel of one block: columns [column, column + width) of S, V and O. S is its [D, width].
+template <Real T, Index D, Index Block, bool Partial>
+[[gnu::flatten]] void gated_delta_panel(const GatedDeltaInput<T, D>& input, Index c, Index column,
+                       const GatedDeltaScratch<T, D, Block>& w, T* s, MatrixView<T, D> out) noexcept {
+    using Plan = GatedDeltaPlan<T, D, Block>;
+    using simd::Batch;
+    constexpr Index R = Plan::R;
+    constexpr Index V = Plan::V;
+    constexpr Index lanes = Plan::lanes;
+    const Index rows = round_up(c, R);
+
+    for (Index i0 = 0; i0 < rows; i0 += R) {
+        Batch<T> x[R][V];
+        simd::unroll<R>([&](auto r) { simd::unroll<V>([&](auto v) { x[r][v] = Batch<T>(T(0)); }); });
+        multiply_tile<T, R, V>(D, w.k + i0 * Plan::padded, Plan::padded, s, x);  // K S
+        simd::unroll<R>([&](auto r) {
+            const Batch<T> e(w.e[i0 + r]), beta(w.beta[i0 + r]);
+            const T* value = input.v.row(i0 + r < c ? i0 + r : 0) + column;
+            simd::unroll<V>([&](auto v) {
+                Batch<T> target;
+                if constexpr (Partial && v == V - 1) target = simd::load_partial<T>(value + v * lanes, D % lanes);
+                else target = simd::load<T>(value + v * lanes);
+                x[r][v] = beta * (target - e * x[r][v]);
+            });
+        });
+        for (Index j = 0; j < i0; ++j) {
+            simd::unroll<R>([&](auto r) {
+                const Batch<T> mij(-w.m[(i0 + r) * Block + j]);
+                simd::unroll<V>([&](auto v) {
+                    x[r][v] = simd::fma(mij, simd::load<T>(w.x + j * Plan::width + v * lanes), x[r][v]);
+                });
+            });
+        }
+        simd::unroll<R>([&](auto j) {
+            simd::unroll<R>([&](auto r) {
+                if constexpr (r > j) {
+                    const Batch<T> mij(-w.m[(i0 + r) * Block + i0 + j]);
+                    simd::unroll<V>([&](auto v) { x[r][v] = simd::fma(mij, x[j][v], x[r][v]); });
+                }
+            });
+            const Batch<T> f(w.f[i0 + j]);
+            simd::unroll<V>([&](auto v) {
+                simd::store<T>(w.x + (i0 + j) * Plan::width + v * lanes, x[j][v]);
+                simd::store<T>(w.fx + (i0 + j) * Plan::width + v * lanes, f * x[j][v]);
+            });
+        });
+    }
+
+    for (Index i0 = 0; i0 < rows; i0 += R) {
+        Batch<T> o[R][V];
+        simd::unroll<R>([&](auto r) { simd::unroll<V>([&](auto v) { o[r][v] = Batch<T>(T(0)); }); });
+        multiply_tile<T, R, V>(D, w.q + i0 * Plan::padded, Plan::padded, s, o);  // Q S
+        simd::unroll<R>([&](auto r) {
+            const Batch<T> e(w.e[i0 + r]);
+            simd::unroll<V>([&](auto v) { o[r][v] = e * o[r][v]; });
+        });
+        multiply_tile<T, R, V>(i0, w.a + i0 * Block, Block, w.x, o);
+        simd::unroll<R>([&](auto j) {
+            Batch<T> xj[V];
+            simd::unroll<V>([&](auto v) { xj[v] = simd::load<T>(w.x + (i0 + j) * Plan::width + v * lanes); });
+            simd::unroll<R>([&](auto r) {
+                if constexpr (r >= j) {
+                    const Batch<T> aij(w.a[(i0 + r) * Block + i0 + j]);
+                    simd::unroll<V>([&](auto v) { o[r][v] = simd::fma(aij, xj[v], o[r][v]); });
+                }
+            });
+        });
+        simd::unroll<R>([&](auto r) {
+            if (i0 + r < c) {
+                T* row = out.row(i0 + r) + column;
+                simd::unroll<V>([&](auto v) {
+                    if constexpr (Partial && v == V - 1) simd::store_partial<T>(row + v * lanes, o[r][v], D % lanes);
+                    else simd::store<T>(row + v * lanes, o[r][v]);
+                });
+            }
+        });
+    }
+
+    const Batch<T> gamma(w.e[Block - 1]);
+    constexpr Index S = D % R == 0 ? R : 4;  // rows of S in one tile
+    for (Index d = 0; d < D; d += S) {
+        Batch<T> acc[S][V];
+        simd::unroll<S>([&](auto r) {
+            simd::unroll<V>([&](auto v) {
+                acc[r][v] = gamma * simd::load<T>(s + (d + r) * Plan::width + v * lanes);
+            });
+        });
+        for (Index i = 0; i < rows; ++i) {
+            Batch<T> xi[V];
+            simd::unroll<V>([&](auto v) { xi[v] = simd::load<T>(w.fx + i * Plan::width + v * lanes); });
+            simd::unroll<S>([&](auto r) {
+                const Batch<T> ki(w.k[i * Plan::padded + d + r]);
+                simd::unroll<V>([&](auto v) { acc[r][v] = simd::fma(ki, xi[v], acc[r][v]); });
+            });
+        }
+        simd::unroll<S>([&](auto r) {
+            simd::unroll<V>([&](auto v) {
+                simd::store<T>(s + (d + r) * Plan::width + v * lanes, acc[r][v]);
+            });
+        });
+    }
+}
+
+}  // namespace HYDRALM_NAMESPACE::kernels::detail

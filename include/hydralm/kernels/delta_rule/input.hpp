@@ -1,0 +1,40 @@
+// What every form of the gated delta rule reads: the tokens of one head.
+#pragma once
+
+#include <algorithm>
+
+#include "hydralm/core/matrix_view.hpp"
+#include "hydralm/core/strided_span.hpp"
+
+namespace HYDRALM_NAMESPACE::kernels {
+
+// One head, N tokens. Views may be slices of wider buffers (q, k, v of [N, 3I]; log_decay, beta of [N, 2H]).
+//   q, k, v     [N, D]
+//   log_decay   [N], g = ln α ≤ 0; −∞ forgets everything
+//   beta        [N], the writing strength, usually in (0, 1], up to 2 allowed
+template <Real T, Index D>
+struct GatedDeltaInput {
+    static_assert(D > 0 && D % 4 == 0,
+                  "hydralm: head_dim: must be a multiple of 4; choose d_model / n_heads accordingly");
+
+    MatrixView<const T, D> q;
+    MatrixView<const T, D> k;
+    MatrixView<const T, D> v;
+    StridedSpan<const T> log_decay;
+    StridedSpan<const T> beta;
+
+    constexpr Index tokens() const noexcept { return q.rows(); }
+    // Tokens [first, first + count).
+    constexpr GatedDeltaInput middle(Index first, Index count) const noexcept {
+        return {q.middle_rows(first, count), k.middle_rows(first, count),
+                v.middle_rows(first, count), log_decay.subspan(first, count),
+                beta.subspan(first, count)};
+    }
+};
+
+namespace detail {
+// e^−1000 is 0 in every precision, and sums and differences of a chunk of such numbers stay finite.
+inline double bounded_log_decay(double g) noexcept { return std::max(g, -1000.0); }
+}  // namespace detail
+
+}  // namespace HYDRALM_NAMESPACE::kernels
