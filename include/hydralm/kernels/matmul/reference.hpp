@@ -1,0 +1,58 @@
+// The products as plain loops: the specification of kernels/matmul. Any scalar; row-major weights.
+#pragma once
+
+#include <cmath>
+
+#include "hydralm/core/matrix_view.hpp"
+
+namespace HYDRALM_NAMESPACE::kernels::reference {
+
+// y = x·Wᵀ. x: [M, in], w: [out, in], y: [M, out].
+template <class T>
+void matmul(MatrixView<const T> x, MatrixView<const T> w, MatrixView<T> y) {
+    for (Index m = 0; m < x.rows(); ++m)
+        for (Index o = 0; o < w.rows(); ++o) {
+            T sum = T(0);
+            for (Index i = 0; i < w.cols(); ++i) sum += x(m, i) * w(o, i);
+            y(m, o) = sum;
+        }
+}
+
+// hidden = silu(x·Gᵀ) ⊙ (x·Uᵀ), w = [G; U]: [2h, in], hidden: [M, h].
+template <class T>
+void matmul_swiglu(MatrixView<const T> x, MatrixView<const T> w, MatrixView<T> hidden) {
+    const Index h = hidden.cols();
+    for (Index m = 0; m < x.rows(); ++m)
+        for (Index o = 0; o < h; ++o) {
+            T g = T(0), u = T(0);
+            for (Index i = 0; i < w.cols(); ++i) {
+                g += x(m, i) * w(o, i);
+                u += x(m, i) * w(h + o, i);
+            }
+            hidden(m, o) = g / (T(1) + std::exp(-g)) * u;
+        }
+}
+
+// dx = dy·W. dy: [M, out], w: [out, in], dx: [M, in].
+template <class T>
+void matmul_input_gradient(MatrixView<const T> dy, MatrixView<const T> w, MatrixView<T> dx) {
+    for (Index m = 0; m < dy.rows(); ++m)
+        for (Index i = 0; i < w.cols(); ++i) {
+            T sum = T(0);
+            for (Index o = 0; o < w.rows(); ++o) sum += dy(m, o) * w(o, i);
+            dx(m, i) = sum;
+        }
+}
+
+// dw += dyᵀ·x. dy: [M, out], x: [M, in], dw: [out, in].
+template <class T>
+void matmul_gradient(MatrixView<const T> dy, MatrixView<const T> x, MatrixView<T> dw) {
+    for (Index o = 0; o < dw.rows(); ++o)
+        for (Index i = 0; i < dw.cols(); ++i) {
+            T sum = T(0);
+            for (Index m = 0; m < dy.rows(); ++m) sum += dy(m, o) * x(m, i);
+            dw(o, i) += sum;
+        }
+}
+
+}  // namespace HYDRALM_NAMESPACE::kernels::reference
