@@ -20,8 +20,8 @@ template <Real T, Index D, Index Block>
 struct GatedDeltaPlan {
     static_assert(D > 0 && D % 4 == 0,
                   "hydralm: head_dim: must be a multiple of 4; choose d_model / n_heads accordingly");
-    static_assert(Block > 0 && Block % 4 == 0,
-                  "hydralm: block: must be a multiple of 4; 8 and 16 are the fast ones");
+    static_assert(Block >= 4 && (Block & (Block - 1)) == 0,
+                  "hydralm: block: must be a power of two, 4 or more; 8 and 16 are the fast ones");
 
     static constexpr Index lanes = simd::lanes<T>;
     static constexpr Index batches = ceil_div(D, lanes);  // of one row
@@ -60,13 +60,17 @@ struct GatedDeltaScratch {
           x(arena.take<T>(Block * Plan::width)), fx(arena.take<T>(Block * Plan::width)),
           e(arena.take<T>(round_up(Block, Plan::lanes))), f(arena.take<T>(round_up(Block, Plan::lanes))),
           beta(arena.take<T>(Block)) {}
-
-    static constexpr Index bytes() noexcept {
-        return arena_bytes<T>(D * Plan::padded) + 2 * arena_bytes<T>(Block * Plan::padded) +
-               3 * arena_bytes<T>(Plan::gates) + 2 * arena_bytes<T>(Block * Plan::width) +
-               2 * arena_bytes<T>(round_up(Block, Plan::lanes)) + arena_bytes<T>(Block);
-    }
 };
+
+// Bytes of a GatedDeltaScratch<T, D, block>.
+template <Real T, Index D>
+constexpr Index gated_delta_scratch_bytes(Index block) noexcept {
+    using Plan = GatedDeltaPlan<T, D, 4>;  // padded and width do not depend on the block
+    const Index gates = round_up(block * block, Plan::lanes);
+    return arena_bytes<T>(D * Plan::padded) + 2 * arena_bytes<T>(block * Plan::padded) +
+           3 * arena_bytes<T>(gates) + 2 * arena_bytes<T>(block * Plan::width) +
+           2 * arena_bytes<T>(round_up(block, Plan::lanes)) + arena_bytes<T>(block);
+}
 
 // x ← e^x over count elements, in whole batches.
 template <Real T>

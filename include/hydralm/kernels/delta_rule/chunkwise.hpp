@@ -14,9 +14,10 @@ namespace HYDRALM_NAMESPACE::kernels {
 template <Real T, Index D>
 inline constexpr Index gated_delta_default_block = 8;
 
-template <Real T, Index D, Index Block = gated_delta_default_block<T, D>>
-constexpr Index gated_delta_chunkwise_workspace_bytes() noexcept {
-    return detail::GatedDeltaScratch<T, D, Block>::bytes();
+// Bytes of arena that gated_delta_chunkwise<block> takes and gives back.
+template <Real T, Index D>
+constexpr Index gated_delta_workspace_bytes(Index block = gated_delta_default_block<T, D>) noexcept {
+    return detail::gated_delta_scratch_bytes<T, D>(block);
 }
 
 // The states before tokens 0, interval, 2·interval, … of a call, for the backward pass.
@@ -31,7 +32,7 @@ struct GatedDeltaCheckpoints {
 // gated_delta_reference for all tokens of input, in blocks of Block tokens.
 //   first_block   tokens of the first block, 0 < first_block ≤ Block, so that blocks lie on absolute positions whatever a
 //                 stream has seen: Block − position mod Block. Block itself when checkpoints are recorded.
-//   arena         gated_delta_chunkwise_workspace_bytes<T, D, Block>(), given back
+//   arena         gated_delta_workspace_bytes<T, D>(Block), given back
 // out aliases none of the inputs. No allocation, no errors. Cost: (6 D² + 4 D Block) FLOP per token, and two copies of S
 // per call. Cutting a call at a block boundary changes no bit.
 template <Index Block, Real T, Index D>
