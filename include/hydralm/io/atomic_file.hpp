@@ -1,0 +1,123 @@
+// AtomicFile: a file that appears whole or not at all.
+//
+// Bytes go to a temporary file in the same directory; commit() brings them to the disk and renames
+// it over the target. Whatever goes wrong before that, the target is what it was and the temporary
+// file is gone.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <span>
+
+#include "hydralm/io/mapped_file.hpp"
+
+namespace HYDRALM_NAMESPACE {
+
+class AtomicFile {
+public:
+    // Opens the temporary file. A target that is a symbolic link stays one: the file it points to
+    // is replaced, and an existing file's permissions are kept. Throws Error when the directory is
+    // missing or not writable, and when the target exists and is not a regular file.
+    explicit AtomicFile(const std::filesystem::path& path) : name_(path.string()) {
+        std::error_code failure;
+        target_ = std::filesystem::is_symlink(path, failure)
+                      ? std::filesystem::weakly_canonical(path, failure)
+                      : path;
+        const auto status = std::filesystem::status(target_, failure);
+        if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
+            throw Error({.file = name_,
+                         .expected = "a file to write, new or existing",
+                         .found = std::filesystem::is_directory(status)
+                                      ? "a directory"
+                                      : "a device, pipe or socket",
+                         .fix = "give the path of a file"});
+        }
+        for (int attempt = 0; !file_ && attempt < 16; ++attempt) {
+            temporary_ = target_;
+            temporary_ +=
+                "." + std::to_string(::getpid()) + "-" + std::to_string(unique_number()) + ".tmp";
+            file_ = detail::Descriptor(
+                ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+            if (!file_ && errno != EEXIST) break;
+        }
+        if (!file_) {
+            const int error = errno;
+            temporary_.clear();
+            throw Error({.file = name_,
+                         .expected = "a directory that can be written",
+                         .found = detail::system_error_text(error),
+                         .fix = "create the directory, or choose one you may write"});
+        }
+        if (std::filesystem::exists(status))
+            std::filesystem::permissions(temporary_, status.permissions(), failure);  // best effort
+    }
+    AtomicFile(const AtomicFile&) = delete;
+    AtomicFile& operator=(const AtomicFile&) = delete;
+    ~AtomicFile() {
+        if (!temporary_.empty()) ::unlink(temporary_.c_str());
+    }
+
+    const std::string& name() const noexcept { return name_; }
+
+    // Appends. Throws Error when the disk is full or fails.
+    void write(std::span<const std::byte> bytes) {
+        while (!bytes.empty()) {
+            const ::ssize_t n = ::write(file_.get(), bytes.data(), bytes.size());
+            if (n < 0 && errno == EINTR) continue;
+            if (n <= 0) fail(n == 0 ? EIO : errno);
+            bytes = bytes.subspan(static_cast<std::size_t>(n));
+            written_ += n;
+        }
+    }
+    void write(std::string_view text) { write(std::as_bytes(std::span(text))); }
+
+    Index bytes_written() const noexcept { return written_; }
+
+    // Makes the file appear under its name, whole and on the disk. Once, last. Throws Error as
+    // write does.
+    void commit() {
+        if (::fsync(file_.get()) != 0) fail(errno);
+        if (::rename(temporary_.c_str(), target_.c_str()) != 0) fail(errno);
+        temporary_.clear();
+        const auto directory =
+            target_.has_parent_path() ? target_.parent_path() : std::filesystem::path(".");
+        const detail::Descriptor opened(
+            ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+        if (opened)
+            ::fsync(opened.get());  // so that the new name survives a power cut; not every file
+                                    // system can
+    }
+
+private:
+    static std::uint64_t unique_number() noexcept {
+        static std::atomic<std::uint64_t> calls{0};
+        const auto now = std::chrono::steady_clock::now().time_since_epoch().count();
+        return static_cast<std::uint64_t>(now) + calls.fetch_add(1);
+    }
+
+    [[noreturn]] void fail(int error) const {
+        const bool full = error == ENOSPC || error == EDQUOT || error == EFBIG;
+        throw Error({.file = name_,
+                     .expected = "to write the file",
+                     .found = detail::system_error_text(error) + " after " +
+                              std::to_string(written_) + " bytes",
+                     .fix = full ? "free some space or choose another disk; nothing was replaced"
+                                 : "check the disk; nothing was replaced"});
+    }
+
+    std::string name_;
+    std::filesystem::path target_;
+    std::filesystem::path temporary_;  // empty: committed
+    detail::Descriptor file_;
+    Index written_ = 0;
+};
+
+// Writes bytes to path, atomically. Throws Error.
+inline void write_file(const std::filesystem::path& path, std::string_view text) {
+    AtomicFile file(path);
+    file.write(text);
+    file.commit();
+}
+
+}  // namespace HYDRALM_NAMESPACE

@@ -1,0 +1,169 @@
+// SafetensorsWriter: writes a safetensors file tensor by tensor, whole or not at all, without
+// holding it in memory.
+#pragma once
+
+#include <algorithm>
+#include <set>
+
+#include "hydralm/io/atomic_file.hpp"
+#include "hydralm/io/safetensors.hpp"
+
+namespace HYDRALM_NAMESPACE {
+
+// Names, dtypes (F32, F64, BF16, I64) and shapes are given first; values follow in the same order,
+// in pieces of any size; commit() makes the file appear. Header and data are in the order given;
+// the data begin at a multiple of 64 bytes.
+//     SafetensorsWriter writer("m.safetensors", {{"w", {2, 3}, DType::bf16}}, {{"format", "pt"}});
+//     writer.write("w", std::span<const float>(w));
+//     writer.commit();
+class SafetensorsWriter {
+public:
+    // Throws Error for a name given twice or reserved, a dtype that is not written, a negative
+    // extent, text that is not UTF-8, and all that AtomicFile refuses.
+    SafetensorsWriter(const std::filesystem::path& path, std::vector<TensorSpec> tensors,
+                      const Metadata& metadata = {})
+        : file_(path), tensors_(std::move(tensors)) {
+        write_header(metadata);
+        skip_finished();
+    }
+
+    // The next values of `tensor`, which must be the first one not complete; converted to its dtype
+    // (F64 → F32 and BF16 round to nearest even). T: float or double for a floating dtype,
+    // std::int64_t or std::int32_t for I64. Throws Error when the tensor is not next, gets too many
+    // values or values of another kind, or the disk is full.
+    template <StoredScalar T>
+    void write(std::string_view tensor, std::span<const T> values) {
+        if (values.empty()) return;
+        const Index n = static_cast<Index>(values.size());
+        if (next_ == tensors_.size() || tensors_[next_].name != tensor) {
+            fail(std::string(tensor),
+                 next_ == tensors_.size() ? "no more values" : "values of " + tensors_[next_].name,
+                 "values of " + std::string(tensor),
+                 "write tensors in the order they were declared in");
+        }
+        const TensorSpec& spec = tensors_[next_];
+        if (Real<T> != is_floating(spec.dtype)) {
+            fail(spec.name, "values for " + std::string(hydralm::name(spec.dtype)),
+                 Real<T> ? "floating-point ones" : "integers", "declare the dtype of the values");
+        }
+        if (n > spec.size() - done_) {
+            fail(spec.name, std::to_string(spec.size()) + " values", std::to_string(done_ + n),
+                 "declare the shape of the values");
+        }
+        switch (spec.dtype) {
+            case DType::f32: put<float>(values, [](T x) { return static_cast<float>(x); }); break;
+            case DType::f64: put<double>(values, [](T x) { return static_cast<double>(x); }); break;
+            case DType::bf16:
+                if constexpr (Real<T>) put<std::uint16_t>(values, [](T x) { return bf16_from(x); });
+                break;
+            default:
+                put<std::int64_t>(values, [](T x) { return static_cast<std::int64_t>(x); });
+                break;
+        }
+        done_ += n;
+        skip_finished();
+    }
+    template <StoredScalar T>
+    void write(std::string_view tensor, std::span<T> values) {
+        write(tensor, std::span<const T>(values));
+    }
+
+    // Throws Error when a tensor is not complete, or the disk fails.
+    void commit() {
+        if (next_ < tensors_.size()) {
+            const TensorSpec& spec = tensors_[next_];
+            fail(spec.name, std::to_string(spec.size()) + " values", std::to_string(done_),
+                 "write every tensor before commit()");
+        }
+        file_.commit();
+    }
+
+private:
+    void write_header(const Metadata& metadata) {
+        std::set<std::string_view> names;
+        for (const TensorSpec& spec : tensors_) {
+            check(spec);
+            if (!names.insert(spec.name).second)
+                fail(spec.name, "each name once", "this one twice", "rename one of the two");
+        }
+        std::string text;
+        try {
+            text = header_text(metadata);
+        } catch (const detail::Json::exception& error) {
+            fail("header", "names and metadata in UTF-8", detail::plain_message(error),
+                 "correct the text");
+        }
+        text.append(static_cast<std::size_t>(round_up(static_cast<Index>(text.size()) + 8, 64)) -
+                        8 - text.size(),
+                    ' ');
+        const std::uint64_t length = text.size();
+        file_.write(std::as_bytes(std::span(&length, 1)));
+        file_.write(text);
+    }
+
+    void check(const TensorSpec& spec) const {
+        const DType d = spec.dtype;
+        if (spec.name == "__metadata__")
+            fail(spec.name, "another name", "the reserved one", "rename the tensor");
+        if (d != DType::f32 && d != DType::f64 && d != DType::bf16 && d != DType::i64)
+            fail(spec.name, "dtype F32, F64, BF16 or I64", std::string(hydralm::name(d)),
+                 "choose one of them");
+        if (std::any_of(spec.shape.begin(), spec.shape.end(), [](Index n) { return n < 0; }))
+            fail(spec.name, "extents of at least 0", shape_text(spec.shape), "correct the shape");
+    }
+
+    // Written by hand, because the order of the keys is the order of the file.
+    std::string header_text(const Metadata& metadata) const {
+        std::string text = "{";
+        if (!metadata.empty()) text += "\"__metadata__\":" + detail::Json(metadata).dump();
+        Index end = 0;
+        for (const TensorSpec& spec : tensors_) {
+            const Index begin = end;
+            end += spec.size() * byte_size(spec.dtype);
+            if (text.size() > 1) text += ',';
+            text += detail::quoted(spec.name) +
+                    ":{\"dtype\":" + detail::quoted(hydralm::name(spec.dtype)) +
+                    ",\"shape\":" + detail::Json(spec.shape).dump() +
+                    ",\"data_offsets\":" + detail::Json({begin, end}).dump() + "}";
+        }
+        return text + "}";
+    }
+
+    template <class To, StoredScalar T, class F>
+    void put(std::span<const T> values, F convert_one) {
+        if constexpr (std::same_as<To, T>) {
+            file_.write(std::as_bytes(values));
+        } else {
+            std::array<To, 8192> converted;
+            while (!values.empty()) {
+                const auto part = values.first(std::min(values.size(), converted.size()));
+                std::transform(part.begin(), part.end(), converted.begin(), convert_one);
+                file_.write(std::as_bytes(std::span(converted).first(part.size())));
+                values = values.subspan(part.size());
+            }
+        }
+    }
+
+    void skip_finished() {
+        while (next_ < tensors_.size() && done_ == tensors_[next_].size()) {
+            ++next_;
+            done_ = 0;
+        }
+    }
+
+    [[noreturn]] void fail(const std::string& tensor, std::string expected, std::string found,
+                           const char* fix) const {
+        throw Error({.file = file_.name(),
+                     .field = tensor,
+                     .expected = std::move(expected),
+                     .found = std::move(found),
+                     .fix = fix});
+    }
+
+    AtomicFile file_;
+    std::vector<TensorSpec> tensors_;
+    std::size_t next_ = 0;  // the tensor being written
+    Index done_ = 0;        // values of it already written
+};
+
+}  // namespace HYDRALM_NAMESPACE

@@ -1,0 +1,241 @@
+// State files: what a stream or a training run carries on, in named sections, tied to a config and
+// checked to the byte.
+//
+// Layout (little-endian): "HYDRASTA", version u32, bytes of the table u32, bytes of the file u64;
+// the table as JSON
+// {"fingerprint": ..., "sections": [[name, bytes], ...]}; the sections, each at a multiple of 64
+// with zeros between; at the end the CRC-32 of all bytes before it. A fingerprint is what must be
+// equal to read the file: config and scalar type.
+#pragma once
+
+#include <zlib.h>
+
+#include "hydralm/io/atomic_file.hpp"
+#include "hydralm/io/config_json.hpp"
+
+namespace HYDRALM_NAMESPACE {
+
+struct StateSection {
+    std::string name;
+    std::span<const std::byte> bytes;
+};
+
+// The bytes of values, as a section.
+template <class T>
+    requires std::is_trivially_copyable_v<T>
+StateSection state_section(std::string name, std::span<const T> values) {
+    return {std::move(name), std::as_bytes(values)};
+}
+
+// The fingerprint of a state of this model: its config, and the scalar it computes in ("float",
+// "double"). Every field counts but those that no state depends on.
+inline std::string state_fingerprint(HydraConfig config, std::string_view scalar) {
+    const HydraConfig defaults;
+    config.pad_token_id = defaults.pad_token_id;
+    config.mtp_loss_weight = defaults.mtp_loss_weight;
+    config.initializer_range = defaults.initializer_range;
+    config.max_position_embeddings = defaults.max_position_embeddings;
+    config = resolved(config);
+    config.swa_every = defaults.swa_every;  // the layers are written out
+    config.retrieval_every = defaults.retrieval_every;
+    const std::string fields = config_to_json(config);
+    return fields.substr(0, fields.size() - 1) + ",\"scalar\":" + detail::quoted(scalar) + "}";
+}
+
+namespace detail {
+
+struct StateHeader {
+    std::array<char, 8> magic{'H', 'Y', 'D', 'R', 'A', 'S', 'T', 'A'};
+    std::uint32_t version = 1;
+    std::uint32_t table_bytes = 0;
+    std::uint64_t file_bytes = 0;
+};
+static_assert(sizeof(StateHeader) == 24);
+inline constexpr Index state_alignment = 64;
+
+inline std::uint32_t crc_of(std::span<const std::byte> bytes, std::uint32_t before = 0) noexcept {
+    const auto* data = reinterpret_cast<const Bytef*>(bytes.data());
+    return static_cast<std::uint32_t>(::crc32_z(before, data, bytes.size()));
+}
+
+}  // namespace detail
+
+// Replaces the file at path by these sections, atomically. fingerprint: a JSON object. Throws Error
+// as AtomicFile does, and for a name given twice.
+inline void save_state(const std::filesystem::path& path, std::string_view fingerprint,
+                       std::span<const StateSection> sections) {
+    AtomicFile file(path);
+    detail::Json list = detail::Json::array();
+    std::set<std::string_view> names;
+    for (const StateSection& section : sections) {
+        if (!names.insert(section.name).second) {
+            throw Error({.file = file.name(),
+                         .field = section.name,
+                         .expected = "each section once",
+                         .found = "this one twice",
+                         .fix = "rename one of the two"});
+        }
+        list.push_back({section.name, section.bytes.size()});
+    }
+    const std::string table =
+        "{\"fingerprint\":" + std::string(fingerprint) + ",\"sections\":" + list.dump() + "}";
+    const auto aligned = [](std::uint64_t n) {
+        return static_cast<std::uint64_t>(round_up(static_cast<Index>(n), detail::state_alignment));
+    };
+    detail::StateHeader header;
+    header.table_bytes = static_cast<std::uint32_t>(table.size());
+    header.file_bytes = aligned(sizeof(header) + table.size());
+    for (const StateSection& section : sections) header.file_bytes += aligned(section.bytes.size());
+    header.file_bytes += sizeof(std::uint32_t);
+
+    std::uint32_t crc = 0;
+    const auto write = [&](std::span<const std::byte> bytes) {
+        crc = detail::crc_of(bytes, crc);
+        file.write(bytes);
+    };
+    constexpr std::array<std::byte, detail::state_alignment> zeros{};
+    const auto pad = [&] {
+        const auto written = static_cast<std::uint64_t>(file.bytes_written());
+        write(std::span(zeros).first(static_cast<std::size_t>(aligned(written) - written)));
+    };
+    write(std::as_bytes(std::span(&header, 1)));
+    write(std::as_bytes(std::span(table)));
+    pad();
+    for (const StateSection& section : sections) {
+        write(section.bytes);
+        pad();
+    }
+    file.write(std::as_bytes(std::span(&crc, 1)));
+    file.commit();
+}
+
+// A state file, mapped and checked whole.
+class StateFile {
+public:
+    // Throws Error for all that MappedFile refuses, a file that is not a state, another version,
+    // one that was cut off, a changed byte anywhere, and another fingerprint (naming the fields
+    // that differ).
+    StateFile(const std::filesystem::path& path, std::string_view fingerprint) : file_(path) {
+        const auto bytes = file_.bytes();
+        const detail::StateHeader current;
+        detail::StateHeader header;
+        if (bytes.size() < sizeof(header) + sizeof(std::uint32_t) ||
+            std::memcmp(bytes.data(), current.magic.data(), current.magic.size()) != 0)
+            fail("", "a state file of HydraLM", "another kind of file",
+                 "give a file that was saved as a state");
+        std::memcpy(&header, bytes.data(), sizeof(header));
+        if (header.version != current.version) {
+            fail("version", std::to_string(current.version), std::to_string(header.version),
+                 "a state is not converted: feed its text again with this version, or read it with "
+                 "the version that "
+                 "wrote it");
+        }
+        if (header.file_bytes != bytes.size()) {
+            fail("", std::to_string(header.file_bytes) + " bytes", std::to_string(bytes.size()),
+                 changed);
+        }
+        std::uint32_t crc = 0;
+        std::memcpy(&crc, bytes.data() + bytes.size() - sizeof(crc), sizeof(crc));
+        if (crc != detail::crc_of(bytes.first(bytes.size() - sizeof(crc))) ||
+            header.table_bytes > bytes.size() - sizeof(header))
+            fail("checksum", "the one stored in the file", "another", changed);
+        const detail::Json table = detail::parse_json(
+            file_.text().substr(sizeof(header), header.table_bytes), name(), "table");
+        if (!table.is_object() || !table.contains("fingerprint") || !table.contains("sections"))
+            fail("table", "fingerprint and sections", detail::shown(table), changed);
+        expect_fingerprint(detail::parse_json(fingerprint, "fingerprint", ""),
+                           table["fingerprint"]);
+        read_sections(table["sections"], sizeof(header) + header.table_bytes);
+    }
+
+    const std::string& name() const noexcept { return file_.name(); }
+    const std::vector<StateSection>& sections() const noexcept { return sections_; }
+
+    // The bytes of a section, aligned to 64, valid as long as this object. Throws Error when there
+    // is none of that name.
+    std::span<const std::byte> section(std::string_view section_name) const {
+        for (const StateSection& section : sections_)
+            if (section.name == section_name) return section.bytes;
+        fail(std::string(section_name), "a section of this name", "none",
+             "save the state with this version");
+    }
+    // out = the values of a section. Throws Error also when it holds another number of bytes.
+    template <class T>
+        requires std::is_trivially_copyable_v<T>
+    void read(std::string_view section_name, std::span<T> out) const {
+        const auto bytes = section(section_name);
+        if (bytes.size() != out.size_bytes()) {
+            fail(std::string(section_name), std::to_string(out.size_bytes()) + " bytes",
+                 std::to_string(bytes.size()), "save the state with this version");
+        }
+        if (!bytes.empty()) std::memcpy(out.data(), bytes.data(), bytes.size());
+    }
+
+private:
+    void expect_fingerprint(const detail::Json& expected, const detail::Json& found) const {
+        std::string list;
+        for (const auto& [key, value] : expected.items()) {
+            const auto other = found.find(key);
+            if (other != found.end() && *other == value) continue;
+            list += (list.empty() ? "" : "; ") + key + ": expected " + detail::shown(value) +
+                    ", found " + (other == found.end() ? "nothing" : detail::shown(*other));
+        }
+        for (const auto& [key, value] : found.items())
+            if (!expected.contains(key))
+                list += (list.empty() ? "" : "; ") + key + ": expected nothing, found " +
+                        detail::shown(value);
+        if (!list.empty())
+            fail("config: " + list, "", "", "a state continues only in the model that made it");
+    }
+
+    void read_sections(const detail::Json& list, std::uint64_t begin) {
+        auto rest = file_.bytes().first(file_.bytes().size() - sizeof(std::uint32_t));
+        const auto skip = [&](std::uint64_t n) {
+            const auto step =
+                static_cast<std::size_t>(round_up(static_cast<Index>(n), detail::state_alignment));
+            if (n > rest.size() || step > rest.size())
+                fail("sections", "sections inside the file", "longer ones", changed);
+            rest = rest.subspan(step);
+        };
+        skip(begin);
+        for (const detail::Json& entry : list) {
+            if (!entry.is_array() || entry.size() != 2 || !entry[0].is_string() ||
+                !entry[1].is_number_unsigned())
+                fail("sections", "[name, bytes]", detail::shown(entry), changed);
+            const auto size = entry[1].get<std::size_t>();
+            const std::byte* const data = rest.data();
+            skip(size);
+            sections_.push_back({entry[0].get<std::string>(), {data, size}});
+        }
+    }
+
+    [[noreturn]] void fail(std::string field, std::string expected, std::string found,
+                           const char* fix) const {
+        throw Error({.file = name(),
+                     .field = std::move(field),
+                     .expected = std::move(expected),
+                     .found = std::move(found),
+                     .fix = fix});
+    }
+
+    static constexpr const char* changed =
+        "the file was cut off or changed: copy it again, or save the state again";
+
+    MappedFile file_;
+    std::vector<StateSection> sections_;
+};
+
+// One section, for callers that lay out their own bytes.
+inline void save_blob(const std::filesystem::path& path, std::string_view fingerprint,
+                      std::span<const std::byte> bytes) {
+    const StateSection section{"blob", bytes};
+    save_state(path, fingerprint, std::span(&section, 1));
+}
+inline std::vector<std::byte> load_blob(const std::filesystem::path& path,
+                                        std::string_view fingerprint) {
+    const StateFile file(path, fingerprint);
+    const auto bytes = file.section("blob");
+    return {bytes.begin(), bytes.end()};
+}
+
+}  // namespace HYDRALM_NAMESPACE

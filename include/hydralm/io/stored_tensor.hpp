@@ -1,0 +1,163 @@
+// StoredTensor: one tensor of a file, seen through the map, and read by conversion in one pass.
+#pragma once
+
+#include <atomic>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "hydralm/core/aligned_buffer.hpp"
+#include "hydralm/core/error.hpp"
+#include "hydralm/core/matrix_view.hpp"
+#include "hydralm/core/parallel.hpp"
+#include "hydralm/io/dtype.hpp"
+
+namespace HYDRALM_NAMESPACE {
+
+// What tensors are read as: float and double from F32, F16, BF16, F64; integers from I64, I32.
+template <class T>
+concept StoredScalar = Real<T> || std::same_as<T, std::int32_t> || std::same_as<T, std::int64_t>;
+
+// A tensor to be written, or one that a model expects (then of any floating dtype).
+struct TensorSpec {
+    std::string name;
+    std::vector<Index> shape;
+    DType dtype = DType::f32;
+
+    Index size() const noexcept {
+        Index n = 1;
+        for (const Index extent : shape) n *= extent;
+        return n;
+    }
+};
+
+// "[3, 4]"; "[]" is a scalar.
+inline std::string shape_text(std::span<const Index> shape) {
+    std::string text = "[";
+    for (const Index extent : shape) text += (text.size() > 1 ? ", " : "") + std::to_string(extent);
+    return text + "]";
+}
+
+// Valid as long as the file it comes from.
+class StoredTensor {
+public:
+    StoredTensor(std::string file, TensorSpec spec, std::span<const std::byte> bytes)
+        : file_(std::move(file)), spec_(std::move(spec)), bytes_(bytes) {}
+
+    const std::string& file() const noexcept { return file_; }
+    const std::string& name() const noexcept { return spec_.name; }
+    DType dtype() const noexcept { return spec_.dtype; }
+    const std::vector<Index>& shape() const noexcept { return spec_.shape; }
+    Index size() const noexcept { return static_cast<Index>(bytes_.size()) / byte_size(dtype()); }
+    // The raw elements, in row-major order, of any alignment.
+    std::span<const std::byte> bytes() const noexcept { return bytes_; }
+
+    // As a matrix: the first extent, and the product of the others. A scalar is [1, 1].
+    Index rows() const noexcept { return shape().empty() ? 1 : shape()[0]; }
+    Index cols() const noexcept { return rows() == 0 ? 0 : size() / rows(); }
+
+    // Throws Error when the shape is another one.
+    void expect_shape(std::span<const Index> expected) const {
+        if (!std::equal(expected.begin(), expected.end(), shape().begin(), shape().end()))
+            fail("shape " + shape_text(expected), shape_text(shape()),
+                 "use the checkpoint of this configuration");
+    }
+    // Throws Error unless read<float> can read it.
+    void expect_floating() const { expect_readable<float>(); }
+
+    // out[0, size()) = every element. Throws Error when out has another size, the dtype is of
+    // another kind, or an integer does not fit. Allocates nothing; large tensors are converted by
+    // all threads, to the same bits.
+    template <StoredScalar T>
+    void read(std::span<T> out) const {
+        if (static_cast<Index>(out.size()) != size())
+            fail(std::to_string(out.size()) + " elements",
+                 std::to_string(size()) + " in shape " + shape_text(shape()),
+                 "use the checkpoint of this configuration");
+        read_rows(0, MatrixView<T>(out.data(), 1, size()), size());
+    }
+
+    // out = rows [first, first + out.rows()) of the [rows(), cols()] matrix. Throws Error as read
+    // does, and when the tensor has no such rows.
+    template <StoredScalar T>
+    void read_rows(Index first, MatrixView<T> out) const {
+        if (first < 0 || out.rows() > rows() - first || out.cols() != cols()) {
+            fail("rows [" + std::to_string(first) + ", " + std::to_string(first + out.rows()) +
+                     ") of " + std::to_string(out.cols()),
+                 "shape " + shape_text(shape()), "use the checkpoint of this configuration");
+        }
+        read_rows(first, out, cols());
+    }
+
+    // Every element, in a buffer of their own.
+    template <StoredScalar T>
+    AlignedBuffer<T> values() const {
+        AlignedBuffer<T> out(size());
+        read(out.span());
+        return out;
+    }
+
+private:
+    static constexpr Index piece = 1 << 16;  // elements of one task
+
+    template <StoredScalar T>
+    void read_rows(Index first, MatrixView<T> out, Index cols) const {
+        expect_readable<T>();
+        if (out.rows() == 0 || cols == 0) return;
+        const Index pieces = ceil_div(cols, piece);
+        const Index width = byte_size(dtype());
+        const std::byte* const begin = bytes_.data() + first * cols * width;
+        std::atomic<bool> fits{true};
+        const auto one_piece = [&](Index i, Index j) {
+            const Index column = j * piece;
+            const Index n = std::min(piece, cols - column);
+            const std::byte* const from = begin + (i * cols + column) * width;
+            if constexpr (Real<T>) convert(dtype(), from, out.row(i) + column, n);
+            else if (!convert_integers(from, out.row(i) + column, n)) fits = false;
+        };
+        const Index together = std::max<Index>(1, piece / cols);  // short rows of one task
+        parallel_for(
+            ceil_div(out.rows(), together) * pieces,
+            [&](Index task) {
+                const Index row = task / pieces * together;
+                for (Index i = row; i < std::min(row + together, out.rows()); ++i)
+                    one_piece(i, task % pieces);
+            },
+            out.rows() * cols > piece);
+        if (!fits) fail("integers of 32 bits", "larger ones", "read it as 64-bit integers");
+    }
+
+    template <StoredScalar T>
+    bool convert_integers(const std::byte* from, T* to, Index n) const noexcept {
+        bool fit = true;
+        const auto narrowed = [&fit](auto x) {
+            const T y = static_cast<T>(x);
+            fit = fit && y == x;
+            return y;
+        };
+        if (dtype() == DType::i64) detail::convert_elements<std::int64_t>(from, to, n, narrowed);
+        else detail::convert_elements<std::int32_t>(from, to, n, narrowed);
+        return fit;
+    }
+
+    template <StoredScalar T>
+    void expect_readable() const {
+        if (Real<T> ? is_floating(dtype()) : is_index(dtype())) return;
+        fail(Real<T> ? "dtype F32, F16, BF16 or F64" : "dtype I64 or I32",
+             std::string(hydralm::name(dtype())), "convert the tensor and write the file again");
+    }
+
+    [[noreturn]] void fail(std::string expected, std::string found, std::string fix) const {
+        throw Error({.file = file_,
+                     .field = name(),
+                     .expected = std::move(expected),
+                     .found = std::move(found),
+                     .fix = std::move(fix)});
+    }
+
+    std::string file_;
+    TensorSpec spec_;
+    std::span<const std::byte> bytes_;
+};
+
+}  // namespace HYDRALM_NAMESPACE
