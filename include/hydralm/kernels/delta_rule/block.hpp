@@ -78,10 +78,10 @@ void exponentiate(T* x, Index count) noexcept {
     for (Index i = 0; i < count; i += simd::lanes<T>) simd::store<T>(x + i, simd::exp(simd::load<T>(x + i)));
 }
 
-// E, F and D of c ≤ Block tokens. Sums and differences in double, every exponent ≤ 0; behind c, g = 0.
-template <Real T, Index D, Index Block>
-[[gnu::flatten]] void gated_delta_gates(const GatedDeltaInput<T, D>& input, Index c,
-                       const GatedDeltaScratch<T, D, Block>& w) noexcept {
+// β, E, F and D of c ≤ Block tokens, into beta, e, f and decay of w. Sums and differences in double, every exponent ≤ 0;
+// behind c, g = β = 0.
+template <Real T, Index D, Index Block, class Scratch>
+[[gnu::flatten]] void gated_delta_gates(const GatedDeltaInput<T, D>& input, Index c, const Scratch& w) noexcept {
     using Plan = GatedDeltaPlan<T, D, Block>;
     std::array<double, Block> g;  // cumulated log decay
     double sum = 0;

@@ -1,0 +1,80 @@
+// Gradients of the gated delta rule, token by token in plain loops: the oracle of the chunkwise backward pass.
+#pragma once
+
+#include <cmath>
+#include <vector>
+
+#include "hydralm/kernels/delta_rule/input.hpp"
+
+namespace HYDRALM_NAMESPACE::kernels {
+
+// What the backward forms write, one head; views may be slices of wider buffers.
+//   q, k, v     [N, D];  log_decay, beta  [N]
+template <Real T, Index D>
+struct GatedDeltaGradients {
+    MatrixView<T, D> q;
+    MatrixView<T, D> k;
+    MatrixView<T, D> v;
+    StridedSpan<T> log_decay;
+    StridedSpan<T> beta;
+};
+
+// Backwards in t, with S̄ = e^g S_{t−1}, e = v − S̄ᵀk, δ = β e, and dS the gradient of S_t:
+//   dq = S do     dS += q doᵀ     η = dSᵀ k     dβ = η·e     dv = β η     dk = dS δ − S̄ dv
+//   dS̄ = dS − k dvᵀ     dg = ⟨dS̄, S̄⟩     dS ← e^g dS̄
+//   input       N tokens of one head
+//   state       [D, D], before the first token
+//   dout        [N, D]
+//   dstate      [D, D]: in, the gradient of the final state; out, of the first
+//   gradients   written; alias nothing
+// Allocates (N + 1) D² numbers; throws std::bad_alloc. Source: README.md.
+template <Real T, Index D>
+void gated_delta_backward_reference(const GatedDeltaInput<T, D>& input, MatrixView<const T, D> state,
+                                    MatrixView<const T, D> dout, MatrixView<T, D> dstate,
+                                    const GatedDeltaGradients<T, D>& gradients) {
+    const Index N = input.tokens();
+    std::vector<T> states(static_cast<std::size_t>((N + 1) * D * D));
+    const auto S = [&](Index t) { return MatrixView<T, D>(states.data() + t * D * D, D); };
+    for (Index i = 0; i < D; ++i)
+        for (Index j = 0; j < D; ++j) S(0)(i, j) = state(i, j);
+    // e of every token, left where dv will be
+    for (Index t = 0; t < N; ++t) {
+        const T alpha = std::exp(input.log_decay[t]);
+        for (Index j = 0; j < D; ++j) {
+            T e = input.v(t, j);
+            for (Index i = 0; i < D; ++i) e -= alpha * S(t)(i, j) * input.k(t, i);
+            gradients.v(t, j) = e;
+            for (Index i = 0; i < D; ++i)
+                S(t + 1)(i, j) = alpha * S(t)(i, j) + input.k(t, i) * input.beta[t] * e;
+        }
+    }
+    for (Index t = N; t-- > 0;) {
+        const T alpha = std::exp(input.log_decay[t]);
+        const T beta = input.beta[t];
+        T dbeta = 0;
+        T dg = 0;
+        for (Index i = 0; i < D; ++i) gradients.q(t, i) = gradients.k(t, i) = 0;
+        for (Index j = 0; j < D; ++j) {  // columns of S do not see each other
+            const T e = gradients.v(t, j);
+            T eta = 0;
+            for (Index i = 0; i < D; ++i) {
+                gradients.q(t, i) += S(t + 1)(i, j) * dout(t, j);
+                dstate(i, j) += input.q(t, i) * dout(t, j);
+                eta += dstate(i, j) * input.k(t, i);
+            }
+            dbeta += eta * e;
+            for (Index i = 0; i < D; ++i) {
+                const T decayed = alpha * S(t)(i, j);
+                gradients.k(t, i) += dstate(i, j) * beta * e - decayed * beta * eta;
+                const T d = dstate(i, j) - input.k(t, i) * beta * eta;
+                dg += d * decayed;
+                dstate(i, j) = alpha * d;
+            }
+            gradients.v(t, j) = beta * eta;
+        }
+        gradients.beta[t] = dbeta;
+        gradients.log_decay[t] = dg;
+    }
+}
+
+}  // namespace HYDRALM_NAMESPACE::kernels

@@ -1,0 +1,81 @@
+// Small dense products on packed scratch: what the backward pass is made of.
+//
+// One operand is broadcast element by element, with any strides (so Aᵀ B needs no copy of Aᵀ); the other and the result are
+// rows of whole batches. Extents are run-time numbers, so that all head dimensions share the code.
+#pragma once
+
+#include "hydralm/simd/batch.hpp"
+#include "hydralm/simd/transpose.hpp"
+#include "hydralm/simd/unroll.hpp"
+
+namespace HYDRALM_NAMESPACE::kernels::detail {
+
+// Element (i, d) at data[i·row + d·column].
+template <Real T>
+struct Broadcast {
+    const T* data;
+    Index row;
+    Index column;
+};
+
+template <Real T, Index R, Index V>
+[[gnu::flatten]] void product_tile(Index inner, Broadcast<T> a, const T* b, Index b_stride, T* c, Index c_stride,
+                                   bool add) noexcept {
+    using simd::Batch;
+    constexpr Index lanes = simd::lanes<T>;
+    Batch<T> acc[R][V];
+    simd::unroll<R>([&](auto r) {
+        simd::unroll<V>([&](auto v) {
+            acc[r][v] = add ? simd::load<T>(c + r * c_stride + v * lanes) : Batch<T>(T(0));
+        });
+    });
+    for (Index d = 0; d < inner; ++d, b += b_stride, a.data += a.column) {
+        Batch<T> bd[V];
+        simd::unroll<V>([&](auto v) { bd[v] = simd::load<T>(b + v * lanes); });
+        simd::unroll<R>([&](auto r) {
+            const Batch<T> ar(a.data[r * a.row]);
+            simd::unroll<V>([&](auto v) { acc[r][v] = simd::fma(ar, bd[v], acc[r][v]); });
+        });
+    }
+    simd::unroll<R>([&](auto r) {
+        simd::unroll<V>([&](auto v) { simd::store<T>(c + r * c_stride + v * lanes, acc[r][v]); });
+    });
+}
+
+template <Real T, Index V>
+void product_columns(Index rows, Index inner, Broadcast<T> a, const T* b, Index b_stride, T* c, Index c_stride,
+                     bool add) noexcept {
+    constexpr Index R = simd::registers == 32 ? 8 : 4;
+    Index i = 0;
+    for (; i + R <= rows; i += R)
+        product_tile<T, R, V>(inner, {a.data + i * a.row, a.row, a.column}, b, b_stride, c + i * c_stride, c_stride, add);
+    for (; i < rows; ++i)
+        product_tile<T, 1, V>(inner, {a.data + i * a.row, a.row, a.column}, b, b_stride, c + i * c_stride, c_stride, add);
+}
+
+// C[rows, width] = A[rows, inner] B[inner, width], or += when add. width: a multiple of lanes.
+template <Real T>
+void product(Index rows, Index width, Index inner, Broadcast<T> a, const T* b, Index b_stride, T* c, Index c_stride,
+             bool add) noexcept {
+    constexpr Index lanes = simd::lanes<T>;
+    Index j = 0;
+    for (; j + 2 * lanes <= width; j += 2 * lanes)
+        product_columns<T, 2>(rows, inner, a, b + j, b_stride, c + j, c_stride, add);
+    for (; j < width; j += lanes) product_columns<T, 1>(rows, inner, a, b + j, b_stride, c + j, c_stride, add);
+}
+
+// Bᵀ of a [size, size] matrix, size a multiple of lanes.
+template <Real T>
+[[gnu::flatten]] void transpose_square(Index size, const T* b, T* c) noexcept {
+    constexpr Index lanes = simd::lanes<T>;
+    for (Index i = 0; i < size; i += lanes) {
+        for (Index j = 0; j < size; j += lanes) {
+            std::array<simd::Batch<T>, static_cast<std::size_t>(lanes)> square;
+            simd::unroll<lanes>([&](auto l) { square[l] = simd::load<T>(b + (i + l) * size + j); });
+            simd::transpose<T>(square);
+            simd::unroll<lanes>([&](auto l) { simd::store<T>(c + (j + l) * size + i, square[l]); });
+        }
+    }
+}
+
+}  // namespace HYDRALM_NAMESPACE::kernels::detail

@@ -1,0 +1,192 @@
+// Gradients of the gated delta rule: golden vectors, the token-level oracle, central differences.
+#include "support/catch.hpp"
+#include "support/compare.hpp"
+#include "support/delta_rule_case.hpp"
+
+namespace {
+
+using namespace hydralm;
+using namespace hydralm::test;
+
+template <class T>
+constexpr double golden_bound = sizeof(T) == 4 ? 1e-3 : 1e-9;
+template <class T>
+constexpr double bound = sizeof(T) == 4 ? 1e-4 : 1e-10;
+
+// Everything a backward pass writes; the gates share a buffer as they do in a layer.
+template <class T, Index D>
+struct Gradients {
+    Index N;
+    std::vector<T> q, k, v, gates, state;
+
+    Gradients(Index tokens, std::vector<T> dstate)
+        : N(tokens), q(static_cast<std::size_t>(N * D), std::numeric_limits<T>::quiet_NaN()), k(q), v(q),
+          gates(static_cast<std::size_t>(2 * N), std::numeric_limits<T>::quiet_NaN()), state(std::move(dstate)) {}
+
+    kernels::GatedDeltaGradients<T, D> views() {
+        return {MatrixView<T, D>(q.data(), N), MatrixView<T, D>(k.data(), N), MatrixView<T, D>(v.data(), N),
+                StridedSpan<T>(gates.data(), N, 2), StridedSpan<T>(gates.data() + 1, N, 2)};
+    }
+    std::vector<T> column(Index which) const {
+        std::vector<T> values;
+        for (Index t = 0; t < N; ++t) values.push_back(gates[static_cast<std::size_t>(2 * t + which)]);
+        return values;
+    }
+};
+
+template <class T, Index D>
+Gradients<T, D> oracle(const DeltaRuleCase<T, D>& c, const std::vector<T>& dout, const std::vector<T>& dstate) {
+    Gradients<T, D> g(c.N, dstate);
+    kernels::gated_delta_backward_reference<T, D>(c.input(), MatrixView<const T, D>(c.state.data(), D),
+                                                  MatrixView<const T, D>(dout.data(), c.N), MatrixView<T, D>(g.state.data(), D),
+                                                  g.views());
+    return g;
+}
+
+template <Index Chunk, class T, Index D>
+Gradients<T, D> chunked(const DeltaRuleCase<T, D>& c, const std::vector<T>& dout, const std::vector<T>& dstate) {
+    AlignedBuffer<std::byte> bytes(std::max(kernels::gated_delta_workspace_bytes<T, D>(),
+                                            kernels::gated_delta_backward_workspace_bytes<T, D, Chunk>()));
+    Arena arena(bytes.span());
+    std::vector<T> kept(static_cast<std::size_t>(ceil_div(c.N, Chunk) * D * D));
+    run(c, [&](const auto& input, auto state, auto out) {
+        constexpr Index block = kernels::gated_delta_default_block<T, D>;
+        kernels::gated_delta_chunkwise<block>(input, state, out, block, arena, {kept.data(), Chunk});
+    });
+    Gradients<T, D> g(c.N, dstate);
+    kernels::gated_delta_backward<Chunk>(c.input(), kept.data(), MatrixView<const T, D>(dout.data(), c.N),
+                                         MatrixView<T, D>(g.state.data(), g.state.empty() ? 0 : D), g.views(), arena);
+    return g;
+}
+
+template <class T>
+std::vector<T> random_values(Index n, std::uint64_t seed) {
+    Random random(seed, 1);
+    std::vector<T> values;
+    for (Index i = 0; i < n; ++i) values.push_back(static_cast<T>(random.normal()));
+    return values;
+}
+
+template <class T, Index D, class F>
+void check_golden(const std::string& name, const F& form) {
+    const GoldenFile file = read_golden("delta_rule/" + name);
+    for (Index h = 0; h < file["q"].shape[0]; ++h) {
+        const DeltaRuleCase<T, D> c(file, h);
+        const auto part = [&](const std::string& tensor, Index width) { return c.golden(file, tensor, h, c.N * width); };
+        const auto as = [](const std::vector<double>& v) { return std::vector<T>(v.begin(), v.end()); };
+        const auto g = form(c, as(part("grad_out", D)), DeltaRuleCase<T, D>::golden_state(file, "grad_final_state", h));
+        check_close(g.q, part("grad_q", D), golden_bound<T>, name + " dq");
+        check_close(g.k, part("grad_k", D), golden_bound<T>, name + " dk");
+        check_close(g.v, part("grad_v", D), golden_bound<T>, name + " dv");
+        check_close(g.column(1), part("grad_beta", 1), golden_bound<T>, name + " dbeta");
+        auto dalpha = g.column(0);  // dα = dg / α
+        for (Index t = 0; t < c.N; ++t) dalpha[static_cast<std::size_t>(t)] /= static_cast<T>(c.value(file, "alpha", h * c.N + t));
+        check_close(dalpha, part("grad_alpha", 1), golden_bound<T>, name + " dalpha");
+        check_close(g.state, DeltaRuleCase<double, D>::golden_state(file, "grad_initial_state", h), golden_bound<T>, name + " dS");
+    }
+}
+
+template <class T>
+void check_all_golden() {
+    const auto reference = [](const auto& c, const auto& dout, const auto& dstate) { return oracle(c, dout, dstate); };
+    const auto chunk_16 = [](const auto& c, const auto& dout, const auto& dstate) { return chunked<16>(c, dout, dstate); };
+    const auto chunk_32 = [](const auto& c, const auto& dout, const auto& dstate) { return chunked<32>(c, dout, dstate); };
+    check_golden<T, 16>("d16_n7.safetensors", reference);
+    check_golden<T, 64>("d64_n100_state.safetensors", reference);
+    check_golden<T, 16>("d16_n7.safetensors", chunk_32);
+    check_golden<T, 32>("d32_n64_state.safetensors", chunk_16);
+    check_golden<T, 64>("d64_n100_state.safetensors", chunk_16);
+    check_golden<T, 128>("d128_n33.safetensors", chunk_32);
+}
+
+template <Index Chunk, class T, Index D>
+void check_against_oracle(const DeltaRuleCase<T, D>& c, bool with_dstate) {
+    const auto dout = random_values<T>(c.N * D, c.seed);
+    const auto dstate = with_dstate ? random_values<T>(D * D, c.seed + 1) : std::vector<T>(static_cast<std::size_t>(D * D));
+    const auto expected = oracle(c, dout, dstate);
+    const auto actual = chunked<Chunk>(c, dout, with_dstate ? dstate : std::vector<T>());
+    const std::string where = c.where() + ", chunk " + std::to_string(Chunk);
+    check_close(actual.q, expected.q, bound<T>, "dq, " + where);
+    check_close(actual.k, expected.k, bound<T>, "dk, " + where);
+    check_close(actual.v, expected.v, bound<T>, "dv, " + where);
+    check_close(actual.column(0), expected.column(0), bound<T>, "dg, " + where);
+    check_close(actual.column(1), expected.column(1), bound<T>, "dbeta, " + where);
+    if (with_dstate) check_close(actual.state, expected.state, bound<T>, "dS, " + where);
+}
+
+template <class T, Index D, Index Chunk>
+void sweep() {
+    for (const Index N : {Index(0), Index(1), Chunk - 1, Chunk, Chunk + 1, 3 * Chunk + 5})
+        check_against_oracle<Chunk>(DeltaRuleCase<T, D>(N, static_cast<std::uint64_t>(N + D), -0.5, N % 2 == 1), N % 3 != 0);
+}
+
+}  // namespace
+
+TEST_CASE("gated delta rule backward: golden gradients in float", "[kernels][delta_rule]") { check_all_golden<float>(); }
+TEST_CASE("gated delta rule backward: golden gradients in double", "[kernels][delta_rule]") { check_all_golden<double>(); }
+
+TEST_CASE("gated delta rule backward: the token-level oracle", "[kernels][delta_rule]") {
+    sweep<float, 64, 16>();
+    sweep<float, 20, 32>();
+    sweep<double, 4, 16>();
+    sweep<double, 36, 8>();
+    sweep<double, 64, 64>();
+}
+
+TEST_CASE("gated delta rule backward: decay down to nothing stays exact", "[kernels][delta_rule]") {
+    for (int kind = 0; kind < 3; ++kind) {
+        DeltaRuleCase<double, 16> c(53, static_cast<std::uint64_t>(kind), -0.1, true);
+        DeltaRuleCase<float, 16> f(53, static_cast<std::uint64_t>(kind), -0.1, true);
+        for (Index t = 0; t < c.N; ++t) {
+            const double g = kind == 0 ? std::log(1e-30) : -std::numeric_limits<double>::infinity();
+            if (kind == 0 || kind == 1 || t % 3 == 1) {
+                c.g(t) = g;
+                f.g(t) = static_cast<float>(g);
+            }
+        }
+        check_against_oracle<16>(c, true);
+        check_against_oracle<32>(f, true);
+    }
+}
+
+TEST_CASE("gated delta rule backward: central differences in double", "[kernels][delta_rule]") {
+    constexpr Index D = 4;
+    DeltaRuleCase<double, D> c(11, 17, -1.0, true);
+    const auto dout = random_values<double>(c.N * D, 1);
+    const auto dstate = random_values<double>(D * D, 2);
+    const auto g = chunked<8>(c, dout, dstate);
+    const auto loss = [&] {
+        const auto r = run(c, [](const auto& input, auto state, auto out) {
+            kernels::gated_delta_reference<double, D>(input, state, out);
+        });
+        double sum = 0;
+        for (std::size_t i = 0; i < r.out.size(); ++i) sum += r.out[i] * dout[i];
+        for (std::size_t i = 0; i < r.state.size(); ++i) sum += r.state[i] * dstate[i];
+        return sum;
+    };
+    const auto derivative = [&](double& value) {
+        const double kept = value, h = 1e-5;
+        value = kept + h;
+        const double up = loss();
+        value = kept - h;
+        const double down = loss();
+        value = kept;
+        return (up - down) / (2 * h);
+    };
+    std::vector<double> q, k, v, gates, state;
+    for (Index t = 0; t < c.N; ++t) {
+        for (Index i = 0; i < D; ++i) {
+            q.push_back(derivative(c.at(t, 0, i)));
+            k.push_back(derivative(c.at(t, 1, i)));
+            v.push_back(derivative(c.at(t, 2, i)));
+        }
+        gates.push_back(derivative(c.g(t)));
+        gates.push_back(derivative(c.beta(t)));
+    }
+    for (double& s : c.state) state.push_back(derivative(s));
+    check_close(g.q, q, 1e-8, "dq");
+    check_close(g.k, k, 1e-8, "dk");
+    check_close(g.v, v, 1e-8, "dv");
+    check_close(g.gates, gates, 1e-8, "dg, dbeta");
+    check_close(g.state, state, 1e-8, "dS");
+}
