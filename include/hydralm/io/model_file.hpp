@@ -14,21 +14,24 @@ template <class Model>
 std::vector<TensorSpec> tensor_specs(DType dtype) {
     std::vector<TensorSpec> specs;
     for (const auto& info : Model::parameters)
-        specs.push_back({std::string(info.name()), {info.shape().begin(), info.shape().end()}, dtype});
+        specs.push_back(
+            {std::string(info.name()), {info.shape().begin(), info.shape().end()}, dtype});
     return specs;
 }
 
 template <class Model>
 std::string fingerprint() {
-    return state_fingerprint(Model::config, sizeof(typename Model::Scalar) == 4 ? "float" : "double");
+    return state_fingerprint(Model::config,
+                             sizeof(typename Model::Scalar) == 4 ? "float" : "double");
 }
 
 }  // namespace detail
 
-// The model with the weights of a checkpoint: a file, an index of shards, or a directory that holds one. F32, F16, BF16 and
-// F64 tensors are converted to the model's scalar. All is validated through a memory map, then copied once, packed; the
-// map is released. Throws Error, naming file and tensor, for all that Checkpoint refuses; another config (the fields that
-// differ); missing, unknown and misshaped tensors.
+// The model with the weights of a checkpoint: a file, an index of shards, or a directory that holds
+// one. F32, F16, BF16 and F64 tensors are converted to the model's scalar. All is validated through
+// a memory map, then copied once, packed; the map is released. Throws Error, naming file and
+// tensor, for all that Checkpoint refuses; another config (the fields that differ); missing,
+// unknown and misshaped tensors.
 template <class Model>
 Model load(const Checkpoint& checkpoint) {
     expect_config(Model::config, read_config(checkpoint), checkpoint.name());
@@ -44,30 +47,34 @@ Model load(const std::filesystem::path& path) {
     return load<Model>(Checkpoint(path));
 }
 
-// Writes the model's weights, in file order and in its scalar's dtype, with the config in the metadata; whole or not at
-// all. load gives them back bit for bit. Throws Error as AtomicFile does.
+// Writes the model's weights, in file order and in its scalar's dtype, with the config in the
+// metadata; whole or not at all. load gives them back bit for bit. Throws Error as AtomicFile does.
 template <class Model>
 void save(const Model& model, const std::filesystem::path& path) {
     constexpr DType dtype = sizeof(typename Model::Scalar) == 4 ? DType::f32 : DType::f64;
     SafetensorsWriter writer(path, detail::tensor_specs<Model>(dtype),
                              {{"format", "pt"}, {"hydra_config", config_to_json(Model::config)}});
-    model.get_parameters([&](const ParameterInfo& info, std::span<const typename Model::Scalar> values) {
-        writer.write(info.name(), values);
-    });
+    model.get_parameters(
+        [&](const ParameterInfo& info, std::span<const typename Model::Scalar> values) {
+            writer.write(info.name(), values);
+        });
     writer.commit();
 }
 
-// Writes what a stream carries on; load_state gives a state that goes on exactly where this one is. Atomic. Throws Error
-// as AtomicFile does.
+// Writes what a stream carries on; load_state gives a state that goes on exactly where this one is.
+// Atomic. Throws Error as AtomicFile does.
 template <class Model>
-void save_state(const Model&, const typename Model::State& state, const std::filesystem::path& path) {
+void save_state(const Model&, const typename Model::State& state,
+                const std::filesystem::path& path) {
     const std::int64_t position = state.position();
-    const std::array sections{state_section("position", std::span<const std::int64_t>(&position, 1)),
-                              StateSection{"values", state.bytes()}};
+    const std::array sections{
+        state_section("position", std::span<const std::int64_t>(&position, 1)),
+        StateSection{"values", state.bytes()}};
     save_state(path, detail::fingerprint<Model>(), sections);
 }
 
-// Throws Error for all that StateFile refuses: another kind of file, version, config or scalar, a changed or missing byte.
+// Throws Error for all that StateFile refuses: another kind of file, version, config or scalar, a
+// changed or missing byte.
 template <class Model>
 typename Model::State load_state(const Model& model, const std::filesystem::path& path) {
     const StateFile file(path, detail::fingerprint<Model>());
@@ -78,8 +85,10 @@ typename Model::State load_state(const Model& model, const std::filesystem::path
     if (position < 0 || values.size() != state.bytes().size())
         throw Error({.file = path.string(),
                      .field = "values",
-                     .expected = std::to_string(state.bytes().size()) + " bytes and a position of at least 0",
-                     .found = std::to_string(values.size()) + " bytes, position " + std::to_string(position),
+                     .expected = std::to_string(state.bytes().size()) +
+                                 " bytes and a position of at least 0",
+                     .found = std::to_string(values.size()) + " bytes, position " +
+                              std::to_string(position),
                      .fix = "save the state with this version"});
     state.restore(values, position);
     return state;

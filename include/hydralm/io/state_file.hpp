@@ -54,6 +54,7 @@ static_assert(sizeof(StateHeader) == 24);
 inline constexpr Index state_alignment = 64;
 
 inline std::uint32_t crc_of(std::span<const std::byte> bytes, std::uint32_t before = 0) noexcept {
+    if (bytes.empty()) return before;  // zlib takes a null pointer for a request to start anew
     const auto* data = reinterpret_cast<const Bytef*>(bytes.data());
     return static_cast<std::uint32_t>(::crc32_z(before, data, bytes.size()));
 }

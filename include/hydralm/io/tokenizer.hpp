@@ -1,0 +1,75 @@
+// ByteTokenizer: text as the bytes it is made of, id = byte.
+#pragma once
+
+#include <algorithm>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "hydralm/core/error.hpp"
+#include "hydralm/core/types.hpp"
+
+namespace HYDRALM_NAMESPACE {
+
+// Any text is representable, and encode then decode returns it. Ids from 256 on are a model's
+// special tokens: encode makes none, decode passes over them, for they have no text. What decode
+// returns is bytes; Utf8Stream makes UTF-8 of them.
+class ByteTokenizer {
+public:
+    static constexpr Index bytes = 256;
+
+    // Throws Error for a vocabulary too small to hold every byte.
+    explicit ByteTokenizer(Index vocab_size = bytes) : vocab_size_(vocab_size) {
+        if (vocab_size < bytes)
+            throw Error({.field = "vocab_size",
+                         .expected = "at least 256, an id for every byte",
+                         .found = std::to_string(vocab_size),
+                         .fix = "give ids instead of text, or a larger vocabulary"});
+    }
+
+    Index vocab_size() const noexcept { return vocab_size_; }
+    // Whether an id stands for a byte of text.
+    static constexpr bool is_byte(token_id id) noexcept { return id >= 0 && id < bytes; }
+
+    // One id per byte. Allocates the result.
+    std::vector<token_id> encode(std::string_view text) const {
+        std::vector<token_id> ids(text.size());
+        encode(text, ids);
+        return ids;
+    }
+
+    // Writes one id per byte to the front of ids, returns how many. Throws Error when ids is too
+    // short. No allocation.
+    Index encode(std::string_view text, std::span<token_id> ids) const {
+        if (ids.size() < text.size())
+            throw Error({.field = "ids",
+                         .expected = "room for " + std::to_string(text.size()) + " ids",
+                         .found = std::to_string(ids.size()),
+                         .fix = "encode in pieces or pass a longer span"});
+        std::transform(text.begin(), text.end(), ids.begin(),
+                       [](char c) { return static_cast<token_id>(static_cast<unsigned char>(c)); });
+        return static_cast<Index>(text.size());
+    }
+
+    // The bytes of ids, special tokens left out. Throws Error for an id outside [0, V). Allocates
+    // the result.
+    std::string decode(std::span<const token_id> ids) const {
+        std::string text;
+        text.reserve(ids.size());
+        for (std::size_t i = 0; i < ids.size(); ++i) {
+            if (ids[i] < 0 || ids[i] >= vocab_size_)
+                throw Error({.field = "token " + std::to_string(i),
+                             .expected = "an id in [0, " + std::to_string(vocab_size_) + ")",
+                             .found = std::to_string(ids[i]),
+                             .fix = "decode with the vocabulary that made the ids"});
+            if (is_byte(ids[i])) text += static_cast<char>(ids[i]);
+        }
+        return text;
+    }
+
+private:
+    Index vocab_size_;
+};
+
+}  // namespace HYDRALM_NAMESPACE

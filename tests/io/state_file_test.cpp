@@ -1,0 +1,145 @@
+// State files: round trips, and the refusal of any other file, version, configuration or byte.
+#include "hydralm/io/state_file.hpp"
+
+#include "support/files.hpp"
+
+using namespace hydralm;
+using namespace hydralm::test;
+
+namespace {
+
+const HydraConfig config{.vocab_size = 256, .d_model = 64, .n_layers = 2, .n_heads = 2};
+
+struct Sample {
+    std::vector<float> S = std::vector<float>(100, 1.5F);
+    std::vector<std::int64_t> position{1LL << 40};
+    std::vector<double> empty;
+
+    void save(const std::filesystem::path& path, const std::string& fingerprint) const {
+        const std::vector<StateSection> sections{state_section("blocks.0.S", std::span(S)),
+                                                 state_section("position", std::span(position)),
+                                                 state_section("empty", std::span(empty))};
+        save_state(path, fingerprint, sections);
+    }
+};
+
+}  // namespace
+
+TEST_CASE("a state is read back, aligned", "[io]") {
+    const TemporaryDirectory directory;
+    const auto path = directory / "s.state";
+    const std::string fingerprint = state_fingerprint(config, "float");
+    const Sample sample;
+    sample.save(path, fingerprint);
+    CHECK(directory.names() == std::vector<std::string>{"s.state"});
+
+    const StateFile file(path, fingerprint);
+    REQUIRE(file.sections().size() == 3);
+    CHECK(file.sections()[1].name == "position");
+    for (const StateSection& section : file.sections())
+        CHECK(reinterpret_cast<std::uintptr_t>(section.bytes.data()) % 64 == 0);
+    std::vector<float> S(100);
+    std::vector<std::int64_t> position(1);
+    file.read("blocks.0.S", std::span(S));
+    file.read("position", std::span(position));
+    CHECK(S == sample.S);
+    CHECK(position == sample.position);
+    CHECK(file.section("empty").empty());
+    check_error([&] { file.section("S"); },
+                {path.string() + ": S: expected a section of this name, found none"});
+    check_error([&] { file.read("blocks.0.S", std::span(position)); },
+                {"blocks.0.S: expected 8 bytes, found 400"});
+
+    const std::vector<StateSection> twice{state_section("S", std::span(sample.S)),
+                                          state_section("S", std::span(sample.S))};
+    check_error([&] { save_state(path, fingerprint, twice); }, {"S: expected each section once"});
+    CHECK(StateFile(path, fingerprint).sections().size() == 3);
+}
+
+TEST_CASE("a blob is read back", "[io]") {
+    const TemporaryDirectory directory;
+    const std::string fingerprint = state_fingerprint(config, "double");
+    std::vector<std::byte> bytes;
+    for (int i = 0; i < 1000; ++i) bytes.push_back(static_cast<std::byte>(i * 7));
+    save_blob(directory / "b", fingerprint, bytes);
+    CHECK(load_blob(directory / "b", fingerprint) == bytes);
+    save_blob(directory / "b", fingerprint, {});
+    CHECK(load_blob(directory / "b", fingerprint).empty());
+}
+
+TEST_CASE("a flipped bit in any byte, and any cut, is refused", "[io]") {
+    const TemporaryDirectory directory;
+    const auto path = directory / "s.state";
+    const std::string fingerprint = state_fingerprint(config, "float");
+    Sample().save(path, fingerprint);
+    const std::string whole = read_text(path);
+    for (std::size_t i = 0; i < whole.size(); ++i) {
+        std::string changed = whole;
+        changed[i] = static_cast<char>(changed[i] ^ (1 << i % 8));
+        write_text(path, changed);
+        INFO("byte " << i);
+        check_error([&] { StateFile file(path, fingerprint); }, {path.string()});
+    }
+    for (std::size_t size = 0; size < whole.size(); size += size < 40 ? 1 : 17) {
+        write_text(path, whole.substr(0, size));
+        INFO("cut to " << size);
+        check_error([&] { StateFile file(path, fingerprint); }, {path.string()});
+    }
+    write_text(path, whole.substr(0, whole.size() - 1));
+    check_error([&] { StateFile file(path, fingerprint); },
+                {"expected " + std::to_string(whole.size()) + " bytes, found " +
+                     std::to_string(whole.size() - 1),
+                 "cut off"});
+    std::string changed = whole;
+    changed[whole.size() - 10] ^= 4;
+    write_text(path, changed);
+    check_error([&] { StateFile file(path, fingerprint); },
+                {"checksum: expected the one stored in the file"});
+    write_text(path, whole + "x");
+    check_error([&] { StateFile file(path, fingerprint); }, {"bytes, found"});
+    write_text(path, whole);
+    CHECK_NOTHROW(StateFile(path, fingerprint));
+}
+
+TEST_CASE("another kind of file and another version are refused", "[io]") {
+    const TemporaryDirectory directory;
+    const auto path = directory / "s.state";
+    const std::string fingerprint = state_fingerprint(config, "float");
+    write_text(path, "This is a text of more than twenty-eight bytes.");
+    check_error([&] { StateFile file(path, fingerprint); },
+                {"expected a state file of HydraLM, found another kind of file"});
+    check_error([&] { StateFile file(directory / "none", fingerprint); },
+                {"expected a readable file"});
+    Sample().save(path, fingerprint);
+    std::string changed = read_text(path);
+    changed[8] = 9;
+    write_text(path, changed);
+    check_error([&] { StateFile file(path, fingerprint); },
+                {"version: expected 1, found 9", "feed its text again with this version"});
+}
+
+TEST_CASE("the state of another model is refused by the fields that differ", "[io]") {
+    const TemporaryDirectory directory;
+    const auto path = directory / "s.state";
+    Sample().save(path, state_fingerprint(config, "float"));
+    check_error([&] { StateFile file(path, state_fingerprint(config, "double")); },
+                {"config: scalar: expected \"double\", found \"float\";"});
+    HydraConfig other = config;
+    other.d_model = 128;
+    other.dn_norm_qk = false;
+    check_error(
+        [&] { StateFile file(path, state_fingerprint(other, "float")); },
+        {"d_model: expected 128, found 64", "dn_norm_qk: expected false, found true",
+         "head_dim: expected 64, found 32", "a state continues only in the model that made it"});
+    check_error([&] { StateFile file(path, R"({"scalar":"float"})"); },
+                {"d_model: expected nothing, found 64"});
+    check_error([&] { StateFile file(path, R"({"kind":"bank"})"); },
+                {"kind: expected \"bank\", found nothing"});
+
+    // What no state depends on may differ, and layers may be named or scheduled.
+    HydraConfig same = resolved(config);
+    same.initializer_range = 1;
+    same.max_position_embeddings = 7;
+    same.swa_every = 1;
+    CHECK_NOTHROW(StateFile(path, state_fingerprint(same, "float")));
+}
