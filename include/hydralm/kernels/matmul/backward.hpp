@@ -6,10 +6,23 @@
 // Error: |dw − exact| ≤ (M + 2)·ε·(Σ|dy·x| + |dw|) per element.
 #pragma once
 
+#include <cstring>
+
 #include "hydralm/kernels/matmul/product.hpp"
 
 namespace HYDRALM_NAMESPACE::kernels {
 namespace detail {
+
+// The first min(width, Size) elements of from, zeros behind them up to Size.
+template <Index Size, Real T>
+void copy_padded(const T* from, Index width, T* to) noexcept {
+    if (width >= Size) {
+        std::memcpy(to, from, Size * sizeof(T));
+    } else {
+        std::copy_n(from, width, to);
+        std::fill(to + width, to + Size, T(0));
+    }
+}
 
 // block.sums[p][o][:] = Σ_m dy(m, o) · x(m, panel p). dy: [M, outputs ≤ Block::rows]; x: [M, ≤ panels of columns].
 template <Real T>
@@ -21,26 +34,24 @@ void accumulate_outer(MatrixView<const T> dy, MatrixView<const T> x, Block<T>& b
     Index first = 0;
     do {
         const Index count = std::min(B::depth, dy.rows() - first);
-        // dy by tiles of outputs, interleaved by row: [tiles, count, tile_rows], zero padded
-        for (Index t = 0; t < tiles; ++t) {
-            const Index o = t * B::tile_rows, width = std::min<Index>(B::tile_rows, outputs - o);
-            T* to = block.x.data() + o * B::depth;
-            for (Index m = 0; m < count; ++m, to += B::tile_rows) {
-                std::copy_n(dy.row(first + m) + o, width, to);
-                std::fill(to + width, to + B::tile_rows, T(0));
-            }
-        }
+        // dy by tiles of outputs, interleaved by row: [tiles, count, tile_rows]
+        for (Index m = 0; m < count; ++m)
+            for (Index o = 0; o < outputs; o += B::tile_rows)
+                copy_padded<B::tile_rows>(dy.row(first + m) + o, outputs - o, block.x.data() + o * B::depth + m * B::tile_rows);
         for (Index column = 0, p = 0; column < x.cols(); column += B::panel_rows, ++p) {
-            const Index width = std::min(B::panel_rows, x.cols() - column);
-            for (Index m = 0; m < count; ++m) {
-                T* to = strip.data() + m * B::panel_rows;
-                std::copy_n(x.row(first + m) + column, width, to);
-                std::fill(to + width, to + B::panel_rows, T(0));
-            }
+            for (Index m = 0; m < count; ++m)
+                copy_padded<B::panel_rows>(x.row(first + m) + column, x.cols() - column, strip.data() + m * B::panel_rows);
             const Panel panel{strip.data()};
-            for (Index t = 0; t < tiles; ++t)
+            for (Index t = 0; t < tiles; ++t) {
+                // each tile asks for one cache line per row: of the next panel's columns, or of dy's next slice
+                constexpr Index line = 64 / sizeof(T), panel_lines = B::panel_rows / line + 1;
+                const bool of_x = t < panel_lines;
+                const T* ahead = of_x ? x.row(first) + column + B::panel_rows + t * line
+                                      : dy.row(first + count) + (p + (t - panel_lines) * B::panels) * line;
                 tile<Interleaved<T>, B::tile_rows, 1>(block.x.data() + t * B::tile_rows * B::depth, &panel, 0, count,
-                    block.sums.data() + p * B::panel_stride + t * B::tile_rows * B::panel_rows, first == 0);
+                    block.sums.data() + p * B::panel_stride + t * B::tile_rows * B::panel_rows, first == 0,
+                    reinterpret_cast<const char*>(ahead), (of_x ? x.stride() : dy.stride()) * Index{sizeof(T)});
+            }
         }
         first += count;
     } while (first < dy.rows());

@@ -29,6 +29,9 @@ public:
         simd::Batch<T> load(Index c, Index half) const noexcept {
             return simd::load(data + c * panel_rows + half * simd::lanes<T>);
         }
+        // Where column c begins, and how far it is to the next: for prefetching.
+        const void* address(Index c) const noexcept { return data + c * panel_rows; }
+        static constexpr Index column_bytes = panel_rows * Index{sizeof(T)};
     };
 
     PackedMatrix() = default;
