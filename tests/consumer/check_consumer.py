@@ -64,6 +64,6 @@ def through_pkg_config(directory):
 
 
 # Where the dependencies are wraps, an installed library has no package to point to.
-installed = subprocess.run(["pkg-config", "--exists", "eigen3", "xsimd", "nlohmann_json"])
+installed = subprocess.run(["pkg-config", "--exists", "eigen3", "xsimd", "nlohmann_json", "zlib"])
 checks = [as_subproject] + ([through_pkg_config] if installed.returncode == 0 else [])
 compiling.run_all([complaint_of(check) for check in checks])
