@@ -91,6 +91,12 @@ Batch<T> min(const Batch<T>& a, const Batch<T>& b) noexcept {
     return xsimd::min(a, b);
 }
 
+// Lane by lane, a where mask (a comparison of batches) holds, b elsewhere.
+template <class Mask, class B>
+[[gnu::always_inline]] inline B select(const Mask& mask, const B& a, const B& b) noexcept {
+    return xsimd::select(mask, a, b);
+}
+
 // Sum and maximum over the lanes, in an order fixed by the width.
 template <Real T>
 T reduce_add(const Batch<T>& x) noexcept {

@@ -1,5 +1,7 @@
-// map: an element-wise expression over spans as one loop; dot and sums of squares beside it.
+// map: an element-wise expression over spans as one loop; sums, dot and maximum beside it.
 #pragma once
+
+#include <limits>
 
 #include "hydralm/simd/batch.hpp"
 #include "hydralm/simd/math.hpp"
@@ -30,6 +32,22 @@ T sum(Index n, const F& f, const In*... in) noexcept {
     for (; i + lanes<T> <= n; i += lanes<T>) s0 = s0 + f(load(in + i)...);
     if (i < n) s1 = s1 + f(load_partial(in + i, n - i)...);
     return reduce_add<T>((s0 + s1) + (s2 + s3));
+}
+
+// The largest of n values; NaN is passed over; −∞ where there is nothing else.
+template <Real T>
+T maximum(Index n, const T* a) noexcept {
+    const Batch<T> lowest(-std::numeric_limits<T>::infinity());
+    Batch<T> m0 = lowest, m1 = lowest;
+    Index i = 0;
+    for (; i + 2 * lanes<T> <= n; i += 2 * lanes<T>) {
+        const Batch<T> x0 = load(a + i), x1 = load(a + i + lanes<T>);
+        m0 = simd::select(x0 > m0, x0, m0);
+        m1 = simd::select(x1 > m1, x1, m1);
+    }
+    T largest = reduce_max<T>(simd::select(m0 > m1, m0, m1));
+    for (; i < n; ++i) largest = a[i] > largest ? a[i] : largest;
+    return largest;
 }
 
 // Σ a[i]·b[i] and Σ a[i]².
