@@ -1,0 +1,208 @@
+// The layers in plain loops over doubles, one token at a time, from their formulas alone.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "hydralm/core/types.hpp"
+
+namespace hydralm::test {
+
+using Values = std::vector<double>;
+using NamedValues = std::map<std::string, Values, std::less<>>;  // tensors by name, row-major
+
+inline double& at(Values& v, Index i) { return v[static_cast<std::size_t>(i)]; }
+inline double at(const Values& v, Index i) { return v[static_cast<std::size_t>(i)]; }
+inline Values zeros(Index n) { return Values(static_cast<std::size_t>(n)); }
+inline double sigmoid(double x) { return 1.0 / (1.0 + std::exp(-x)); }
+inline double silu(double x) { return x * sigmoid(x); }
+
+// W x, W [out, in].
+inline Values product(const Values& w, const Values& x) {
+    const auto in = static_cast<Index>(x.size());
+    Values y = zeros(static_cast<Index>(w.size()) / in);
+    for (Index o = 0; o < static_cast<Index>(y.size()); ++o)
+        for (Index i = 0; i < in; ++i) at(y, o) += at(w, o * in + i) * at(x, i);
+    return y;
+}
+
+// x · (mean(x²) + ε)^(−1/2) ⊙ w.
+inline Values rms(const Values& x, const Values& w, double epsilon) {
+    double squares = 0;
+    for (const double v : x) squares += v * v;
+    const double scale = 1.0 / std::sqrt(squares / static_cast<double>(x.size()) + epsilon);
+    Values y = x;
+    for (std::size_t i = 0; i < x.size(); ++i) y[i] *= scale * w[i];
+    return y;
+}
+
+class ReferenceDeltaNet {
+public:
+    struct Shape {
+        Index d_model, n_heads, head_dim, conv_kernel;
+        bool use_gate, norm_qk;
+    };
+
+    ReferenceDeltaNet(Shape shape, const NamedValues& tensors)
+        : s_(shape), p_(tensors),
+          conv_cache(static_cast<std::size_t>(shape.conv_kernel - 1), zeros(3 * inner())),
+          S(zeros(shape.n_heads * shape.head_dim * shape.head_dim)) {}
+
+    Values step(const Values& x) {
+        const Index I = inner(), H = s_.n_heads, D = s_.head_dim, K = s_.conv_kernel;
+        conv_cache.push_back(product(p_.at("qkv_proj.weight"), x));
+        Values qkv = p_.at("short_conv.conv.bias");
+        for (Index c = 0; c < 3 * I; ++c) {
+            for (Index j = 0; j < K; ++j)
+                at(qkv, c) += at(p_.at("short_conv.conv.weight"), c * K + j) *
+                              at(conv_cache[static_cast<std::size_t>(j)], c);
+            at(qkv, c) = silu(at(qkv, c));
+        }
+        conv_cache.erase(conv_cache.begin());
+        const Values ab = product(p_.at("ab_proj.weight"), x);
+        Values o = zeros(I);
+        for (Index h = 0; h < H; ++h) {
+            double* const q = &at(qkv, h * D);
+            double* const k = &at(qkv, I + h * D);
+            double* const v = &at(qkv, 2 * I + h * D);
+            if (s_.norm_qk) {
+                normalise(q);
+                normalise(k);
+            }
+            const double alpha = sigmoid(at(ab, h) + at(p_.at("ab_proj.bias"), h));
+            const double beta = sigmoid(at(ab, H + h) + at(p_.at("ab_proj.bias"), H + h));
+            for (Index i = 0; i < D; ++i) {  // row i of S: value index i
+                double* const row = &at(S, (h * D + i) * D);
+                double recalled = 0;
+                for (Index j = 0; j < D; ++j) recalled += row[j] * k[j];
+                const double u = beta * (v[i] - alpha * recalled);
+                for (Index j = 0; j < D; ++j) row[j] = alpha * row[j] + u * k[j];
+                for (Index j = 0; j < D; ++j) at(o, h * D + i) += row[j] * q[j];
+            }
+        }
+        if (s_.use_gate) {
+            const Values gate = product(p_.at("gate_proj.weight"), x);
+            for (Index i = 0; i < I; ++i) at(o, i) *= silu(at(gate, i));
+        }
+        return product(p_.at("o_proj.weight"), o);
+    }
+
+    // The state by its name in files.
+    Values state(const std::string& name) const {
+        if (name == "S") return S;
+        const auto kept = static_cast<Index>(conv_cache.size());
+        Values cache = zeros(3 * inner() * kept);
+        for (Index c = 0; c < 3 * inner(); ++c)
+            for (Index j = 0; j < kept; ++j)
+                at(cache, c * kept + j) = at(conv_cache[static_cast<std::size_t>(j)], c);
+        return cache;
+    }
+
+private:
+    Index inner() const { return s_.n_heads * s_.head_dim; }
+    void normalise(double* x) const {
+        double squares = 0;
+        for (Index i = 0; i < s_.head_dim; ++i) squares += x[i] * x[i];
+        const double norm = std::max(std::sqrt(squares), 1e-12);
+        for (Index i = 0; i < s_.head_dim; ++i) x[i] /= norm;
+    }
+
+    Shape s_;
+    const NamedValues& p_;
+
+public:
+    std::vector<Values> conv_cache;  // K−1 inputs [3I], oldest first
+    Values S;                        // [H, D, D], rows are values
+};
+
+class ReferenceWindowAttention {
+public:
+    struct Shape {
+        Index d_model, n_heads, head_dim, window;
+        double rope_base;
+    };
+
+    ReferenceWindowAttention(Shape shape, const NamedValues& tensors) : s_(shape), p_(tensors) {}
+
+    Values step(const Values& x) {
+        const Index I = s_.n_heads * s_.head_dim, H = s_.n_heads, D = s_.head_dim;
+        const Values qkv = product(p_.at("qkv_proj.weight"), x);
+        Values q(qkv.begin(), qkv.begin() + I), k(qkv.begin() + I, qkv.begin() + 2 * I);
+        rotate(q);
+        rotate(k);
+        keys.push_back(k);
+        values.emplace_back(qkv.begin() + 2 * I, qkv.end());
+        if (static_cast<Index>(keys.size()) > s_.window) {
+            keys.erase(keys.begin());
+            values.erase(values.begin());
+        }
+        ++position;
+        Values o = zeros(I);
+        for (Index h = 0; h < H; ++h) {
+            Values weights;
+            for (const Values& key : keys) {
+                double score = 0;
+                for (Index i = h * D; i < (h + 1) * D; ++i) score += at(q, i) * at(key, i);
+                weights.push_back(score / std::sqrt(static_cast<double>(D)));
+            }
+            const double most = *std::max_element(weights.begin(), weights.end());
+            double sum = 0;
+            for (double& w : weights) sum += w = std::exp(w - most);
+            for (std::size_t s = 0; s < weights.size(); ++s)
+                for (Index i = h * D; i < (h + 1) * D; ++i) at(o, i) += weights[s] / sum * at(values[s], i);
+        }
+        return product(p_.at("o_proj.weight"), o);
+    }
+
+    // The state by its name in files.
+    Values state(const std::string& name) const {
+        const auto& past = name == "k_cache" ? keys : values;
+        Values result;
+        for (Index h = 0; h < s_.n_heads; ++h)
+            for (const Values& token : past)
+                result.insert(result.end(), token.begin() + h * s_.head_dim,
+                              token.begin() + (h + 1) * s_.head_dim);
+        return result;
+    }
+
+private:
+    // Pairs (j, j + D/2) of every head by the angle position · base^(−2j/D).
+    void rotate(Values& x) const {
+        const Index D = s_.head_dim;
+        for (Index h = 0; h < s_.n_heads; ++h)
+            for (Index j = 0; j < D / 2; ++j) {
+                const long double frequency = std::pow(static_cast<long double>(s_.rope_base),
+                                                       -2.0L * static_cast<long double>(j) / static_cast<long double>(D));
+                const long double angle = static_cast<long double>(position) * frequency;
+                const auto c = static_cast<double>(std::cos(angle)), s = static_cast<double>(std::sin(angle));
+                double& a = at(x, h * D + j);
+                double& b = at(x, h * D + j + D / 2);
+                const double a0 = a, b0 = b;
+                a = a0 * c - b0 * s;
+                b = b0 * c + a0 * s;
+            }
+    }
+
+    Shape s_;
+    const NamedValues& p_;
+
+public:
+    std::int64_t position = 0;
+    std::vector<Values> keys, values;  // the last min(position, W) tokens, [I] each, oldest first
+};
+
+// w_down (silu(g) ⊙ u), [g; u] = w_fused x.
+inline Values reference_swiglu(const NamedValues& p, const Values& x) {
+    const Values gu = product(p.at("w_fused.weight"), x);
+    const auto h = static_cast<Index>(gu.size()) / 2;
+    Values hidden = zeros(h);
+    for (Index i = 0; i < h; ++i) at(hidden, i) = silu(at(gu, i)) * at(gu, h + i);
+    return product(p.at("w_down.weight"), hidden);
+}
+
+}  // namespace hydralm::test
