@@ -1,0 +1,122 @@
+// Standalone: one mixer with weights and states of its own, for use inside other code.
+//
+// A mixer type only says what is computed; HydraLM lays the weights and the states of all its
+// mixers into common buffers. Standalone<Mixer> does that for a single one. It adds no arithmetic:
+// a stream has the bits it has inside a model.
+#pragma once
+
+#include <algorithm>
+#include <string>
+
+#include "hydralm/core/error.hpp"
+#include "hydralm/core/parallel.hpp"
+#include "hydralm/layers/parameters.hpp"
+#include "hydralm/model/stream_values.hpp"
+
+namespace HYDRALM_NAMESPACE {
+
+// Mixer: GatedDeltaNet or SlidingWindowAttention, with a static or a run-time Shape.
+//
+// A const Standalone may be used by many threads at once, each with its own State. Movable, not
+// copyable: weights are views into its buffer.
+template <class Mixer>
+class Standalone {
+public:
+    using T = typename Mixer::Scalar;
+    // What one stream carries on, and its scratch memory. A value: a copy is a snapshot.
+    using State = StreamValues<T>;
+
+    // Tokens that forward takes at once; longer inputs are cut at absolute multiples of it.
+    static constexpr Index default_tile = 256;
+
+    // All parameters zero; allocates them.
+    explicit Standalone(Mixer mixer = {}) : mixer_(mixer), memory_(packed_elements(mixer)) {
+        BindPacked<T> binder(memory_.data());
+        mixer_.visit(weights_, binder);
+    }
+    Standalone(Standalone&&) noexcept = default;
+    Standalone& operator=(Standalone&&) noexcept = default;
+
+    const Mixer& mixer() const noexcept { return mixer_; }
+
+    // f(const ParameterInfo&, std::span<T> values) fills every tensor, row-major, in file order.
+    // Allocates one tensor's worth of scratch.
+    template <class F>
+    void set_parameters(F f) {
+        AlignedBuffer<T> scratch(largest_parameter());
+        StorePacked<T, F> store(memory_.data(), scratch.span(), f);
+        mixer_.visit(weights_, store);
+    }
+    // f(const ParameterInfo&, std::span<const T> values) is shown every tensor, row-major, in file
+    // order. Allocates one tensor's worth of scratch.
+    template <class F>
+    void get_parameters(F f) const {
+        AlignedBuffer<T> scratch(largest_parameter());
+        ReadPacked<T, F> read(scratch.span(), f);
+        mixer_.visit(weights_, read);
+    }
+
+    // A stream before its first token. tile: how many tokens forward takes at once; 1 keeps scratch
+    // memory smallest.
+    State new_state(Index tile = default_tile) const {
+        (void)num_threads();  // the pool is made here, not in the first call
+        return State(state_bytes(mixer_),
+                     mixer_.workspace_bytes(1, std::clamp<Index>(tile, 1, default_tile)));
+    }
+
+    // y = mixer(x), x and y [N, d], N ≥ 0; the state advances by N tokens. x and y must not
+    // overlap. Throws Error for other widths or counts, the state unchanged. No allocation.
+    void forward(MatrixView<const T> x, MatrixView<T> y, State& state,
+                 Form form = Form::parallel) const {
+        check(x, y);
+        const Index tile =
+            state.tile([&](Index n) { return mixer_.workspace_bytes(1, n); }, default_tile);
+        for (Index first = 0; first < x.rows();) {
+            const Index n = std::min<Index>(tile - state.position() % tile, x.rows() - first);
+            Arena arena(state.workspace());
+            const Stream stream = state.stream();
+            mixer_.forward(weights_, Streams(&stream, 1), n, x.middle_rows(first, n),
+                           y.middle_rows(first, n), form, Write::assign, arena);
+            state.advance(n);
+            first += n;
+        }
+    }
+
+    // One token: y [d] = mixer(x [d]), in time independent of the length of the stream. Otherwise
+    // as forward in the recurrent form.
+    void step(std::span<const T> x, std::span<T> y, State& state) const {
+        forward(MatrixView<const T>(x.data(), 1, static_cast<Index>(x.size())),
+                MatrixView<T>(y.data(), 1, static_cast<Index>(y.size())), state, Form::recurrent);
+    }
+
+private:
+    static Index packed_elements(const Mixer& mixer) {
+        Index n = 0;
+        describe_parameters(mixer, [&](const ParameterInfo& info) { n += packed_size<T>(info); });
+        return n;
+    }
+    Index largest_parameter() const {
+        Index n = 0;
+        describe_parameters(mixer_,
+                            [&](const ParameterInfo& info) { n = std::max(n, info.size()); });
+        return n;
+    }
+    void check(MatrixView<const T> x, MatrixView<T> y) const {
+        const Index d = mixer_.shape().d_model;
+        const auto extents = [](Index rows, Index cols) {
+            return "[" + std::to_string(rows) + ", " + std::to_string(cols) + "]";
+        };
+        if (x.cols() != d || y.cols() != d || x.rows() != y.rows())
+            throw Error(
+                {.field = "x and y",
+                 .expected = "both [N, " + std::to_string(d) + "]",
+                 .found = extents(x.rows(), x.cols()) + " and " + extents(y.rows(), y.cols()),
+                 .fix = "give views as wide as the mixer's d_model"});
+    }
+
+    Mixer mixer_;
+    AlignedBuffer<T> memory_;
+    typename Mixer::template Parameters<PackedStorage<T>> weights_;
+};
+
+}  // namespace HYDRALM_NAMESPACE
