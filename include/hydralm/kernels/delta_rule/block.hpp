@@ -113,6 +113,22 @@ template <Real T, Index D, Index Block>
     }
 }
 
+// Fetches the tokens of the block to come: their rows are short and far apart, which no hardware prefetcher follows.
+template <Real T, Index D>
+void gated_delta_prefetch(const GatedDeltaInput<T, D>& input, MatrixView<T, D> out, Index first, Index count) noexcept {
+    constexpr Index line = 64 / static_cast<Index>(sizeof(T));
+    for (Index t = first; t < first + count; ++t) {
+        for (Index i = 0; i < D; i += line) {
+            __builtin_prefetch(input.q.row(t) + i);
+            __builtin_prefetch(input.k.row(t) + i);
+            __builtin_prefetch(input.v.row(t) + i);
+            __builtin_prefetch(out.row(t) + i, 1);
+        }
+        __builtin_prefetch(&input.log_decay[t]);
+        __builtin_prefetch(&input.beta[t]);
+    }
+}
+
 // out[i, j] = rows_i · k_j for the tiles that meet j ≤ i.
 template <Real T, Index D, Index Block>
 [[gnu::flatten]] void gated_delta_gram(const T* rows, const T* k, T* out) noexcept {
@@ -122,13 +138,13 @@ template <Real T, Index D, Index Block>
     for (Index i = 0; i < Block; i += gr) {
         for (Index j = 0; j < i + gr; j += gc) {
             std::array<simd::Batch<T>, static_cast<std::size_t>(Plan::lanes)> sums;
-            simd::unroll<Plan::lanes>([&](auto l) {
-                const T* row = rows + (i + l / gc) * Plan::padded;
-                const T* column = k + (j + l % gc) * Plan::padded;
-                sums[l] = simd::load<T>(row) * simd::load<T>(column);
-                for (Index d = Plan::lanes; d < Plan::padded; d += Plan::lanes)
-                    sums[l] = simd::fma(simd::load<T>(row + d), simd::load<T>(column + d), sums[l]);
-            });
+            simd::unroll<Plan::lanes>([&](auto l) { sums[l] = simd::Batch<T>(T(0)); });
+            for (Index d = 0; d < Plan::padded; d += Plan::lanes) {  // rows and columns stay in registers
+                simd::Batch<T> row[gr], column[gc];
+                simd::unroll<gr>([&](auto r) { row[r] = simd::load<T>(rows + (i + r) * Plan::padded + d); });
+                simd::unroll<gc>([&](auto r) { column[r] = simd::load<T>(k + (j + r) * Plan::padded + d); });
+                simd::unroll<Plan::lanes>([&](auto l) { sums[l] = simd::fma(row[l / gc], column[l % gc], sums[l]); });
+            }
             alignas(alignment) std::array<T, static_cast<std::size_t>(Plan::lanes)> tile;
             simd::store<T>(tile.data(), simd::sum_each<T>(sums));
             for (Index r = 0; r < gr; ++r)

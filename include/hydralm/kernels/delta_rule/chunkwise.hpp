@@ -60,6 +60,7 @@ void gated_delta_chunkwise(const GatedDeltaInput<T, D>& input, MatrixView<T, D> 
         }
         const auto block = input.middle(t, c);
         const auto block_out = out.middle_rows(t, c);
+        detail::gated_delta_prefetch<T, D>(input, out, t + c, std::min(Block, tokens - t - c));
         detail::gated_delta_prepare<T, D, Block>(block, c, w);
         for (Index p = 0; p + 1 < Plan::panels; ++p)
             detail::gated_delta_panel<T, D, Block, false>(block, c, p * Plan::width, w,

@@ -16,7 +16,7 @@ namespace HYDRALM_NAMESPACE::kernels {
 //   input   N tokens of one head, any N ≥ 0
 //   state   [D, D], read and overwritten
 //   out     [N, D], written; aliases nothing
-// No allocation, no errors. 7 D² FLOP per token. Source: arXiv 2412.06464, eq. 10.
+// No allocation, no errors. 7 D² FLOP per token. Source: arXiv 2412.06464, section 3.
 template <Real T, Index D>
 void gated_delta_reference(const GatedDeltaInput<T, D>& input, MatrixView<T, D> state,
                            MatrixView<T, D> out) noexcept {
