@@ -50,7 +50,7 @@ void accumulate_outer(MatrixView<const T> dy, MatrixView<const T> x, Block<T>& b
                                       : dy.row(first + count) + (p + (t - panel_lines) * B::panels) * line;
                 tile<Interleaved<T>, B::tile_rows, 1>(block.x.data() + t * B::tile_rows * B::depth, &panel, 0, count,
                     block.sums.data() + p * B::panel_stride + t * B::tile_rows * B::panel_rows, first == 0,
-                    reinterpret_cast<const char*>(ahead), (of_x ? x.stride() : dy.stride()) * Index{sizeof(T)});
+                    Ahead{ahead, (of_x ? x.stride() : dy.stride()) * Index{sizeof(T)}});
             }
         }
         first += count;
@@ -61,11 +61,12 @@ void accumulate_outer(MatrixView<const T> dy, MatrixView<const T> x, Block<T>& b
 
 // dw += dyᵀ·x.
 // dy: [M, out]; x: [M, in]; dw: [out, in] row-major, read and written; it overlaps neither. M ≥ 0. Allocates nothing
-// (230 KiB of stack); parallel over blocks of dw when large. 2·M·in·out operations.
+// (260 KiB of stack); parallel over blocks of dw when large. 2·M·in·out operations.
 template <Real T>
 void matmul_gradient(MatrixView<const std::type_identity_t<T>> dy, MatrixView<const std::type_identity_t<T>> x,
     MatrixView<T> dw) noexcept {
     using B = detail::Block<T>;
+    if (dy.rows() == 0) return;
     const auto partition = detail::Partition::of<T>(dw.rows(), dy.rows(), ceil_div(dw.cols(), B::panel_rows), 1);
     partition.run([&](Index row, Index rows, Index slot, Index slots) {
         B block;

@@ -75,8 +75,8 @@ void for_each_vector(Index rows, Index slots, Index first_column, Index columns,
 // y = epilogue(x·Wᵀ).
 // x: [M, in], any M ≥ 0; w: packed [out, in]; y: [M, out], written (read by the epilogues that say so). Strides are free
 // and nothing need be aligned. y does not overlap x. Weights: PackedMatrix<float> or <double>, or a type like it.
-// Allocates nothing (200 KiB of stack); parallel over blocks of outputs when large. 2·M·in·out operations, every weight
-// read once per 96 rows.
+// Allocates nothing (230 KiB of stack); parallel over blocks of outputs when large. 2·M·in·out operations, every weight
+// read once per 72 rows.
 template <class Weights, class Epilogue>
 void matmul(MatrixView<const std::type_identity_t<typename Weights::Scalar>> x, const Weights& w,
     MatrixView<std::type_identity_t<typename Weights::Scalar>> y, const Epilogue& epilogue) noexcept {

@@ -16,17 +16,18 @@
 
 namespace HYDRALM_NAMESPACE::kernels::detail {
 
-// Sizes of a block. x and sums together are about 200 KiB of stack, half of a small L2.
+// Sizes of a block, 226 KiB of stack: x and the sums stay in L2, a panel's slice and a few rows of x in L1.
 template <Real T>
 struct Block {
     // 12 × 2 sums + 2 weights + 1 value on 32 registers; 6 × 2 on 16.
     static constexpr int tile_rows = simd::registers >= 32 ? 12 : 6;
-    static constexpr Index rows = 72;                           // a multiple of tile_rows
+    static constexpr Index rows = 72;                           // so many share one read of the weights
     static constexpr Index depth = 1024 / sizeof(T);            // contraction indices of one slice
     static constexpr Index x_stride = depth + 64 / sizeof(T);   // off the power of two: rows fall in different cache sets
     static constexpr Index panel_rows = PackedMatrix<T>::panel_rows;
     static constexpr Index panels = 2048 / (panel_rows * static_cast<Index>(sizeof(T)));
     static constexpr Index panel_stride = rows * panel_rows;    // between the sums of two panels
+    static_assert(rows % tile_rows == 0 && panels % 4 == 0);
 
     alignas(alignment) std::array<T, rows * x_stride> x;            // [rows, depth], a slice of the left operand
     alignas(alignment) std::array<T, panels * panel_stride> sums;  // [panels, rows, panel_rows]
@@ -49,19 +50,18 @@ template <Real T, int... W>
     ((sums[W] = simd::fma<T>(v, weights[W], sums[W])), ...);
 }
 
-// Asks for bytes [share·size/shares, (share + 1)·size/shares) of [p, p + size) in L2, so that what the next slice or panel
-// needs arrives while this one is computed on. Reads nothing, and p need not be valid.
-inline void prefetch_share(const void* p, Index size, Index share, Index shares) noexcept {
-    constexpr Index line = 64;
-    const char* bytes = static_cast<const char*>(p);
-    for (Index at = share * size / shares / line * line; at < (share + 1) * size / shares; at += line)
-        __builtin_prefetch(bytes + at, 0, 2);
-}
+// What a tile asks for in each step so that it lies in L2 when its turn comes: the address moves on by step bytes. One
+// request a step costs nothing where a burst of them would stall. Nothing is read; the addresses need not be valid.
+struct Ahead {
+    const void* address;
+    Index step;
+};
 
 // sums[p][r][:] (+)= Σ_k x(r, k) · panels[p](first + k, :) for k in [0, count), in order; from zero when fresh.
+// x: in the layout X; sums: in the layout of Block::sums.
 template <class X, int Rows, int Panels, class Panel>
 [[gnu::noinline]] void tile(const typename Panel::Scalar* x, const Panel* panels, Index first, Index count,
-    typename Panel::Scalar* sums, bool fresh, const char* ahead, Index ahead_step) noexcept {
+    typename Panel::Scalar* sums, bool fresh, Ahead ahead) noexcept {
     using T = typename Panel::Scalar;
     using B = Block<T>;
     constexpr int width = 2 * Panels;
@@ -73,12 +73,13 @@ template <class X, int Rows, int Panels, class Panel>
         const auto each_row = [&](auto&& f) { (f(std::integral_constant<int, R>{}), ...); };
         if (fresh) s.fill(simd::broadcast(T(0)));
         else each_row([&](auto r) { ((s[r * width + W] = simd::load<T>(address(r, W))), ...); });
+        const char* wanted = static_cast<const char*>(ahead.address);
         std::array<Panel, Panels> local;
         std::copy_n(panels, Panels, local.begin());
         for (Index k = 0; k < count; ++k) {
             if constexpr (Panels == 1) {
-                for (Index line = 0; line < Panel::column_bytes; line += 64) __builtin_prefetch(ahead + line, 0, 2);
-                ahead += ahead_step;
+                for (Index line = 0; line < Panel::column_bytes; line += 64) __builtin_prefetch(wanted + line, 0, 2);
+                wanted += ahead.step;
             }
             const std::array<simd::Batch<T>, width> weights{local[W / 2].load(first + k, W % 2)...};
             (multiply_add<T>(s.data() + R * width, x[R * X::row_stride + k * X::step], weights.data(), all), ...);
@@ -109,20 +110,32 @@ struct Slice {
             constexpr Index step = panels_at_once<Rows>;
             const Index start = row, fit = (x.rows() - row) / Rows;
             row += fit * Rows;
-            const Index next = first + count, next_count = std::min(B::depth, x.cols() - next);
             for (Index p = 0; fit > 0 && p < panel_count; p += step)
                 for (Index t = 0; t < fit; ++t) {
                     const Index r = start + t * Rows;
-                    for (Index i = r; next_count > 0 && i < r + Rows; ++i)
-                        prefetch_share(x.row(i) + next, next_count * Index{sizeof(T)}, p / step, ceil_div(panel_count, step));
-                    const bool last = p + step >= panel_count;
-                    const char* ahead = static_cast<const char*>(
-                        panels[last ? 0 : p + step].address((last ? next : first) + t * count / fit));
-                    const Index ahead_step = ceil_div(Panel::column_bytes, fit);
+                    fetch_rows(r, Rows, p / step, ceil_div(panel_count, step));
                     tile<RowMajor<T>, Rows, step>(block.x.data() + r * B::x_stride, panels + p, first, count,
-                        block.sums.data() + p * B::panel_stride + r * B::panel_rows, first == 0, ahead, ahead_step);
+                        block.sums.data() + p * B::panel_stride + r * B::panel_rows, first == 0,
+                        next_panel(p + step, t, fit));
                 }
         }
+    }
+
+private:
+    // The t-th of fit parts of panel p, or of the first panel's next slice.
+    Ahead next_panel(Index p, Index t, Index fit) const noexcept {
+        const Panel& panel = p < panel_count ? panels[p] : panels[0];
+        const Index column = p < panel_count ? first : first + count;
+        return {panel.address(column + t * count / fit), ceil_div(Panel::column_bytes, fit)};
+    }
+
+    // Asks for the share-th of so many parts of the next slice of rows [r, r + rows).
+    void fetch_rows(Index r, Index rows, Index share, Index shares) const noexcept {
+        const Index next = first + count, size = std::min(B::depth, x.cols() - next);
+        constexpr Index line = 64 / sizeof(T);
+        for (Index i = r; i < r + rows; ++i)
+            for (Index c = share * size / shares / line * line; c < (share + 1) * size / shares; c += line)
+                __builtin_prefetch(x.row(i) + next + c, 0, 2);
     }
 };
 
