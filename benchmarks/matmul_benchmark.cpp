@@ -1,0 +1,137 @@
+// kernels/matmul: prefill, batched decoding, decode and the weight gradient, beside Eigen and the plain loops.
+//
+// Arguments: threads, M, in, out. FLOP_peak and DRAM_peak are fractions of what machine_peak.hpp measures in this process
+// (bytes: one read of the weights, so a fraction above 1 means they came from cache).
+#include "hydralm/kernels/matmul/matmul.hpp"
+
+#include <benchmark/benchmark.h>
+
+#include <chrono>
+
+#include "hydralm/core/aligned_buffer.hpp"
+#include "hydralm/core/parallel.hpp"
+#include "hydralm/core/random.hpp"
+#include "machine_peak.hpp"
+
+using namespace hydralm;
+
+namespace {
+
+template <Real T>
+struct Problem {
+    explicit Problem(const benchmark::State& state)
+        : threads(static_cast<int>(state.range(0)))
+        , rows(state.range(1))
+        , in(state.range(2))
+        , out(state.range(3))
+        , x(rows * in)
+        , w(out * in)
+        , y(rows * out) {
+        set_num_threads(threads);
+        Eigen::setNbThreads(threads);
+        Random random(1);
+        for (auto* buffer : {&x, &w, &y})
+            for (auto& v : *buffer) v = static_cast<T>(random.uniform(-1, 1));
+    }
+    // Times f and reports it as this problem.
+    template <class F>
+    void measure(benchmark::State& state, const F& f) const {
+        using Clock = std::chrono::steady_clock;
+        const double flop = 2.0 * static_cast<double>(rows) * static_cast<double>(in) * static_cast<double>(out);
+        const double bytes = static_cast<double>(in) * static_cast<double>(out) * sizeof(T);
+        const double flop_peak = benchmarks::measured_fma_peak<T>(threads);
+        const double bandwidth = benchmarks::measured_bandwidth(threads);
+        f();
+        const auto begin = Clock::now();
+        for (auto _ : state) {
+            f();
+            benchmark::ClobberMemory();
+        }
+        const double runs = static_cast<double>(state.iterations());
+        const double rate = runs / std::chrono::duration<double>(Clock::now() - begin).count();
+        state.counters["FLOP/s"] = flop * rate;
+        state.counters["FLOP_peak"] = flop * rate / flop_peak;
+        state.counters["B/s"] = bytes * rate;
+        state.counters["DRAM_peak"] = bytes * rate / bandwidth;
+    }
+    MatrixView<const T> x_view() const { return {x.data(), rows, in}; }
+    MatrixView<const T> w_view() const { return {w.data(), out, in}; }
+    MatrixView<T> y_view() { return {y.data(), rows, out}; }
+
+    int threads;
+    Index rows, in, out;
+    AlignedBuffer<T> x, w, y;
+};
+
+template <Real T>
+void matmul(benchmark::State& state) {
+    Problem<T> problem(state);
+    AlignedBuffer<T> storage(kernels::PackedMatrix<T>::storage_size(problem.out, problem.in));
+    const auto packed = kernels::PackedMatrix<T>::pack(problem.w_view(), storage.data());
+    problem.measure(state, [&] { kernels::matmul(problem.x_view(), packed, problem.y_view()); });
+}
+
+// out counts both halves, so that the work is that of the row above.
+void matmul_swiglu(benchmark::State& state) {
+    Problem<float> problem(state);
+    const Index h = problem.out / 2;
+    using Weights = kernels::PackedMatrix<float>;
+    AlignedBuffer<float> gate(Weights::storage_size(h, problem.in)), up(Weights::storage_size(h, problem.in));
+    const auto g = Weights::pack(problem.w_view().middle_rows(0, h), gate.data());
+    const auto u = Weights::pack(problem.w_view().middle_rows(h, h), up.data());
+    problem.measure(state, [&] { kernels::matmul_swiglu(problem.x_view(), g, u, {problem.y.data(), problem.rows, h}); });
+}
+
+void matmul_gradient(benchmark::State& state) {
+    Problem<float> problem(state);
+    problem.measure(state, [&] {
+        kernels::matmul_gradient<float>(problem.y_view(), problem.x_view(), {problem.w.data(), problem.out, problem.in});
+    });
+}
+
+void eigen(benchmark::State& state) {
+    Problem<float> problem(state);
+    auto y = problem.y_view().eigen();
+    problem.measure(state, [&] { y.noalias() = problem.x_view().eigen() * problem.w_view().eigen().transpose(); });
+}
+
+void reference(benchmark::State& state) {
+    Problem<float> problem(state);
+    problem.measure(state, [&] { kernels::reference::matmul<float>(problem.x_view(), problem.w_view(), problem.y_view()); });
+}
+
+constexpr Index both = 2;
+
+void prefill_shapes(benchmark::internal::Benchmark* b) {
+    for (const Index threads : {Index{1}, both}) {
+        b->Args({threads, 512, 2048, 8192});
+        for (const Index rows : {64, 128, 256}) b->Args({threads, rows, 512, 1536});
+    }
+    b->UseRealTime();
+}
+
+// Weights of 128 MiB: read from memory, not from cache.
+void decode_shapes(benchmark::internal::Benchmark* b) {
+    for (const Index threads : {Index{1}, both})
+        for (const Index rows : {1, 4, 8, 16, 32, 64}) b->Args({threads, rows, 4096, 8192});
+    b->UseRealTime();
+}
+
+void gradient_shapes(benchmark::internal::Benchmark* b) {
+    for (const Index threads : {Index{1}, both})
+        b->Args({threads, 2048, 256, 256})->Args({threads, 2048, 256, 1024})->Args({threads, 512, 2048, 2048});
+    b->UseRealTime();
+}
+
+}  // namespace
+
+BENCHMARK(matmul<float>)->Name("prefill/float")->Apply(prefill_shapes);
+BENCHMARK(matmul<double>)->Name("prefill/double")->Apply(prefill_shapes);
+BENCHMARK(matmul_swiglu)->Name("prefill/swiglu")->Apply(prefill_shapes);
+BENCHMARK(eigen)->Name("prefill/eigen")->Apply(prefill_shapes);
+BENCHMARK(reference)->Name("prefill/reference")->Args({1, 64, 512, 1536})->UseRealTime();
+BENCHMARK(matmul<float>)->Name("decode/float")->Apply(decode_shapes);
+BENCHMARK(eigen)->Name("decode/eigen")->Args({1, 1, 4096, 8192})->UseRealTime();
+BENCHMARK(reference)->Name("decode/reference")->Args({1, 1, 4096, 8192})->UseRealTime();
+BENCHMARK(matmul_gradient)->Name("gradient/float")->Apply(gradient_shapes);
+BENCHMARK_MAIN();
