@@ -12,3 +12,5 @@
 #include "hydralm/io/safetensors_writer.hpp"
 #include "hydralm/io/state_file.hpp"
 #include "hydralm/io/stored_tensor.hpp"
+#include "hydralm/io/tokenizer.hpp"
+#include "hydralm/io/utf8_stream.hpp"

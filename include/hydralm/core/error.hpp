@@ -11,11 +11,11 @@ namespace HYDRALM_NAMESPACE {
 
 // Everything a message needs. Empty parts are left out of the text.
 struct ErrorDetail {
-    std::string file;      // the file the trouble is in
-    std::string field;     // tensor, config field, argument
-    std::string expected;  // what would have been right
-    std::string found;     // what was there
-    std::string fix;       // what the user can do about it
+    std::string file{};      // the file the trouble is in
+    std::string field{};     // tensor, config field, argument
+    std::string expected{};  // what would have been right
+    std::string found{};     // what was there
+    std::string fix{};       // what the user can do about it
 };
 
 // Thrown for bad input. what() is one line: "hydralm: FILE: FIELD: expected E, found F; FIX".

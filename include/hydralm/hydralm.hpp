@@ -1,0 +1,9 @@
+// The model and all it computes. Needs Eigen and xsimd; files are in hydralm/io.hpp.
+#pragma once
+
+#include "hydralm/core/abi.hpp"
+#include "hydralm/core/error.hpp"
+#include "hydralm/core/parallel.hpp"
+#include "hydralm/model/config.hpp"
+#include "hydralm/model/hydra_lm.hpp"
+#include "hydralm/model/initialise.hpp"

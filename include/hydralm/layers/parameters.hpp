@@ -1,0 +1,287 @@
+// Parameters: how a module declares its tensors once, and how storage, names and values follow from that declaration.
+//
+// A module has `template <class Storage> struct Parameters` (its tensors in some storage) and
+//     template <class P, class V> constexpr void visit(P& parameters, V& visitor) const
+// which names every tensor in file order through four calls:
+//     matrix(field, name, kind, out, in, parts = 1)  [out, in], the weights of one matrix product, parts stacked in it
+//     fused(fields, name, kind, out, in)             [fields·out, in], an array of matrices stacked in one tensor
+//     taps(field, name, channels, taps)              [channels, 1, taps], a depthwise convolution
+//     vector(field, name, kind, size)                [size]
+// Composites prefix the names of their members with nested(prefix, visit).
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <span>
+#include <string_view>
+#include <utility>
+
+#include "hydralm/core/arena.hpp"
+#include "hydralm/core/matrix_view.hpp"
+#include "hydralm/kernels/matmul/packed_matrix.hpp"
+
+namespace HYDRALM_NAMESPACE {
+
+// What a tensor is for: decides its initialisation and which optimiser updates it.
+enum class ParameterKind : std::uint8_t {
+    embedding,            // rows looked up by token, and the tied head
+    head,                 // untied head
+    projection,           // into a mixer or an MLP
+    residual_projection,  // back into the residual stream: o_proj, w_down
+    gate,                 // ab_proj.weight, gate_proj.weight
+    decay_bias,           // ab_proj.bias: the α half, then the β half
+    convolution,
+    convolution_bias,
+    norm,
+};
+
+// "muon" or "adamw": the group of the hybrid optimiser.
+constexpr std::string_view optimiser_group(ParameterKind kind) noexcept {
+    return kind == ParameterKind::projection || kind == ParameterKind::residual_projection ? "muon" : "adamw";
+}
+
+struct ParameterInfo {
+    std::array<char, 64> text{};
+    std::array<Index, 3> extents{};
+    int rank = 0;
+    int parts = 1;   // matrices stacked in the tensor (q, k, v; gate, up): orthogonalised one by one
+    int fields = 1;  // matrices the module keeps it in
+    ParameterKind kind{};
+
+    constexpr std::string_view name() const noexcept { return text.data(); }
+    constexpr std::span<const Index> shape() const noexcept { return {extents.data(), static_cast<std::size_t>(rank)}; }
+    constexpr Index size() const noexcept {
+        Index n = 1;
+        for (int i = 0; i < rank; ++i) n *= extents[static_cast<std::size_t>(i)];
+        return n;
+    }
+    constexpr Index rows() const noexcept { return extents[0]; }
+    constexpr Index cols() const noexcept { return rank == 1 ? 1 : size() / extents[0]; }
+};
+
+// Storage without memory: the fields exist, so that a declaration can be visited at compile time.
+struct NoStorage {
+    struct Empty {};
+    using Matrix = Empty;
+    using Vector = Empty;
+    using Taps = Empty;
+};
+
+// Storage for computing: matrices in panels, convolutions tap-major, everything 64-byte aligned in one buffer.
+template <Real T>
+struct PackedStorage {
+    using Scalar = T;
+    using Matrix = kernels::PackedMatrix<T>;
+    using Vector = std::span<T>;
+    using Taps = MatrixView<T>;  // [taps, channels]
+};
+
+// Storage of gradients and moments: one flat buffer in file order and file layout, without gaps.
+template <Real T>
+struct FlatStorage {
+    using Scalar = T;
+    using Matrix = MatrixView<T>;
+    using Vector = std::span<T>;
+    using Taps = MatrixView<T>;  // [channels, taps]
+};
+
+// Base of visitors: keeps the prefix, and turns the four declarations into one call of Derived::tensor.
+template <class Derived>
+class ParameterVisitor {
+public:
+    template <class M>
+    constexpr void matrix(M& m, std::string_view name, ParameterKind kind, Index out, Index in, int parts = 1) {
+        derived().tensor(std::span(&m, 1), info(name, kind, parts, 1, {out, in, 1}, 2));
+    }
+    template <class M>
+    constexpr void fused(M& m, std::string_view name, ParameterKind kind, Index out, Index in) {
+        const int fields = static_cast<int>(m.size());
+        derived().tensor(std::span(m.data(), m.size()), info(name, kind, fields, fields, {fields * out, in, 1}, 2));
+    }
+    template <class C>
+    constexpr void taps(C& c, std::string_view name, Index channels, Index taps) {
+        derived().convolution(c, info(name, ParameterKind::convolution, 1, 1, {channels, 1, taps}, 3));
+    }
+    template <class X>
+    constexpr void vector(X& x, std::string_view name, ParameterKind kind, Index size) {
+        derived().vector_tensor(x, info(name, kind, 1, 1, {size, 1, 1}, 1));
+    }
+    template <class F>
+    constexpr void nested(std::string_view prefix, const F& visit) {
+        const std::size_t outer = length_;
+        append(prefix);
+        prefix_.at(length_++) = '.';
+        visit();
+        while (length_ > outer) prefix_[--length_] = '\0';
+    }
+
+private:
+    constexpr Derived& derived() noexcept { return static_cast<Derived&>(*this); }
+    constexpr void append(std::string_view part) {
+        for (const char c : part) prefix_.at(length_++) = c;
+    }
+    constexpr ParameterInfo info(std::string_view name, ParameterKind kind, int parts, int fields,
+                                 std::array<Index, 3> extents, int rank) {
+        ParameterInfo result{prefix_, extents, rank, parts, fields, kind};
+        for (std::size_t i = 0; i < name.size(); ++i) result.text.at(length_ + i) = name[i];
+        return result;
+    }
+
+    std::array<char, 64> prefix_{};
+    std::size_t length_ = 0;
+};
+
+// Calls f(info) for every tensor.
+template <class F>
+class DescribeParameters : public ParameterVisitor<DescribeParameters<F>> {
+public:
+    constexpr explicit DescribeParameters(F f)
+        : f_(f) {}
+    template <class M>
+    constexpr void tensor(std::span<M>, const ParameterInfo& info) {
+        f_(info);
+    }
+    template <class C>
+    constexpr void convolution(C&, const ParameterInfo& info) {
+        f_(info);
+    }
+    template <class X>
+    constexpr void vector_tensor(X&, const ParameterInfo& info) {
+        f_(info);
+    }
+
+private:
+    F f_;
+};
+
+template <class Module, class F>
+constexpr void describe_parameters(const Module& module, F f) {
+    typename Module::template Parameters<NoStorage> none;
+    DescribeParameters<F> visitor(f);
+    module.visit(none, visitor);
+}
+
+// Elements a tensor occupies in PackedStorage<T>, padding and alignment included.
+template <Real T>
+constexpr Index packed_size(const ParameterInfo& info) noexcept {
+    constexpr Index unit = static_cast<Index>(alignment / sizeof(T));
+    if (info.rank != 2) return round_up(info.size(), unit);
+    return info.fields * round_up(kernels::PackedMatrix<T>::storage_size(info.rows() / info.fields, info.cols()), unit);
+}
+
+// Points every tensor of PackedStorage<T> into one buffer, in file order.
+template <Real T>
+class BindPacked : public ParameterVisitor<BindPacked<T>> {
+public:
+    explicit BindPacked(T* buffer) noexcept
+        : next_(buffer) {}
+    void tensor(std::span<kernels::PackedMatrix<T>> parts, const ParameterInfo& info) noexcept {
+        const Index rows = info.rows() / info.fields;
+        const Index step = packed_size<T>(info) / info.fields;
+        for (auto& part : parts) part = {std::exchange(next_, next_ + step), rows, info.cols()};
+    }
+    void convolution(MatrixView<T>& taps, const ParameterInfo& info) noexcept {
+        taps = MatrixView<T>(next_, info.extents[2], info.extents[0]);
+        next_ += packed_size<T>(info);
+    }
+    void vector_tensor(std::span<T>& x, const ParameterInfo& info) noexcept {
+        x = {next_, static_cast<std::size_t>(info.size())};
+        next_ += packed_size<T>(info);
+    }
+
+private:
+    T* next_;
+};
+
+// Points every tensor of FlatStorage<T> into one buffer, in file order.
+template <Real T>
+class BindFlat : public ParameterVisitor<BindFlat<T>> {
+public:
+    explicit BindFlat(T* buffer) noexcept
+        : next_(buffer) {}
+    void tensor(std::span<MatrixView<T>> parts, const ParameterInfo& info) noexcept {
+        const Index rows = info.rows() / info.fields;
+        for (auto& part : parts) part = MatrixView<T>(std::exchange(next_, next_ + rows * info.cols()), rows, info.cols());
+    }
+    void convolution(MatrixView<T>& taps, const ParameterInfo& info) noexcept {
+        taps = MatrixView<T>(std::exchange(next_, next_ + info.size()), info.extents[0], info.extents[2]);
+    }
+    void vector_tensor(std::span<T>& x, const ParameterInfo& info) noexcept {
+        x = {std::exchange(next_, next_ + info.size()), static_cast<std::size_t>(info.size())};
+    }
+
+private:
+    T* next_;
+};
+
+// Fills PackedStorage<T> from file layout: f(info, values) writes every tensor, row-major, to a scratch span of info.size()
+// elements, and the tensor takes it. buffer is what BindPacked was given; scratch holds the largest tensor.
+template <Real T, class F>
+class StorePacked : public ParameterVisitor<StorePacked<T, F>> {
+public:
+    StorePacked(T* buffer, std::span<T> scratch, F& f)
+        : next_(buffer)
+        , scratch_(scratch)
+        , f_(f) {}
+    void tensor(std::span<kernels::PackedMatrix<T>> parts, const ParameterInfo& info) {
+        const MatrixView<const T> values(filled(info), info.rows(), info.cols());
+        const Index rows = info.rows() / info.fields;
+        for (std::size_t i = 0; i < parts.size(); ++i) {
+            parts[i] = kernels::PackedMatrix<T>::pack(values.middle_rows(static_cast<Index>(i) * rows, rows), next_);
+            next_ += packed_size<T>(info) / info.fields;
+        }
+    }
+    void convolution(MatrixView<T>& taps, const ParameterInfo& info) {
+        const MatrixView<const T> values(filled(info), info.rows(), info.cols());
+        taps.eigen() = values.eigen().transpose();
+        next_ += packed_size<T>(info);
+    }
+    void vector_tensor(std::span<T>& x, const ParameterInfo& info) {
+        std::copy_n(filled(info), x.size(), x.data());
+        next_ += packed_size<T>(info);
+    }
+
+private:
+    const T* filled(const ParameterInfo& info) {
+        f_(info, scratch_.first(static_cast<std::size_t>(info.size())));
+        return scratch_.data();
+    }
+
+    T* next_;
+    std::span<T> scratch_;
+    F& f_;
+};
+
+// Shows PackedStorage<T> in file layout: f(info, values) is given every tensor, row-major, bit for bit. scratch holds the
+// largest tensor.
+template <Real T, class F>
+class ReadPacked : public ParameterVisitor<ReadPacked<T, F>> {
+public:
+    ReadPacked(std::span<T> scratch, F& f)
+        : scratch_(scratch)
+        , f_(f) {}
+    void tensor(std::span<const kernels::PackedMatrix<T>> parts, const ParameterInfo& info) {
+        const Index rows = info.rows() / info.fields;
+        T* out = scratch_.data();
+        for (const auto& part : parts) part.unpack({std::exchange(out, out + rows * info.cols()), rows, info.cols()});
+        show(info);
+    }
+    void convolution(const MatrixView<T>& taps, const ParameterInfo& info) {
+        MatrixView<T>(scratch_.data(), info.rows(), info.cols()).eigen() = taps.eigen().transpose();
+        show(info);
+    }
+    void vector_tensor(const std::span<T>& x, const ParameterInfo& info) {
+        std::copy_n(x.data(), x.size(), scratch_.data());
+        show(info);
+    }
+
+private:
+    void show(const ParameterInfo& info) {
+        f_(info, std::span<const T>(scratch_.first(static_cast<std::size_t>(info.size()))));
+    }
+
+    std::span<T> scratch_;
+    F& f_;
+};
+
+}  // namespace HYDRALM_NAMESPACE
