@@ -1,0 +1,148 @@
+// generate, score and stream: a checkpoint at work on text.
+#include <hydralm/inference/generate.hpp>
+#include <hydralm/inference/stop_matcher.hpp>
+#include <hydralm/inference/streaming.hpp>
+#include <hydralm/io.hpp>
+
+#include <algorithm>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "options.hpp"
+#include "program_model.hpp"
+#include "text_input.hpp"
+
+namespace {
+
+constexpr std::size_t chunk_tokens = 4096;
+
+void print(std::string_view text) {
+    std::fwrite(text.data(), 1, text.size(), stdout);
+    std::fflush(stdout);
+}
+
+template <class Model>
+void run_generate(const Options& o) {
+    using T = typename Model::Scalar;
+    if (o.ids.empty() && o.prompt.empty())
+        throw hydralm::Error({.field = "--prompt", .expected = "a text with at least one byte, or --ids", .found = "none",
+                              .fix = "give the model something to continue"});
+    const Model model = load_program_model<Model>(o.model);
+    const auto prompt = o.ids.empty() ? hydralm::ByteTokenizer(Model::config.vocab_size).encode(o.prompt)
+                                      : read_ids(o.ids, Model::config.vocab_size);
+    hydralm::Sampler<T> sampler(Model::config.vocab_size, {.temperature = o.temperature,
+                                                           .top_k = o.top_k,
+                                                           .top_p = o.top_p,
+                                                           .min_p = o.min_p,
+                                                           .repetition_penalty = o.repetition_penalty,
+                                                           .seed = o.seed});
+    for (const auto token : prompt) sampler.observe(token);
+    auto state = model.new_state();
+    const auto logits = model.prefill(prompt, state);
+
+    std::string ids;
+    hydralm::Utf8Stream utf8;
+    hydralm::StopMatcher stops(o.stop);
+    const auto next = [&](hydralm::token_id token) {
+        if (o.print_ids) ids += (ids.empty() ? "" : " ") + std::to_string(token);
+        if (token > 255) return true;  // not text: only ids can show it
+        const char byte = static_cast<char>(token);
+        const std::string_view text = stops.push({&byte, 1});
+        if (!o.print_ids)
+            for (const char c : text) print(utf8.push({&c, 1}));
+        return !stops.found();
+    };
+    hydralm::generate(model, state, logits, sampler, o.tokens, next);
+    if (o.print_ids) {
+        print(ids + "\n");
+        return;
+    }
+    for (const char c : stops.flush()) print(utf8.push({&c, 1}));
+    print(utf8.flush());
+    print("\n");
+}
+
+template <class Model>
+void run_score(const Options& o) {
+    if (o.ids.empty() == o.text.empty())
+        throw hydralm::Error({.field = "--text", .expected = "one of --text and --ids", .found = "none",
+                              .fix = "name the file to score"});
+    const Model model = load_program_model<Model>(o.model);
+    auto state = model.new_state();
+    hydralm::Scorer<Model> scorer(model);
+    std::int64_t tokens = 0;
+    if (!o.ids.empty()) {
+        const auto ids = read_ids(o.ids, Model::config.vocab_size);
+        scorer.feed(ids, state);
+        tokens = static_cast<std::int64_t>(ids.size());
+    } else {
+        TextFile text(o.text, Model::config.vocab_size);
+        std::vector<hydralm::token_id> buffer(chunk_tokens);
+        for (std::size_t n = text.read(buffer); n > 0; n = text.read(buffer)) {
+            scorer.feed(std::span(buffer).first(n), state);
+            tokens += static_cast<std::int64_t>(n);
+        }
+    }
+    const nlohmann::ordered_json result{{"tokens", tokens},
+                                        {"log_likelihood", scorer.log_likelihood()},
+                                        {o.ids.empty() ? "bits_per_byte" : "bits_per_token", scorer.bits_per_token()}};
+    print(result.dump() + "\n");
+}
+
+template <class Model>
+void run_stream(const Options& o) {
+    if (o.repeat && o.tokens == 0)
+        throw hydralm::Error({.field = "--repeat", .expected = "--tokens with it", .found = "none",
+                              .fix = "say how many tokens to stream"});
+    const Model model = load_program_model<Model>(o.model);
+    TextFile text(o.text, Model::config.vocab_size);
+    const std::int64_t goal = o.tokens > 0 && o.repeat ? o.tokens
+                              : o.tokens > 0           ? std::min(o.tokens, text.size())
+                                                       : text.size();
+    std::vector<hydralm::token_id> buffer(chunk_tokens);
+    std::int64_t left = goal;
+    const auto source = [&](std::span<hydralm::token_id> out) -> std::size_t {
+        const auto wanted = std::min<std::int64_t>(left, static_cast<std::int64_t>(out.size()));
+        if (wanted == 0) return 0;
+        std::size_t n = text.read(out.first(static_cast<std::size_t>(wanted)));
+        if (n == 0 && o.repeat) {
+            text.rewind();
+            n = text.read(out.first(static_cast<std::size_t>(wanted)));
+        }
+        left -= static_cast<std::int64_t>(n);
+        return n;
+    };
+    double shown = 0.0;
+    const auto progress = [&](const hydralm::StreamReport& r) {
+        if (r.seconds - shown >= 1.0 || r.tokens == goal) {
+            shown = r.seconds;
+            const double eta = static_cast<double>(goal - r.tokens) / r.tokens_per_second;
+            std::fprintf(stderr, "%lld of %lld tokens, %.0f tokens/s, %.0f s left, state %td bytes, resident %.1f MiB\n",
+                         static_cast<long long>(r.tokens), static_cast<long long>(goal), r.tokens_per_second, eta,
+                         r.state_bytes, static_cast<double>(hydralm::resident_bytes()) / 1048576.0);
+        }
+        return true;
+    };
+    hydralm::StreamingEngine<Model> engine(model);
+    const auto r = engine.run(source, buffer, progress);
+    const nlohmann::ordered_json result{{"tokens", r.tokens},
+                                        {"seconds", r.seconds},
+                                        {"tokens_per_second", r.tokens_per_second},
+                                        {"state_bytes", r.state_bytes},
+                                        {"resident_bytes_first", r.resident_bytes_first},
+                                        {"resident_bytes_peak", r.resident_bytes_peak},
+                                        {"bits_per_byte", r.bits_per_token}};
+    print(result.dump() + "\n");
+}
+
+}  // namespace
+
+void generate(const Options& o) {
+    with_scalar(o.scalar, [&]<class T>(T) { run_generate<ProgramModel<T>>(o); });
+}
+void score(const Options& o) {
+    with_scalar(o.scalar, [&]<class T>(T) { run_score<ProgramModel<T>>(o); });
+}
+void stream(const Options& o) {
+    with_scalar(o.scalar, [&]<class T>(T) { run_stream<ProgramModel<T>>(o); });
+}

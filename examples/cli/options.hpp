@@ -1,0 +1,39 @@
+// What the command line said, and the commands it can name.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+struct Options {
+    std::string scalar = "float";
+    std::string model;  // checkpoint read
+    std::string in;     // tensors read
+    std::string out;    // file written
+    std::string ids;    // file of token ids
+    std::string text;   // file of text
+    std::string prompt;
+    std::string form;
+    std::string scheme = "normal";
+    std::vector<std::string> stop;
+    std::int64_t tokens = 0;  // 0: not given
+    std::int64_t chunk = 0;
+    std::uint64_t seed = 0;
+    double temperature = 0.0;
+    int top_k = 0;
+    double top_p = 1.0;
+    double min_p = 0.0;
+    double repetition_penalty = 1.0;
+    bool json = false;
+    bool print_ids = false;
+    bool repeat = false;
+};
+
+// Each prints its result to standard output and throws hydralm::Error when the input is bad.
+void info(const Options& options);
+void init(const Options& options);
+void logits(const Options& options);
+void generate(const Options& options);
+void score(const Options& options);
+void stream(const Options& options);
+void delta_rule(const Options& options);

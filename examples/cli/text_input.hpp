@@ -1,0 +1,89 @@
+// Reading what a command is given: files of ids and files of text.
+#pragma once
+
+#include <hydralm/io.hpp>
+
+#include <fstream>
+#include <limits>
+#include <string>
+#include <vector>
+
+// Whitespace-separated decimal integers in [0, vocab).
+inline std::vector<hydralm::token_id> read_ids(const std::string& path, int vocab) {
+    std::ifstream file(path);
+    if (!file)
+        throw hydralm::Error({.file = path, .expected = "a readable file of ids", .found = "none", .fix = "check the path"});
+    std::vector<hydralm::token_id> ids;
+    for (std::string word; file >> word;) {
+        std::size_t used = 0;
+        long long id = -1;
+        try {
+            id = std::stoll(word, &used);
+        } catch (const std::exception&) {
+            used = 0;
+        }
+        if (used != word.size() || id < 0 || id >= vocab)
+            throw hydralm::Error({.file = path,
+                                  .field = "id " + std::to_string(ids.size()),
+                                  .expected = "an integer in [0, " + std::to_string(vocab) + ")",
+                                  .found = "'" + word.substr(0, 40) + "'",
+                                  .fix = "use ids of the vocabulary the model was made for"});
+        ids.push_back(static_cast<hydralm::token_id>(id));
+    }
+    if (file.bad() || ids.empty())
+        throw hydralm::Error({.file = path,
+                              .field = "ids",
+                              .expected = "at least one",
+                              .found = file.bad() ? "a read error" : "none",
+                              .fix = "write whitespace-separated decimal integers"});
+    return ids;
+}
+
+// A text file as byte tokens, a chunk at a time; memory does not grow with the file.
+class TextFile {
+public:
+    TextFile(const std::string& path, int vocab)
+        : path_(path)
+        , file_(path, std::ios::binary) {
+        if (vocab < 256)
+            throw hydralm::Error({.field = "vocab_size",
+                                  .expected = "at least 256 to read text",
+                                  .found = std::to_string(vocab),
+                                  .fix = "give --ids, or build for a model with 256 ids or more"});
+        if (!file_ || file_.peek() == std::ifstream::traits_type::eof())
+            throw hydralm::Error({.file = path,
+                                  .field = "text",
+                                  .expected = "a readable file with at least one byte",
+                                  .found = file_.is_open() && !file_.bad() ? "an empty or unreadable one" : "none",
+                                  .fix = "check the path"});
+    }
+
+    std::int64_t size() {
+        const auto here = file_.tellg();
+        file_.seekg(0, std::ios::end);
+        const auto end = file_.tellg();
+        file_.seekg(here);
+        return end < 0 ? 0 : static_cast<std::int64_t>(end);
+    }
+
+    // Fills tokens as far as the file goes; 0 at its end.
+    std::size_t read(std::span<hydralm::token_id> tokens) {
+        bytes_.resize(tokens.size());
+        file_.read(bytes_.data(), static_cast<std::streamsize>(bytes_.size()));
+        const auto n = static_cast<std::size_t>(file_.gcount());
+        if (file_.bad())
+            throw hydralm::Error({.file = path_, .expected = "readable bytes", .found = "a read error", .fix = "check the disk"});
+        for (std::size_t i = 0; i < n; ++i) tokens[i] = static_cast<unsigned char>(bytes_[i]);
+        return n;
+    }
+
+    void rewind() {
+        file_.clear();
+        file_.seekg(0);
+    }
+
+private:
+    std::string path_;
+    std::ifstream file_;
+    std::vector<char> bytes_;
+};

@@ -1,0 +1,78 @@
+// StreamingEngine: an endless source of tokens through a model, in constant memory.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <fstream>
+#include <span>
+#include <string>
+
+#include "hydralm/inference/score.hpp"
+
+namespace HYDRALM_NAMESPACE {
+
+// Bytes of this process resident in memory now; 0 where the system does not say.
+inline std::int64_t resident_bytes() {
+    std::ifstream statm("/proc/self/statm");
+    std::int64_t total = 0, resident = 0;
+    return statm >> total >> resident ? resident * 4096 : 0;
+}
+
+struct StreamReport {
+    std::int64_t tokens = 0;
+    double seconds = 0.0;
+    double tokens_per_second = 0.0;
+    Index state_bytes = 0;
+    std::int64_t resident_bytes_first = 0;  // after the second chunk
+    std::int64_t resident_bytes_peak = 0;   // the most seen after any chunk from the second on
+    double bits_per_token = 0.0;            // mean −log₂ p of every token but the first
+};
+
+// Feeds a stream chunk by chunk and keeps account. The model must outlive the engine.
+template <class Model>
+class StreamingEngine {
+public:
+    explicit StreamingEngine(const Model& model)
+        : state_(model.new_state())
+        , scorer_(model) {}
+
+    // Feeds one chunk of tokens, of any length. Throws Error as Model::prefill does. No allocation in the model.
+    void feed(std::span<const token_id> tokens) {
+        const auto start = std::chrono::steady_clock::now();
+        scorer_.feed(tokens, state_);
+        report_.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+        report_.tokens += static_cast<std::int64_t>(tokens.size());
+        if (++chunks_ < 2) return;
+        const std::int64_t resident = resident_bytes();
+        if (chunks_ == 2) report_.resident_bytes_first = resident;
+        report_.resident_bytes_peak = std::max(report_.resident_bytes_peak, resident);
+    }
+
+    // source(span) fills the span with up to its size in tokens and returns how many; 0 ends the stream. after(report)
+    // is called behind every chunk; false ends it.
+    template <class Source, class After>
+    StreamReport run(Source source, std::span<token_id> buffer, const After& after) {
+        for (std::size_t n = source(buffer); n > 0; n = source(buffer)) {
+            feed(buffer.first(n));
+            if (!after(report())) break;
+        }
+        return report();
+    }
+
+    StreamReport report() const {
+        StreamReport r = report_;
+        r.tokens_per_second = r.seconds > 0.0 ? static_cast<double>(r.tokens) / r.seconds : 0.0;
+        r.state_bytes = Model::state_bytes;
+        r.bits_per_token = scorer_.bits_per_token();
+        return r;
+    }
+    typename Model::State& state() noexcept { return state_; }
+
+private:
+    typename Model::State state_;
+    Scorer<Model> scorer_;
+    StreamReport report_;
+    int chunks_ = 0;
+};
+
+}  // namespace HYDRALM_NAMESPACE
