@@ -153,6 +153,36 @@ template <Real T, Index D, Index Block>
     }
 }
 
+// The largest i with i² ≤ e.
+constexpr Index integer_root(Index e) noexcept {
+    Index i = 0;
+    while ((i + 1) * (i + 1) <= e) ++i;
+    return i;
+}
+
+// The dot products of a small block and no others: row i has 2i + 1 of them, so it begins at i² of Block².
+//   out[i² + 2j] = q_i · k_j for j ≤ i      out[i² + 2j + 1] = k_i · k_j for j < i
+template <Real T, Index D, Index Block>
+[[gnu::flatten]] void gated_delta_pairs(const T* q, const T* k, T* out) noexcept {
+    using Plan = GatedDeltaPlan<T, D, Block>;
+    static_assert(Block * Block % Plan::lanes == 0);
+    simd::unroll<Block * Block / Plan::lanes>([&](auto group) {
+        std::array<simd::Batch<T>, static_cast<std::size_t>(Plan::lanes)> sums;
+        simd::unroll<Plan::lanes>([&](auto l) { sums[l] = simd::Batch<T>(T(0)); });
+        for (Index d = 0; d < Plan::padded; d += Plan::lanes) {
+            simd::unroll<Plan::lanes>([&](auto l) {
+                constexpr Index pair = group * Plan::lanes + l;
+                constexpr Index i = integer_root(pair);
+                constexpr Index j = (pair - i * i) / 2;
+                const T* row = (pair - i * i) % 2 == 0 ? q : k;
+                sums[l] = simd::fma(simd::load<T>(row + i * Plan::padded + d),
+                                    simd::load<T>(k + j * Plan::padded + d), sums[l]);
+            });
+        }
+        simd::store<T>(out + group * Plan::lanes, simd::sum_each<T>(sums));
+    });
+}
+
 // Everything of a block that S does not enter: E, F, M, A, packed q and k.
 template <Real T, Index D, Index Block>
 void gated_delta_prepare(const GatedDeltaInput<T, D>& input, Index c,
@@ -160,12 +190,24 @@ void gated_delta_prepare(const GatedDeltaInput<T, D>& input, Index c,
     gated_delta_gates<T, D, Block>(input, c, w);
     gated_delta_pack<T, D, Block>(input.k, c, w.k);
     gated_delta_pack<T, D, Block>(input.q, c, w.q);
-    gated_delta_gram<T, D, Block>(w.k, w.k, w.m);
-    gated_delta_gram<T, D, Block>(w.q, w.k, w.a);
-    for (Index i = 0; i < Block; ++i) {
-        for (Index j = 0; j <= i; ++j) {
-            w.m[i * Block + j] *= w.beta[i] * w.decay[i * Block + j];
-            w.a[i * Block + j] *= w.decay[i * Block + j];
+    if constexpr (Block <= 8) {
+        alignas(alignment) std::array<T, Block * Block> pairs;
+        gated_delta_pairs<T, D, Block>(w.q, w.k, pairs.data());
+        for (Index i = 0; i < Block; ++i) {
+            for (Index j = 0; j <= i; ++j) {
+                const Index ij = i * Block + j;
+                w.a[ij] = pairs[i * i + 2 * j] * w.decay[ij];
+                if (j < i) w.m[ij] = pairs[i * i + 2 * j + 1] * w.beta[i] * w.decay[ij];
+            }
+        }
+    } else {
+        gated_delta_gram<T, D, Block>(w.k, w.k, w.m);
+        gated_delta_gram<T, D, Block>(w.q, w.k, w.a);
+        for (Index i = 0; i < Block; ++i) {
+            for (Index j = 0; j <= i; ++j) {
+                w.m[i * Block + j] *= w.beta[i] * w.decay[i * Block + j];
+                w.a[i * Block + j] *= w.decay[i * Block + j];
+            }
         }
     }
 }
