@@ -35,18 +35,17 @@ public:
         }
         for (int attempt = 0; !file_ && attempt < 16; ++attempt) {
             temporary_ = target_;
-            temporary_ +=
-                "." + std::to_string(::getpid()) + "-" + std::to_string(unique_number()) + ".tmp";
+            (temporary_ += ".") += std::to_string(::getpid());
+            (temporary_ += "-") += std::to_string(unique_number());
+            temporary_ += ".tmp";
             file_ = detail::Descriptor(
                 ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
             if (!file_ && errno != EEXIST) break;
         }
         if (!file_) {
-            const int error = errno;
-            temporary_.clear();
             throw Error({.file = name_,
                          .expected = "a directory that can be written",
-                         .found = detail::system_error_text(error),
+                         .found = detail::system_error_text(errno),
                          .fix = "create the directory, or choose one you may write"});
         }
         if (std::filesystem::exists(status))
