@@ -1,0 +1,64 @@
+// Rotation of queries and keys by a table of cosines and sines, and back.
+//
+// Matches rotary_reference within 2 ULP of the larger of a pair. A row's bits depend on that row alone.
+#pragma once
+
+#include <type_traits>
+
+#include "hydralm/core/matrix_view.hpp"
+#include "hydralm/simd/batch.hpp"
+
+namespace HYDRALM_NAMESPACE::kernels {
+namespace detail {
+
+template <Index D, bool Inverse, Real T>
+void rotate(MatrixView<T> x, MatrixView<const T> table) noexcept {
+    static_assert(D >= 4 && D % 4 == 0,
+                  "hydralm: head_dim: must be a multiple of 4; choose n_heads so that d_model / n_heads is");
+    using Batch = simd::Batch<T>;
+    constexpr Index half = D / 2, lanes = simd::lanes<T>, rest = half % lanes;
+    const auto turn = [](Batch& a, Batch& b, const Batch& c, const Batch& s) {
+        const Batch signed_s = Inverse ? -s : s;
+        const Batch old = a;
+        a = simd::fma<T>(a, c, -(b * signed_s));
+        b = simd::fma<T>(b, c, old * signed_s);
+    };
+    for (Index n = 0; n < x.rows(); ++n) {
+        const T* const cosine = table.row(n);
+        const T* const sine = cosine + half;
+        for (T* p = x.row(n); p < x.row(n) + x.cols(); p += D) {
+            for (Index j = 0; j + lanes <= half; j += lanes) {
+                Batch a = simd::load(p + j), b = simd::load(p + half + j);
+                turn(a, b, simd::load(cosine + j), simd::load(sine + j));
+                simd::store(p + j, a);
+                simd::store(p + half + j, b);
+            }
+            if constexpr (rest != 0) {
+                constexpr Index j = half - rest;
+                Batch a = simd::load_partial(p + j, rest), b = simd::load_partial(p + half + j, rest);
+                turn(a, b, simd::load_partial(cosine + j, rest), simd::load_partial(sine + j, rest));
+                simd::store_partial(p + j, a, rest);
+                simd::store_partial(p + half + j, b, rest);
+            }
+        }
+    }
+}
+
+}  // namespace detail
+
+// (a, b) ← (a cos θ − b sin θ, b cos θ + a sin θ) for the pairs (j, j + D/2) of every head of every row.
+//   x      [N, H·D], in place; any number of heads
+//   table  [N, D] of the rows' positions, from rotary_table
+// No allocation. Cost: one read and one write of x. Source: SPEC.md §4; arXiv 2104.09864.
+template <Index D, Real T, Index Cols>
+void rotary_apply(MatrixView<T, Cols> x, std::type_identity_t<MatrixView<const T>> table) noexcept {
+    detail::rotate<D, false, T>(x, table);
+}
+
+// The inverse rotation, which is also what the gradient needs: dx = rotary_apply_inverse(dy).
+template <Index D, Real T, Index Cols>
+void rotary_apply_inverse(MatrixView<T, Cols> x, std::type_identity_t<MatrixView<const T>> table) noexcept {
+    detail::rotate<D, true, T>(x, table);
+}
+
+}  // namespace HYDRALM_NAMESPACE::kernels
