@@ -9,8 +9,12 @@ namespace {
 
 std::atomic<long> count{0};
 
-void* take(void* p) {
+void* allocate(std::size_t size) noexcept {
     count.fetch_add(1, std::memory_order_relaxed);
+    return std::malloc(size == 0 ? 1 : size);
+}
+
+void* checked(void* p) {
     if (p == nullptr) throw std::bad_alloc();
     return p;
 }
@@ -19,12 +23,15 @@ void* take(void* p) {
 
 long hydralm::test::allocations() noexcept { return count.load(); }
 
-void* operator new(std::size_t size) { return take(std::malloc(size == 0 ? 1 : size)); }
+void* operator new(std::size_t size) { return checked(allocate(size)); }
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept { return allocate(size); }
 void* operator new(std::size_t size, std::align_val_t alignment) {
+    count.fetch_add(1, std::memory_order_relaxed);
     const auto a = static_cast<std::size_t>(alignment);
-    return take(std::aligned_alloc(a, (size + a - 1) / a * a));
+    return checked(std::aligned_alloc(a, (size + a - 1) / a * a));
 }
 void operator delete(void* p) noexcept { std::free(p); }
 void operator delete(void* p, std::size_t) noexcept { std::free(p); }
+void operator delete(void* p, const std::nothrow_t&) noexcept { std::free(p); }
 void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
 void operator delete(void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
