@@ -13,9 +13,12 @@
 namespace HYDRALM_NAMESPACE::kernels {
 namespace detail {
 
+inline constexpr Index substitution_rows = 8;  // of one tile of a substitution; divides every chunk
+
 // Scratch of one chunk; P = D padded to whole batches.
 template <Real T, Index D, Index C>
 struct GatedDeltaBackwardScratch {
+    static_assert(C % substitution_rows == 0, "hydralm: chunk: must be a power of two, 8 or more; 16 to 64 are usual");
     static constexpr Index P = GatedDeltaPlan<T, D, C>::padded;
 
     T *s, *st, *ds, *dst;                                // [P, P]: S, Sᵀ, dS', dS'ᵀ
@@ -73,7 +76,12 @@ void gated_delta_recompute(const GatedDeltaInput<T, D>& input, Index c,
         T* const x = w.x + i * P;
         simd::map(P, n, [e = simd::Batch<T>(w.e[i])](auto v, auto p) { return v - e * p; }, n, x);
         simd::map(P, x, [b = simd::Batch<T>(w.beta[i])](auto v) { return b * v; }, n);
-        product<T>(1, P, i, {w.m + i * C, C, 1}, w.x, P, x, P, true);
+    }
+    for (Index i0 = 0; i0 < C; i0 += substitution_rows) {  // earlier tiles at once, then row by row
+        T* const tile = w.x + i0 * P;
+        product<T>(substitution_rows, P, i0, {w.m + i0 * C, C, 1}, w.x, P, tile, P, true);
+        for (Index r = 1; r < substitution_rows; ++r)
+            product<T>(1, P, r, {w.m + (i0 + r) * C + i0, C, 1}, tile, P, tile + r * P, P, true);
     }
 }
 
@@ -92,8 +100,12 @@ void gated_delta_backward_chunk(const GatedDeltaInput<T, D>& input, Index c, Mat
     product<T>(C, P, D, {w.k, P, 1}, w.ds, P, w.y, P, false);
     for (Index i = 0; i < C; ++i) scale_row(P, w.f[i], w.y + i * P);
     product<T>(C, P, C, {w.a, 1, C}, w.dout, P, w.y, P, true);
-    for (Index j = C - 2; j >= 0; --j)
-        product<T>(1, P, C - 1 - j, {w.m + (j + 1) * C + j, 1, C}, w.y + (j + 1) * P, P, w.y + j * P, P, true);
+    for (Index end = C; end > 0; end -= substitution_rows) {
+        const Index j0 = end - substitution_rows;
+        product<T>(substitution_rows, P, C - end, {w.m + end * C + j0, 1, C}, w.y + end * P, P, w.y + j0 * P, P, true);
+        for (Index j = end - 2; j >= j0; --j)
+            product<T>(1, P, end - 1 - j, {w.m + (j + 1) * C + j, 1, C}, w.y + (j + 1) * P, P, w.y + j * P, P, true);
+    }
     for (Index i = 0; i < C; ++i)
         simd::map(P, w.dv + i * P, [b = simd::Batch<T>(w.beta[i])](auto v) { return b * v; }, w.y + i * P);
 
