@@ -1,9 +1,8 @@
 #include <hydralm/hydralm.hpp>
 #include <hydralm/inference/generate.hpp>
+#include <hydralm/io/tokenizer.hpp>
 
 #include <cstdio>
-#include <string>
-#include <vector>
 
 int main() {
     // The whole description of the model; everything else follows from it at compile time.
@@ -12,10 +11,9 @@ int main() {
     hydralm::HydraLM<config> model;
     hydralm::initialise(model, 1, hydralm::InitScheme::fan_in);  // or hydralm::load, from io.hpp
 
-    const std::string prompt = "Once upon a time";  // a byte is a token
     auto state = model.new_state();
-    auto logits =
-        model.prefill(std::vector<hydralm::token_id>(prompt.begin(), prompt.end()), state);
+    const auto prompt = hydralm::ByteTokenizer().encode("Once upon a time");
+    const auto logits = model.prefill(prompt, state);
     hydralm::Sampler<float> sampler(config.vocab_size, {.temperature = 0.8, .seed = 1});
     hydralm::generate(model, state, logits, sampler, 8, [](hydralm::token_id token) {
         std::printf("%d ", token);

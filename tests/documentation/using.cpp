@@ -1,0 +1,131 @@
+// The code that the pages in docs/ show: every snippet there is a part of this file or of an
+// example.
+#include <hydralm/hydralm.hpp>
+#include <hydralm/inference/batch_decoder.hpp>
+#include <hydralm/inference/generate.hpp>
+#include <hydralm/inference/streaming.hpp>
+#include <hydralm/io.hpp>
+
+#include <cstdio>
+#include <filesystem>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace {
+
+constexpr hydralm::HydraConfig config{
+    .vocab_size = 256, .d_model = 64, .n_layers = 4, .n_heads = 2, .swa_window = 32};
+using Model = hydralm::HydraLM<config>;
+
+static_assert(Model::state_bytes < 256 * 1024);
+static_assert(Model::parameters[0].name() == "embed.weight");
+
+int failures = 0;
+
+void expect(bool good, const char* what) {
+    if (good) return;
+    std::fprintf(stderr, "failed: %s\n", what);
+    ++failures;
+}
+
+using Ids = std::vector<hydralm::token_id>;
+
+void files() {
+    Model fresh;
+    hydralm::initialise(fresh, 42, hydralm::InitScheme::fan_in);
+    hydralm::save(fresh, "model.safetensors");
+
+    const Model model = hydralm::load<Model>("model.safetensors");
+    auto a = fresh.new_state(), b = model.new_state();
+    expect(fresh.step(7, a)[3] == model.step(7, b)[3], "a loaded model is the saved one");
+}
+
+void forms(const Model& model, const Ids& tokens) {
+    auto state = model.new_state();
+    std::span<const float> logits = model.prefill(tokens, state);  // [V], after the last token
+    logits = model.step(hydralm::argmax(logits), state);           // one more token
+    expect(state.position() == static_cast<std::int64_t>(tokens.size()) + 1, "position");
+
+    std::vector<float> all(tokens.size() * Model::config.vocab_size);
+    const auto N = static_cast<hydralm::Index>(tokens.size());
+    auto other = model.new_state();
+    model.logits(tokens, other, hydralm::MatrixView(all.data(), N, Model::config.vocab_size));
+    expect(other.position() == N, "logits advance the state");
+}
+
+void text(const Model& model) {
+    auto state = model.new_state();
+    const hydralm::ByteTokenizer tokenizer;
+    const auto logits = model.prefill(tokenizer.encode("The history of"), state);
+    hydralm::Sampler<float> sampler(Model::config.vocab_size,
+                                    {.temperature = 0.8, .top_p = 0.95, .seed = 1});
+    hydralm::Utf8Stream characters;
+    std::string out;
+    hydralm::generate(model, state, logits, sampler, 20, [&](hydralm::token_id token) {
+        const char byte = static_cast<char>(token);
+        out += characters.push({&byte, 1});  // whole characters only
+        return byte != '\n';                 // false ends the text
+    });
+    out += characters.flush();
+    expect(state.position() <= 14 + 20, "at most 20 tokens more");
+}
+
+void snapshots(const Model& model, const Ids& tokens) {
+    auto state = model.new_state();
+    model.prefill(tokens, state);
+    const auto snapshot = state;  // fork: both go on, independently
+    const float first = model.step(65, state)[0];
+    state = snapshot;  // roll back
+    expect(model.step(65, state)[0] == first, "a snapshot goes on as the original");
+
+    hydralm::save_state(model, state, "session.state");
+    auto resumed = hydralm::load_state(model, "session.state");
+    expect(model.step(66, resumed)[0] == model.step(66, state)[0], "resuming is exact");
+
+    state.reset();  // before the first token again
+    expect(state.position() == 0, "reset");
+}
+
+void threads(const Model& model, const std::vector<Ids>& texts) {
+    std::vector<std::thread> workers;
+    std::vector<hydralm::token_id> next(texts.size());
+    for (std::size_t i = 0; i < texts.size(); ++i)
+        workers.emplace_back([&, i] {
+            auto state = model.new_state();  // one per thread; the model is shared
+            next[i] = hydralm::argmax(model.prefill(texts[i], state));
+        });
+    for (auto& worker : workers) worker.join();
+    expect(next[0] == next[1], "equal texts, equal answers");
+}
+
+void errors() {
+    try {
+        hydralm::load<Model>("nowhere.safetensors");
+        expect(false, "a missing file is refused");
+    } catch (const hydralm::Error& error) {
+        std::fprintf(stderr, "%s\n", error.what());  // one line
+        expect(error.detail().file == "nowhere.safetensors", "the error names the file");
+    }
+}
+
+}  // namespace
+
+int main() {
+    const auto directory = std::filesystem::temp_directory_path() /
+                           ("hydralm_documentation_" + std::to_string(std::random_device{}()));
+    std::filesystem::create_directories(directory);
+    std::filesystem::current_path(directory);
+    const Ids tokens{72, 101, 108, 108, 111};
+    files();
+    const Model model = hydralm::load<Model>("model.safetensors");
+    forms(model, tokens);
+    text(model);
+    snapshots(model, tokens);
+    threads(model, {tokens, tokens});
+    errors();
+    std::filesystem::current_path(directory.parent_path());
+    std::filesystem::remove_all(directory);
+    return failures;
+}
