@@ -1,6 +1,7 @@
 // Softmax over rows: one pass for the maximum and the sum, one for the result.
 //
-// Matches reference::softmax within 24 units in the last place. A row's bits depend on its elements only.
+// Matches reference::softmax within 24 + |x − m|/2 units in the last place of each probability (x − m is rounded too). A
+// row's bits depend on its elements only.
 #pragma once
 
 #include <span>
