@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
+#include <cstdint>
 #include <cstdlib>
 #include <memory>
 #include <mutex>
@@ -32,7 +33,8 @@ inline void spin_pause() noexcept {
 }
 
 // One job at a time: tasks 0 … count−1 are claimed from a shared counter. Workers spin for a few microseconds between
-// jobs (a decoded token is dozens of short jobs), then sleep.
+// jobs (a decoded token is dozens of short jobs), then sleep. A job never waits for a worker that has not joined it, so a
+// busy machine costs a thread's help, not its turn on the processor.
 class ThreadPool {
 public:
     using Task = void (*)(const void* context, Index task);
@@ -61,14 +63,15 @@ public:
         context_ = context;
         count_ = count;
         next_.store(0, std::memory_order_relaxed);
-        busy_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
-        generation_.fetch_add(1, std::memory_order_seq_cst);
+        const std::uint64_t before = job_.load(std::memory_order_relaxed);  // closed, nobody inside
+        job_.store(before + next_job + open, std::memory_order_seq_cst);
         if (sleepers_.load(std::memory_order_seq_cst) > 0) {
             { const std::lock_guard lock(sleep_); }
             wake_.notify_all();
         }
         claim();
-        for (int spins = 0; busy_.load(std::memory_order_acquire) > 0; ++spins) {
+        job_.fetch_and(~open, std::memory_order_acq_rel);
+        for (int spins = 0; (job_.load(std::memory_order_acquire) & inside_mask) > 0; ++spins) {
             if (spins < spin_limit) spin_pause();
             else std::this_thread::yield();
         }
@@ -76,32 +79,6 @@ public:
         return true;
     }
 
-private:
-    static constexpr int spin_limit = 4000;
-
-    void claim() noexcept {
-        for (Index i = next_.fetch_add(1); i < count_; i = next_.fetch_add(1)) task_(context_, i);
-    }
-
-    void work() noexcept {
-        inside() = true;
-        for (unsigned seen = 0;;) {
-            for (int spins = 0; generation_.load(std::memory_order_acquire) == seen && spins < spin_limit; ++spins)
-                spin_pause();
-            if (generation_.load(std::memory_order_acquire) == seen) {
-                std::unique_lock lock(sleep_);
-                sleepers_.fetch_add(1, std::memory_order_seq_cst);
-                wake_.wait(lock, [&] { return stopping_ || generation_.load(std::memory_order_seq_cst) != seen; });
-                sleepers_.fetch_sub(1, std::memory_order_relaxed);
-            }
-            if (stopping_) return;
-            seen = generation_.load(std::memory_order_acquire);
-            claim();
-            busy_.fetch_sub(1, std::memory_order_acq_rel);
-        }
-    }
-
-public:
     // True on a thread that is running a task: nested calls stay on it.
     static bool& inside() noexcept {
         thread_local bool value = false;
@@ -109,13 +86,49 @@ public:
     }
 
 private:
+    static constexpr int spin_limit = 4000;
+    // job_: the number of the job, whether it can be joined, how many workers are inside.
+    static constexpr std::uint64_t next_job = std::uint64_t{1} << 32;
+    static constexpr std::uint64_t open = std::uint64_t{1} << 31;
+    static constexpr std::uint64_t inside_mask = open - 1;
+
+    void claim() noexcept {
+        for (Index i = next_.fetch_add(1); i < count_; i = next_.fetch_add(1)) task_(context_, i);
+    }
+
+    // Whether there is a job to join that is not the one with this number.
+    bool joinable(std::uint64_t job, std::uint64_t seen) const noexcept {
+        return (job & open) != 0 && job / next_job != seen;
+    }
+
+    void work() noexcept {
+        inside() = true;
+        for (std::uint64_t seen = 0;;) {
+            std::uint64_t job = job_.load(std::memory_order_acquire);
+            for (int spins = 0; !joinable(job, seen) && spins < spin_limit; ++spins) {
+                spin_pause();
+                job = job_.load(std::memory_order_acquire);
+            }
+            if (!joinable(job, seen)) {
+                std::unique_lock lock(sleep_);
+                sleepers_.fetch_add(1, std::memory_order_seq_cst);
+                wake_.wait(lock, [&] { return stopping_ || joinable(job = job_.load(std::memory_order_seq_cst), seen); });
+                sleepers_.fetch_sub(1, std::memory_order_relaxed);
+            }
+            if (stopping_) return;
+            if (!job_.compare_exchange_weak(job, job + 1, std::memory_order_acq_rel)) continue;
+            seen = job / next_job;
+            claim();
+            job_.fetch_sub(1, std::memory_order_acq_rel);
+        }
+    }
+
     std::mutex submit_;  // held while a job runs
     Task task_ = nullptr;
     const void* context_ = nullptr;
     Index count_ = 0;
     std::atomic<Index> next_{0};
-    std::atomic<int> busy_{0};  // workers that have not finished the job
-    std::atomic<unsigned> generation_{0};
+    std::atomic<std::uint64_t> job_{0};
     std::atomic<int> sleepers_{0};
     std::atomic<bool> stopping_{false};
     std::mutex sleep_;
