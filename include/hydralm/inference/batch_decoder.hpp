@@ -12,7 +12,7 @@
 namespace HYDRALM_NAMESPACE {
 
 // Steps B streams of one model together. A stream's logits have the bits it would get alone, whatever its neighbours.
-// The model must outlive the decoder. All memory is taken by the constructor.
+// The model must outlive the decoder. All memory is taken by the constructor, which throws Error for fewer than one stream.
 template <class Model>
 class BatchDecoder {
 public:
@@ -21,7 +21,7 @@ public:
 
     BatchDecoder(const Model& model, Index streams)
         : model_(model)
-        , states_(static_cast<std::size_t>(streams), model.new_state(1))
+        , states_(checked(streams), model.new_state(1))
         , views_(static_cast<std::size_t>(streams))
         , workspace_(Model::workspace_bytes(streams, 1))
         , logits_(streams * Model::config.vocab_size) {}
@@ -52,6 +52,13 @@ public:
     }
 
 private:
+    static std::size_t checked(Index streams) {
+        if (streams < 1)
+            throw Error({.field = "streams", .expected = "at least 1", .found = std::to_string(streams),
+                         .fix = "decode at least one stream"});
+        return static_cast<std::size_t>(streams);
+    }
+
     const Model& model_;
     std::vector<State> states_;
     std::vector<Stream> views_;

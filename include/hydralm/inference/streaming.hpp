@@ -1,6 +1,9 @@
 // StreamingEngine: an endless source of tokens through a model, in constant memory.
 #pragma once
 
+#include <unistd.h>
+
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <fstream>
@@ -15,7 +18,7 @@ namespace HYDRALM_NAMESPACE {
 inline std::int64_t resident_bytes() {
     std::ifstream statm("/proc/self/statm");
     std::int64_t total = 0, resident = 0;
-    return statm >> total >> resident ? resident * 4096 : 0;
+    return statm >> total >> resident ? resident * ::sysconf(_SC_PAGESIZE) : 0;
 }
 
 struct StreamReport {
