@@ -1,24 +1,31 @@
 // StreamingEngine: an endless source of tokens through a model, in constant memory.
 #pragma once
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdint>
-#include <fstream>
+#include <cstdio>
 #include <span>
-#include <string>
 
 #include "hydralm/inference/score.hpp"
 
 namespace HYDRALM_NAMESPACE {
 
-// Bytes of this process resident in memory now; 0 where the system does not say.
-inline std::int64_t resident_bytes() {
-    std::ifstream statm("/proc/self/statm");
-    std::int64_t total = 0, resident = 0;
-    return statm >> total >> resident ? resident * ::sysconf(_SC_PAGESIZE) : 0;
+// Bytes of this process resident in memory now; 0 where the system does not say (it is Linux's /proc that does). Takes no
+// memory to find out.
+inline std::int64_t resident_bytes() noexcept {
+    std::array<char, 128> text{};
+    const int file = ::open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    if (file < 0) return 0;
+    const auto size = ::read(file, text.data(), text.size() - 1);
+    ::close(file);
+    long long total = 0, resident = 0;  // pages
+    if (size <= 0 || std::sscanf(text.data(), "%lld %lld", &total, &resident) != 2) return 0;
+    return resident * ::sysconf(_SC_PAGESIZE);
 }
 
 struct StreamReport {
