@@ -7,7 +7,9 @@
 #pragma once
 
 #include <array>
+#include <cstring>
 
+#include "hydralm/core/arena.hpp"
 #include "hydralm/kernels/delta_rule/input.hpp"
 #include "hydralm/simd/math.hpp"
 #include "hydralm/simd/sum_each.hpp"
