@@ -1,7 +1,8 @@
 // The gated delta rule of one head on one thread: prefill, decoding, gradients.
 //
-// fraction_of_peak counts 6 D² FLOP per token (14 D² backward) over the FMA peak measured in this process; per_token is the time
-// per token and head. step cycles through heads so that S comes from the cache a model of that many heads leaves it in.
+// fraction_of_peak counts 6 D² FLOP per token (14 D² backward) over the FMA peak measured in this
+// process; per_token is the time per token and head. step cycles through heads so that S comes from
+// the cache a model of that many heads leaves it in.
 #include <benchmark/benchmark.h>
 
 #include <Eigen/Core>
@@ -23,16 +24,21 @@ struct Head {
     Index N;
     AlignedBuffer<T> qkv, gates, state, out;
 
-    explicit Head(Index tokens) : N(tokens), qkv(N * 12 * D), gates(N * 8), state(D * D), out(N * D) {
+    explicit Head(Index tokens)
+        : N(tokens), qkv(N * 12 * D), gates(N * 8), state(D * D), out(N * D) {
         Random random(1);
         for (Index t = 0; t < N; ++t) {
-            for (Index i = 0; i < 12 * D; ++i) qkv[t * 12 * D + i] = static_cast<T>(random.normal() / std::sqrt(D));
-            for (Index i = 0; i < 4; ++i) gates[t * 8 + i] = static_cast<T>(-0.1 * random.uniform());
+            for (Index i = 0; i < 12 * D; ++i)
+                qkv[t * 12 * D + i] = static_cast<T>(random.normal() / std::sqrt(D));
+            for (Index i = 0; i < 4; ++i)
+                gates[t * 8 + i] = static_cast<T>(-0.1 * random.uniform());
             for (Index i = 4; i < 8; ++i) gates[t * 8 + i] = static_cast<T>(random.uniform());
         }
     }
     kernels::GatedDeltaInput<T, D> input() const {
-        const auto part = [&](Index p) { return MatrixView<const T, D>(qkv.data() + p * 4 * D, N, D, 12 * D); };
+        const auto part = [&](Index p) {
+            return MatrixView<const T, D>(qkv.data() + p * 4 * D, N, D, 12 * D);
+        };
         return {part(0), part(1), part(2), {gates.data(), N, 8}, {gates.data() + 4, N, 8}};
     }
     MatrixView<T, D> state_view() { return {state.data(), D}; }
@@ -42,10 +48,12 @@ struct Head {
 template <class T>
 void report(benchmark::State& state, Index tokens, double flop_per_token) {
     const double done = static_cast<double>(state.iterations() * tokens);
-    state.counters["per_token"] = benchmark::Counter(done, benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
-    state.counters["FLOP/s"] = benchmark::Counter(done * flop_per_token, benchmark::Counter::kIsRate);
-    state.counters["fraction_of_peak"] =
-        benchmark::Counter(done * flop_per_token / benchmarks::measured_fma_peak<T>(1), benchmark::Counter::kIsRate);
+    state.counters["per_token"] =
+        benchmark::Counter(done, benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
+    state.counters["FLOP/s"] =
+        benchmark::Counter(done * flop_per_token, benchmark::Counter::kIsRate);
+    state.counters["fraction_of_peak"] = benchmark::Counter(
+        done * flop_per_token / benchmarks::measured_fma_peak<T>(1), benchmark::Counter::kIsRate);
 }
 
 template <class T, Index D, Index Block>
@@ -54,7 +62,8 @@ void prefill(benchmark::State& state) {
     AlignedBuffer<std::byte> bytes(kernels::gated_delta_workspace_bytes<T, D>(Block));
     Arena arena(bytes.span());
     for (auto _ : state) {
-        kernels::gated_delta_chunkwise<Block>(head.input(), head.state_view(), head.out_view(), Block, arena);
+        kernels::gated_delta_chunkwise<Block>(head.input(), head.state_view(), head.out_view(),
+                                              Block, arena);
         benchmark::ClobberMemory();
     }
     report<T>(state, head.N, 6.0 * D * D);
@@ -111,7 +120,8 @@ void step(benchmark::State& state) {
     const auto input = head.input();
     for (auto _ : state) {
         for (Index h = 0; h < heads; ++h)
-            kernels::gated_delta_step<T, D>(input.q.row(h), input.k.row(h), input.v.row(h), input.log_decay[h], input.beta[h],
+            kernels::gated_delta_step<T, D>(input.q.row(h), input.k.row(h), input.v.row(h),
+                                            input.log_decay[h], input.beta[h],
                                             {states.data() + h * D * D, D}, head.out_view().row(h));
         benchmark::ClobberMemory();
     }
@@ -125,17 +135,25 @@ void step(benchmark::State& state) {
 template <class T, Index D, Index Chunk>
 void backward(benchmark::State& state) {
     Head<T, D> head(state.range(0)), gradient(state.range(0));
-    AlignedBuffer<std::byte> bytes(std::max(kernels::gated_delta_workspace_bytes<T, D>(),
-                                            kernels::gated_delta_backward_workspace_bytes<T, D, Chunk>()));
+    AlignedBuffer<std::byte> bytes(
+        std::max(kernels::gated_delta_workspace_bytes<T, D>(),
+                 kernels::gated_delta_backward_workspace_bytes<T, D, Chunk>()));
     Arena arena(bytes.span());
     AlignedBuffer<T> kept(ceil_div(head.N, Chunk) * D * D);
     constexpr Index block = kernels::gated_delta_default_block<T, D>;
-    kernels::gated_delta_chunkwise<block>(head.input(), head.state_view(), head.out_view(), block, arena, {kept.data(), Chunk});
-    const auto part = [&](Index p) { return MatrixView<T, D>(gradient.qkv.data() + p * 4 * D, head.N, D, 12 * D); };
-    const kernels::GatedDeltaGradients<T, D> gradients{
-        part(0), part(1), part(2), {gradient.gates.data(), head.N, 8}, {gradient.gates.data() + 4, head.N, 8}};
+    kernels::gated_delta_chunkwise<block>(head.input(), head.state_view(), head.out_view(), block,
+                                          arena, {kept.data(), Chunk});
+    const auto part = [&](Index p) {
+        return MatrixView<T, D>(gradient.qkv.data() + p * 4 * D, head.N, D, 12 * D);
+    };
+    const kernels::GatedDeltaGradients<T, D> gradients{part(0),
+                                                       part(1),
+                                                       part(2),
+                                                       {gradient.gates.data(), head.N, 8},
+                                                       {gradient.gates.data() + 4, head.N, 8}};
     for (auto _ : state) {
-        kernels::gated_delta_backward<Chunk>(head.input(), kept.data(), MatrixView<const T, D>(head.out_view()),
+        kernels::gated_delta_backward<Chunk>(head.input(), kept.data(),
+                                             MatrixView<const T, D>(head.out_view()),
                                              gradient.state_view(), gradients, arena);
         benchmark::ClobberMemory();
     }
@@ -155,7 +173,11 @@ BENCHMARK(prefill<float, 128, 32>)->Arg(4096);
 BENCHMARK(prefill<float, 128, 64>)->Arg(4096);
 BENCHMARK(prefill<float, 32, 8>)->Arg(4096);
 BENCHMARK(prefill<double, 64, 8>)->Arg(4096);
-BENCHMARK(prefill<float, 64, 8>)->Name("prefill_complexity<float, 64>")->RangeMultiplier(4)->Range(64, 65536)->Complexity();
+BENCHMARK(prefill<float, 64, 8>)
+    ->Name("prefill_complexity<float, 64>")
+    ->RangeMultiplier(4)
+    ->Range(64, 65536)
+    ->Complexity();
 BENCHMARK(prefill_recurrent<float, 64>)->Arg(4096);
 BENCHMARK(prefill_recurrent<float, 128>)->Arg(4096);
 BENCHMARK(prefill_reference<float, 64>)->Arg(512);

@@ -1,7 +1,9 @@
-// What this machine can do, measured in this process: the denominators of every fraction a benchmark reports.
+// What this machine can do, measured in this process: the denominators of every fraction a
+// benchmark reports.
 //
-// Clock and neighbours change from run to run, so a speed is quoted as a fraction of the peak measured beside it. Both
-// functions take the median of several short runs, on threads of their own, and remember it for the rest of the process.
+// Clock and neighbours change from run to run, so a speed is quoted as a fraction of the peak
+// measured beside it. Both functions take the median of several short runs, on threads of their
+// own, and remember it for the rest of the process.
 #pragma once
 
 #include <algorithm>
@@ -22,7 +24,8 @@ namespace hydralm::benchmarks {
 
 namespace detail {
 
-// Median seconds of several runs of body(thread) on all threads at once, from a common start to the last one's end.
+// Median seconds of several runs of body(thread) on all threads at once, from a common start to the
+// last one's end.
 template <class F>
 double median_seconds(int threads, const F& body, int runs = 9) {
     using Clock = std::chrono::steady_clock;
@@ -42,15 +45,17 @@ double median_seconds(int threads, const F& body, int runs = 9) {
         for (int t = 1; t < threads; ++t) crew.emplace_back(member, t);
         member(0);
         for (auto& thread : crew) thread.join();
-        seconds.push_back(std::chrono::duration<double>(*std::max_element(end.begin(), end.end()) -
-                                                        *std::min_element(begin.begin(), begin.end()))
-                              .count());
+        seconds.push_back(
+            std::chrono::duration<double>(*std::max_element(end.begin(), end.end()) -
+                                          *std::min_element(begin.begin(), begin.end()))
+                .count());
     }
     std::nth_element(seconds.begin(), seconds.begin() + runs / 2, seconds.end());
     return seconds[static_cast<std::size_t>(runs / 2)];
 }
 
-// Independent chains: more than latency × ports of any core (4 cycles × 2), fewer than the registers.
+// Independent chains: more than latency × ports of any core (4 cycles × 2), fewer than the
+// registers.
 inline constexpr int fma_chains = simd::registers >= 32 ? 24 : 12;
 
 template <Real T>
@@ -58,7 +63,8 @@ T fma_loop(Index steps, T multiplier, T addend) noexcept {
     using Batch = simd::Batch<T>;
     const Batch a = simd::broadcast(multiplier), b = simd::broadcast(addend);
     return [&]<int... I>(std::integer_sequence<int, I...>) {
-        std::array<Batch, sizeof...(I)> chain{simd::broadcast(addend * T(I))...};  // unequal, or they become one
+        std::array<Batch, sizeof...(I)> chain{
+            simd::broadcast(addend * T(I))...};  // unequal, or they become one
         for (Index i = 0; i < steps; ++i) ((chain[I] = simd::fma<T>(chain[I], a, b)), ...);
         Batch total = b;
         ((total = total + chain[I]), ...);
@@ -77,18 +83,22 @@ void keep(T value) {
 inline Index last_level_cache_bytes() {
     Index largest = 0;
     for (int level = 0; level < 8; ++level) {
-        std::ifstream file("/sys/devices/system/cpu/cpu0/cache/index" + std::to_string(level) + "/size");
+        std::ifstream file("/sys/devices/system/cpu/cpu0/cache/index" + std::to_string(level) +
+                           "/size");
         Index size = 0;
         char unit = ' ';
         if (!(file >> size)) continue;
         file >> unit;
-        largest = std::max(largest, size << (unit == 'K' ? 10 : unit == 'M' ? 20 : unit == 'G' ? 30 : 0));
+        largest = std::max(largest, size << (unit == 'K'   ? 10
+                                             : unit == 'M' ? 20
+                                             : unit == 'G' ? 30
+                                                           : 0));
     }
     return largest > 0 ? largest : Index{32} << 20;
 }
 
-// Σ over n floats, n a multiple of 128, read as four contiguous streams side by side: the prefetchers follow several, and
-// one alone does not fill the memory channels.
+// Σ over n floats, n a multiple of 128, read as four contiguous streams side by side: the
+// prefetchers follow several, and one alone does not fill the memory channels.
 inline float stream_sum(const float* p, Index n) noexcept {
     using Batch = simd::Batch<float>;
     constexpr Index streams = 4, width = simd::lanes<float>;
@@ -104,7 +114,8 @@ inline float stream_sum(const float* p, Index n) noexcept {
 
 }  // namespace detail
 
-// FLOP/s of independent multiply-adds in registers on that many threads (a multiply-add counts 2, fused or not).
+// FLOP/s of independent multiply-adds in registers on that many threads (a multiply-add counts 2,
+// fused or not).
 template <Real T>
 double measured_fma_peak(int threads) {
     static std::map<int, double> known;
@@ -113,19 +124,23 @@ double measured_fma_peak(int threads) {
     volatile T multiplier = T(0.5), addend = T(1);
     const double seconds = detail::median_seconds(
         threads, [&](int) { detail::keep(detail::fma_loop<T>(steps, multiplier, addend)); });
-    const double flop = 2.0 * static_cast<double>(steps * detail::fma_chains * simd::lanes<T> * threads);
+    const double flop =
+        2.0 * static_cast<double>(steps * detail::fma_chains * simd::lanes<T> * threads);
     return known[threads] = flop / seconds;
 }
 
-// Bytes/s of reading a buffer of at least four times the last-level cache, each thread a contiguous part of it.
+// Bytes/s of reading a buffer of at least four times the last-level cache, each thread a contiguous
+// part of it.
 inline double measured_bandwidth(int threads) {
     static std::map<int, double> known;
     if (const auto found = known.find(threads); found != known.end()) return found->second;
-    const Index bytes = std::clamp(4 * detail::last_level_cache_bytes(), Index{128} << 20, Index{1} << 30);
+    const Index bytes =
+        std::clamp(4 * detail::last_level_cache_bytes(), Index{128} << 20, Index{1} << 30);
     const Index part = bytes / (4 * threads) / 1024 * 1024;
     AlignedBuffer<float> buffer(part * threads);
-    const double seconds = detail::median_seconds(
-        threads, [&](int thread) { detail::keep(detail::stream_sum(buffer.data() + thread * part, part)); });
+    const double seconds = detail::median_seconds(threads, [&](int thread) {
+        detail::keep(detail::stream_sum(buffer.data() + thread * part, part));
+    });
     return known[threads] = static_cast<double>(part * threads * 4) / seconds;
 }
 

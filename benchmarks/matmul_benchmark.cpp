@@ -1,7 +1,9 @@
-// kernels/matmul: prefill, batched decoding, decode and the weight gradient, beside Eigen and the plain loops.
+// kernels/matmul: prefill, batched decoding, decode and the weight gradient, beside Eigen and the
+// plain loops.
 //
-// Arguments: threads, M, in, out. FLOP_peak and DRAM_peak are fractions of what machine_peak.hpp measures in this process
-// (bytes: one read of the weights, so a fraction above 1 means they came from cache).
+// Arguments: threads, M, in, out. FLOP_peak and DRAM_peak are fractions of what machine_peak.hpp
+// measures in this process (bytes: one read of the weights, so a fraction above 1 means they came
+// from cache).
 #include "hydralm/kernels/matmul/matmul.hpp"
 
 #include <benchmark/benchmark.h>
@@ -20,13 +22,13 @@ namespace {
 template <Real T>
 struct Problem {
     explicit Problem(const benchmark::State& state)
-        : threads(static_cast<int>(state.range(0)))
-        , rows(state.range(1))
-        , in(state.range(2))
-        , out(state.range(3))
-        , x(rows * in)
-        , w(out * in)
-        , y(rows * out) {
+        : threads(static_cast<int>(state.range(0))),
+          rows(state.range(1)),
+          in(state.range(2)),
+          out(state.range(3)),
+          x(rows * in),
+          w(out * in),
+          y(rows * out) {
         set_num_threads(threads);
         Eigen::setNbThreads(threads);
         Random random(1);
@@ -37,7 +39,8 @@ struct Problem {
     template <class F>
     void measure(benchmark::State& state, const F& f) const {
         using Clock = std::chrono::steady_clock;
-        const double flop = 2.0 * static_cast<double>(rows) * static_cast<double>(in) * static_cast<double>(out);
+        const double flop =
+            2.0 * static_cast<double>(rows) * static_cast<double>(in) * static_cast<double>(out);
         const double bytes = static_cast<double>(in) * static_cast<double>(out) * sizeof(T);
         const double flop_peak = benchmarks::measured_fma_peak<T>(threads);
         const double bandwidth = benchmarks::measured_bandwidth(threads);
@@ -76,28 +79,36 @@ void matmul_swiglu(benchmark::State& state) {
     Problem<float> problem(state);
     const Index h = problem.out / 2;
     using Weights = kernels::PackedMatrix<float>;
-    AlignedBuffer<float> gate(Weights::storage_size(h, problem.in)), up(Weights::storage_size(h, problem.in));
+    AlignedBuffer<float> gate(Weights::storage_size(h, problem.in)),
+        up(Weights::storage_size(h, problem.in));
     const auto g = Weights::pack(problem.w_view().middle_rows(0, h), gate.data());
     const auto u = Weights::pack(problem.w_view().middle_rows(h, h), up.data());
-    problem.measure(state, [&] { kernels::matmul_swiglu(problem.x_view(), g, u, {problem.y.data(), problem.rows, h}); });
+    problem.measure(state, [&] {
+        kernels::matmul_swiglu(problem.x_view(), g, u, {problem.y.data(), problem.rows, h});
+    });
 }
 
 void matmul_gradient(benchmark::State& state) {
     Problem<float> problem(state);
     problem.measure(state, [&] {
-        kernels::matmul_gradient<float>(problem.y_view(), problem.x_view(), {problem.w.data(), problem.out, problem.in});
+        kernels::matmul_gradient<float>(problem.y_view(), problem.x_view(),
+                                        {problem.w.data(), problem.out, problem.in});
     });
 }
 
 void eigen(benchmark::State& state) {
     Problem<float> problem(state);
     auto y = problem.y_view().eigen();
-    problem.measure(state, [&] { y.noalias() = problem.x_view().eigen() * problem.w_view().eigen().transpose(); });
+    problem.measure(state, [&] {
+        y.noalias() = problem.x_view().eigen() * problem.w_view().eigen().transpose();
+    });
 }
 
 void reference(benchmark::State& state) {
     Problem<float> problem(state);
-    problem.measure(state, [&] { kernels::reference::matmul<float>(problem.x_view(), problem.w_view(), problem.y_view()); });
+    problem.measure(state, [&] {
+        kernels::reference::matmul<float>(problem.x_view(), problem.w_view(), problem.y_view());
+    });
 }
 
 constexpr Index both = 2;
@@ -119,7 +130,9 @@ void decode_shapes(benchmark::internal::Benchmark* b) {
 
 void gradient_shapes(benchmark::internal::Benchmark* b) {
     for (const Index threads : {Index{1}, both})
-        b->Args({threads, 2048, 256, 256})->Args({threads, 2048, 256, 1024})->Args({threads, 512, 2048, 2048});
+        b->Args({threads, 2048, 256, 256})
+            ->Args({threads, 2048, 256, 1024})
+            ->Args({threads, 512, 2048, 2048});
     b->UseRealTime();
 }
 

@@ -1,7 +1,9 @@
-// The kernels of rows on one thread: RMS norm, unit-length heads, SwiGLU, softmax, cross-entropy, each way, with references.
+// The kernels of rows on one thread: RMS norm, unit-length heads, SwiGLU, softmax, cross-entropy,
+// each way, with references.
 //
-// bytes/s counts one read of every input and one write of every output; fraction_of_bandwidth is over the bandwidth
-// of reading memory measured in this process. Working sets of 256 rows lie in the caches, as they do between matmuls.
+// bytes/s counts one read of every input and one write of every output; fraction_of_bandwidth is
+// over the bandwidth of reading memory measured in this process. Working sets of 256 rows lie in
+// the caches, as they do between matmuls.
 #include <benchmark/benchmark.h>
 
 #include <Eigen/Core>
@@ -25,8 +27,7 @@ struct Matrix {
     AlignedBuffer<float> storage;
     MatrixView<float> view;
 
-    Matrix(Index rows, Index cols)
-        : storage(rows * cols), view(storage.data(), rows, cols) {
+    Matrix(Index rows, Index cols) : storage(rows * cols), view(storage.data(), rows, cols) {
         Random random(1);
         for (float& v : storage) v = static_cast<float>(random.normal());
     }
@@ -53,7 +54,8 @@ void rms_norm(benchmark::State& state) {
 }
 void rms_norm_reference(benchmark::State& state) {
     Matrix x(N, state.range(0)), y(N, state.range(0)), w(1, state.range(0));
-    run(state, 2, x.storage.size(), [&] { kernels::reference::rms_norm(x.view, w.span(), 1e-5, y.view); });
+    run(state, 2, x.storage.size(),
+        [&] { kernels::reference::rms_norm(x.view, w.span(), 1e-5, y.view); });
 }
 void rms_norm_eigen(benchmark::State& state) {
     Matrix x(N, state.range(0)), y(N, state.range(0)), w(1, state.range(0));
@@ -61,7 +63,8 @@ void rms_norm_eigen(benchmark::State& state) {
     auto out = y.view.eigen();
     run(state, 2, x.storage.size(), [&] {
         for (Index n = 0; n < N; ++n) {
-            const float r = 1.0F / std::sqrt(in.row(n).squaredNorm() / static_cast<float>(in.cols()) + 1e-5F);
+            const float r =
+                1.0F / std::sqrt(in.row(n).squaredNorm() / static_cast<float>(in.cols()) + 1e-5F);
             out.row(n) = (in.row(n) * r).cwiseProduct(weight.row(0));
         }
     });
@@ -71,8 +74,9 @@ void rms_norm_backward(benchmark::State& state) {
     Matrix x(N, d), dy(N, d), dx(N, d), w(1, d), dw(1, d);
     AlignedBuffer<std::byte> bytes(kernels::rms_norm_backward_workspace_bytes<float>(N, d));
     Arena arena(bytes.span());
-    run(state, 3, x.storage.size(),
-        [&] { kernels::rms_norm_backward(x.view, w.span(), 1e-5, dy.view, dx.view, dw.span(), arena); });
+    run(state, 3, x.storage.size(), [&] {
+        kernels::rms_norm_backward(x.view, w.span(), 1e-5, dy.view, dx.view, dw.span(), arena);
+    });
 }
 
 template <Index D>
@@ -114,7 +118,8 @@ void cross_entropy_reference(benchmark::State& state) {
     Matrix x(16, state.range(0));
     const std::vector<token_id> labels(16, 3);
     std::vector<double> losses(16);
-    run(state, 1, x.storage.size(), [&] { kernels::reference::cross_entropy<float>(x.view, labels, losses); });
+    run(state, 1, x.storage.size(),
+        [&] { kernels::reference::cross_entropy<float>(x.view, labels, losses); });
 }
 void cross_entropy_backward(benchmark::State& state) {
     Matrix x(16, state.range(0)), dx(16, state.range(0));

@@ -1,6 +1,8 @@
-// The short convolution on one thread, K = 4, SiLU fused: prefill of 512 tokens, decoding of 8 streams, gradients.
+// The short convolution on one thread, K = 4, SiLU fused: prefill of 512 tokens, decoding of 8
+// streams, gradients.
 //
-// bytes/s counts one read of x and one write of y; fraction_of_bandwidth is over the memory bandwidth measured in this process.
+// bytes/s counts one read of x and one write of y; fraction_of_bandwidth is over the memory
+// bandwidth measured in this process.
 #include "hydralm/kernels/short_conv/short_conv.hpp"
 
 #include <benchmark/benchmark.h>
@@ -23,7 +25,13 @@ struct Data {
     AlignedBuffer<float> x, y, weight, bias, cache;
 
     Data(Index tokens, Index channels)
-        : N(tokens), C(channels), x(N * C), y(N * C), weight(taps * C), bias(C), cache((taps - 1) * C) {
+        : N(tokens),
+          C(channels),
+          x(N * C),
+          y(N * C),
+          weight(taps * C),
+          bias(C),
+          cache((taps - 1) * C) {
         Random random(1);
         for (float& v : x) v = static_cast<float>(random.normal());
         for (float& v : weight) v = static_cast<float>(random.normal());
@@ -44,7 +52,8 @@ void report(benchmark::State& state, Index elements) {
 void prefill(benchmark::State& state) {
     Data d(512, state.range(0));
     for (auto _ : state) {
-        kernels::short_conv(d.x_view(), d.weight_view(), d.bias.data(), d.cache_view(), d.y_view(), activation);
+        kernels::short_conv(d.x_view(), d.weight_view(), d.bias.data(), d.cache_view(), d.y_view(),
+                            activation);
         benchmark::ClobberMemory();
     }
     report(state, d.N * d.C);
@@ -54,8 +63,9 @@ void prefill_of_heads(benchmark::State& state) {  // 64 columns at a time
     Data d(512, state.range(0));
     for (auto _ : state) {
         for (Index c = 0; c < d.C; c += 64)
-            kernels::short_conv(d.x_view().middle_cols(c, 64), d.weight_view().middle_cols(c, 64), d.bias.data() + c,
-                                d.cache_view().middle_cols(c, 64), d.y_view().middle_cols(c, 64), activation);
+            kernels::short_conv(d.x_view().middle_cols(c, 64), d.weight_view().middle_cols(c, 64),
+                                d.bias.data() + c, d.cache_view().middle_cols(c, 64),
+                                d.y_view().middle_cols(c, 64), activation);
         benchmark::ClobberMemory();
     }
     report(state, d.N * d.C);
@@ -64,8 +74,8 @@ void prefill_of_heads(benchmark::State& state) {  // 64 columns at a time
 void prefill_reference(benchmark::State& state) {
     Data d(512, state.range(0));
     for (auto _ : state) {
-        kernels::short_conv_reference<float>(d.x_view(), d.weight_view(), d.bias.data(), d.cache_view(), d.y_view(),
-                                             activation);
+        kernels::short_conv_reference<float>(d.x_view(), d.weight_view(), d.bias.data(),
+                                             d.cache_view(), d.y_view(), activation);
         benchmark::ClobberMemory();
     }
     report(state, d.N * d.C);
@@ -78,7 +88,9 @@ void prefill_eigen(benchmark::State& state) {
         const auto w = d.weight_view().eigen().array();
         auto y = d.y_view().eigen();
         for (Index t = 3; t < d.N; ++t) {
-            const auto s = (x.row(t - 3) * w.row(0) + x.row(t - 2) * w.row(1) + x.row(t - 1) * w.row(2) + x.row(t) * w.row(3)).eval();
+            const auto s = (x.row(t - 3) * w.row(0) + x.row(t - 2) * w.row(1) +
+                            x.row(t - 1) * w.row(2) + x.row(t) * w.row(3))
+                               .eval();
             y.row(t) = s / (1 + (-s).exp());
         }
         benchmark::ClobberMemory();
@@ -104,9 +116,10 @@ void backward(benchmark::State& state) {
     AlignedBuffer<std::byte> bytes(kernels::short_conv_backward_workspace_bytes<float>(taps));
     Arena arena(bytes.span());
     for (auto _ : state) {
-        kernels::short_conv_backward(d.x_view(), d.cache_view(), d.weight_view(), d.bias.data(), d.y_view(),
-                                     gradient.cache_view(), gradient.y_view(),
-                                     MatrixView<float>(gradient.weight.data(), taps, d.C), gradient.bias.data(), arena,
+        kernels::short_conv_backward(d.x_view(), d.cache_view(), d.weight_view(), d.bias.data(),
+                                     d.y_view(), gradient.cache_view(), gradient.y_view(),
+                                     MatrixView<float>(gradient.weight.data(), taps, d.C),
+                                     gradient.bias.data(), arena,
                                      [](auto s) { return simd::silu_derivative(s); });
         benchmark::ClobberMemory();
     }

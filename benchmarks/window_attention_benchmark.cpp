@@ -1,5 +1,6 @@
-// Windowed attention, W = 512, D = 64, H = 12, N = 2048: useful FLOP (4·D per visible pair) against the measured FMA
-// peak; one decoded token in bytes of keys and values per second; rotary embedding.
+// Windowed attention, W = 512, D = 64, H = 12, N = 2048: useful FLOP (4·D per visible pair) against
+// the measured FMA peak; one decoded token in bytes of keys and values per second; rotary
+// embedding.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -33,7 +34,8 @@ double visible_pairs() {
 
 // q, k, v as a layer has them: columns of rows of 3·H·D; keys and values of a head contiguous.
 struct Heads {
-    AlignedBuffer<float> q = normal(N * H * D, 1), keys = normal(H * N * D, 2), values = normal(H * N * D, 3);
+    AlignedBuffer<float> q = normal(N * H * D, 1), keys = normal(H * N * D, 2),
+                         values = normal(H * N * D, 3);
     AlignedBuffer<float> out{N * H * D}, log_sum_exp{H * N};
 
     MatrixView<const float> q_view(Index h) const { return {q.data() + h * D, N, D, H * D}; }
@@ -44,9 +46,11 @@ struct Heads {
 
 void report(benchmark::State& state, double flop, int threads) {
     state.SetItemsProcessed(state.iterations() * N);
-    state.counters["FLOP/s"] = benchmark::Counter(flop, benchmark::Counter::kIsIterationInvariantRate);
-    state.counters["of_peak"] = benchmark::Counter(flop / benchmarks::measured_fma_peak<float>(threads),
-                                                   benchmark::Counter::kIsIterationInvariantRate);
+    state.counters["FLOP/s"] =
+        benchmark::Counter(flop, benchmark::Counter::kIsIterationInvariantRate);
+    state.counters["of_peak"] =
+        benchmark::Counter(flop / benchmarks::measured_fma_peak<float>(threads),
+                           benchmark::Counter::kIsIterationInvariantRate);
 }
 
 void attention_prefill(benchmark::State& state) {
@@ -58,8 +62,8 @@ void attention_prefill(benchmark::State& state) {
     for (auto _ : state)
         parallel_for(H, [&](Index h) {
             Arena arena({scratch.data() + h * bytes, bytes});
-            kernels::window_attention<D>(heads.q_view(h), heads.key_view(h), heads.value_view(h), W, 0, heads.out_view(h),
-                                         arena);
+            kernels::window_attention<D>(heads.q_view(h), heads.key_view(h), heads.value_view(h), W,
+                                         0, heads.out_view(h), arena);
         });
     report(state, 4.0 * D * H * visible_pairs(), threads);
 }
@@ -75,16 +79,18 @@ void attention_backward(benchmark::State& state) {
     AlignedBuffer<std::byte> scratch(H * bytes);
     for (Index h = 0; h < H; ++h) {
         Arena arena({scratch.data(), bytes});
-        kernels::window_attention<D>(heads.q_view(h), heads.key_view(h), heads.value_view(h), W, 0, heads.out_view(h), arena,
-                                     heads.log_sum_exp.data() + h * N);
+        kernels::window_attention<D>(heads.q_view(h), heads.key_view(h), heads.value_view(h), W, 0,
+                                     heads.out_view(h), arena, heads.log_sum_exp.data() + h * N);
     }
     for (auto _ : state)
         parallel_for(H, [&](Index h) {
             Arena arena({scratch.data() + h * bytes, bytes});
             kernels::window_attention_backward<D>(
                 heads.q_view(h), heads.key_view(h), heads.value_view(h), W, 0, heads.out_view(h),
-                heads.log_sum_exp.data() + h * N, MatrixView<const float>(dout.data() + h * D, N, D, H * D),
-                MatrixView<float>(dq.data() + h * D, N, D, H * D), MatrixView<float>(dkeys.data() + h * N * D, N, D),
+                heads.log_sum_exp.data() + h * N,
+                MatrixView<const float>(dout.data() + h * D, N, D, H * D),
+                MatrixView<float>(dq.data() + h * D, N, D, H * D),
+                MatrixView<float>(dkeys.data() + h * N * D, N, D),
                 MatrixView<float>(dvalues.data() + h * N * D, N, D), arena);
         });
     report(state, 10.0 * D * H * visible_pairs(), threads);
@@ -106,7 +112,8 @@ void attention_prefill_eigen(benchmark::State& state) {
                               heads.key_view(h).middle_rows(first, count).eigen().transpose();
                 for (Index r = 0; r < block; ++r) {
                     auto row = p.row(r).array();
-                    const Index low = std::max<Index>(0, i + r - W + 1 - first), high = i + r + 1 - first;
+                    const Index low = std::max<Index>(0, i + r - W + 1 - first),
+                                high = i + r + 1 - first;
                     row.head(low).setConstant(-1e30F);
                     row.tail(count - high).setConstant(-1e30F);
                     row = ((row - row.maxCoeff()) * 0.125F).exp();
@@ -122,8 +129,8 @@ BENCHMARK(attention_prefill_eigen)->UseRealTime()->Unit(benchmark::kMillisecond)
 void attention_prefill_reference(benchmark::State& state) {
     Heads heads;
     for (auto _ : state)
-        kernels::window_attention_reference<float>(heads.q_view(0), heads.key_view(0), heads.value_view(0), W,
-                                                   heads.out_view(0));
+        kernels::window_attention_reference<float>(heads.q_view(0), heads.key_view(0),
+                                                   heads.value_view(0), W, heads.out_view(0));
     report(state, 4.0 * D * visible_pairs(), 1);
 }
 BENCHMARK(attention_prefill_reference)->UseRealTime()->Unit(benchmark::kMillisecond)->Iterations(1);
@@ -133,19 +140,28 @@ void attention_step(benchmark::State& state) {
     const int threads = static_cast<int>(state.range(0));
     const Index rings = state.range(1) * H;
     set_num_threads(threads);
-    const AlignedBuffer<float> keys = normal(rings * W * D, 1), values = normal(rings * W * D, 2), q = normal(rings * D, 3);
+    const AlignedBuffer<float> keys = normal(rings * W * D, 1), values = normal(rings * W * D, 2),
+                               q = normal(rings * D, 3);
     AlignedBuffer<float> out(rings * D);
     for (auto _ : state)
         parallel_for(rings, [&](Index r) {
-            kernels::window_attention_step<D>(q.data() + r * D, MatrixView<const float>(keys.data() + r * W * D, W, D),
-                                              MatrixView<const float>(values.data() + r * W * D, W, D), W, out.data() + r * D);
+            kernels::window_attention_step<D>(
+                q.data() + r * D, MatrixView<const float>(keys.data() + r * W * D, W, D),
+                MatrixView<const float>(values.data() + r * W * D, W, D), W, out.data() + r * D);
         });
     const double bytes = 2.0 * 4 * static_cast<double>(rings * W * D);
-    state.counters["bytes/s"] = benchmark::Counter(bytes, benchmark::Counter::kIsIterationInvariantRate);
+    state.counters["bytes/s"] =
+        benchmark::Counter(bytes, benchmark::Counter::kIsIterationInvariantRate);
     state.counters["of_bandwidth"] =
-        benchmark::Counter(bytes / benchmarks::measured_bandwidth(threads), benchmark::Counter::kIsIterationInvariantRate);
+        benchmark::Counter(bytes / benchmarks::measured_bandwidth(threads),
+                           benchmark::Counter::kIsIterationInvariantRate);
 }
-BENCHMARK(attention_step)->Args({1, 1})->Args({1, 64})->Args({2, 64})->UseRealTime()->Unit(benchmark::kMicrosecond);
+BENCHMARK(attention_step)
+    ->Args({1, 1})
+    ->Args({1, 64})
+    ->Args({2, 64})
+    ->UseRealTime()
+    ->Unit(benchmark::kMicrosecond);
 
 void rotary_table(benchmark::State& state) {
     AlignedBuffer<float> table(N * D);
@@ -161,7 +177,9 @@ BENCHMARK(rotary_table)->Arg(1)->Arg(N);
 void rotary_apply(benchmark::State& state) {
     AlignedBuffer<float> x = normal(N * H * D, 1), table(N * D);
     kernels::rotary_table<D>(0, 10000, MatrixView<float>(table.data(), N, D));
-    for (auto _ : state) kernels::rotary_apply<D>(MatrixView<float>(x.data(), N, H * D), MatrixView<const float>(table.data(), N, D));
+    for (auto _ : state)
+        kernels::rotary_apply<D>(MatrixView<float>(x.data(), N, H * D),
+                                 MatrixView<const float>(table.data(), N, D));
     state.SetItemsProcessed(state.iterations() * N);
     state.SetBytesProcessed(state.iterations() * 2 * 4 * N * H * D);
 }

@@ -25,17 +25,21 @@ template <class Model>
 void run_generate(const Options& o) {
     using T = typename Model::Scalar;
     if (o.ids.empty() && o.prompt.empty())
-        throw hydralm::Error({.field = "--prompt", .expected = "a text with at least one byte, or --ids", .found = "none",
+        throw hydralm::Error({.field = "--prompt",
+                              .expected = "a text with at least one byte, or --ids",
+                              .found = "none",
                               .fix = "give the model something to continue"});
     const Model model = load_program_model<Model>(o.model);
-    const auto prompt = o.ids.empty() ? hydralm::ByteTokenizer(Model::config.vocab_size).encode(o.prompt)
-                                      : read_ids(o.ids, Model::config.vocab_size);
-    hydralm::Sampler<T> sampler(Model::config.vocab_size, {.temperature = o.temperature,
-                                                           .top_k = o.top_k,
-                                                           .top_p = o.top_p,
-                                                           .min_p = o.min_p,
-                                                           .repetition_penalty = o.repetition_penalty,
-                                                           .seed = o.seed});
+    const auto prompt = o.ids.empty()
+                            ? hydralm::ByteTokenizer(Model::config.vocab_size).encode(o.prompt)
+                            : read_ids(o.ids, Model::config.vocab_size);
+    hydralm::Sampler<T> sampler(Model::config.vocab_size,
+                                {.temperature = o.temperature,
+                                 .top_k = o.top_k,
+                                 .top_p = o.top_p,
+                                 .min_p = o.min_p,
+                                 .repetition_penalty = o.repetition_penalty,
+                                 .seed = o.seed});
     for (const auto token : prompt) sampler.observe(token);
     auto state = model.new_state();
     const auto logits = model.prefill(prompt, state);
@@ -65,7 +69,9 @@ void run_generate(const Options& o) {
 template <class Model>
 void run_score(const Options& o) {
     if (o.ids.empty() == o.text.empty())
-        throw hydralm::Error({.field = "--text", .expected = "one of --text and --ids", .found = "none",
+        throw hydralm::Error({.field = "--text",
+                              .expected = "one of --text and --ids",
+                              .found = "none",
                               .fix = "name the file to score"});
     const Model model = load_program_model<Model>(o.model);
     auto state = model.new_state();
@@ -83,16 +89,19 @@ void run_score(const Options& o) {
             tokens += static_cast<std::int64_t>(n);
         }
     }
-    const nlohmann::ordered_json result{{"tokens", tokens},
-                                        {"log_likelihood", scorer.log_likelihood()},
-                                        {o.ids.empty() ? "bits_per_byte" : "bits_per_token", scorer.bits_per_token()}};
+    const nlohmann::ordered_json result{
+        {"tokens", tokens},
+        {"log_likelihood", scorer.log_likelihood()},
+        {o.ids.empty() ? "bits_per_byte" : "bits_per_token", scorer.bits_per_token()}};
     print(result.dump() + "\n");
 }
 
 template <class Model>
 void run_stream(const Options& o) {
     if (o.repeat && o.tokens == 0)
-        throw hydralm::Error({.field = "--repeat", .expected = "--tokens with it", .found = "none",
+        throw hydralm::Error({.field = "--repeat",
+                              .expected = "--tokens with it",
+                              .found = "none",
                               .fix = "say how many tokens to stream"});
     const Model model = load_program_model<Model>(o.model);
     TextFile text(o.text, Model::config.vocab_size);
@@ -117,9 +126,12 @@ void run_stream(const Options& o) {
         if (r.seconds - shown >= 1.0 || r.tokens == goal) {
             shown = r.seconds;
             const double eta = static_cast<double>(goal - r.tokens) / r.tokens_per_second;
-            std::fprintf(stderr, "%lld of %lld tokens, %.0f tokens/s, %.0f s left, state %td bytes, resident %.1f MiB\n",
-                         static_cast<long long>(r.tokens), static_cast<long long>(goal), r.tokens_per_second, eta,
-                         r.state_bytes, static_cast<double>(hydralm::resident_bytes()) / 1048576.0);
+            std::fprintf(stderr,
+                         "%lld of %lld tokens, %.0f tokens/s, %.0f s left, state %td bytes, "
+                         "resident %.1f MiB\n",
+                         static_cast<long long>(r.tokens), static_cast<long long>(goal),
+                         r.tokens_per_second, eta, r.state_bytes,
+                         static_cast<double>(hydralm::resident_bytes()) / 1048576.0);
         }
         return true;
     };

@@ -31,7 +31,10 @@ Inputs<T> read_inputs(const std::string& path) {
     const hydralm::SafetensorsFile file(path);
     const auto shape = file.tensor("q").shape();
     if (shape.size() != 3)
-        throw hydralm::Error({.file = path, .field = "q", .expected = "[H,N,D]", .found = hydralm::shape_text(shape),
+        throw hydralm::Error({.file = path,
+                              .field = "q",
+                              .expected = "[H,N,D]",
+                              .found = hydralm::shape_text(shape),
                               .fix = "give every head N tokens of D values"});
     Inputs<T> in;
     in.H = shape[0];
@@ -43,8 +46,11 @@ Inputs<T> read_inputs(const std::string& path) {
     in.beta = read<T>(file.tensor("beta"), {in.H, in.N});
     for (const double alpha : read<double>(file.tensor("alpha"), {in.H, in.N})) {
         if (!(alpha > 0.0 && alpha <= 1.0))
-            throw hydralm::Error({.file = path, .field = "alpha", .expected = "values in (0, 1]",
-                                  .found = std::to_string(alpha), .fix = "alpha is a decay factor"});
+            throw hydralm::Error({.file = path,
+                                  .field = "alpha",
+                                  .expected = "values in (0, 1]",
+                                  .found = std::to_string(alpha),
+                                  .fix = "alpha is a decay factor"});
         in.log_decay.push_back(static_cast<T>(std::log(alpha)));
     }
     in.state.assign(static_cast<std::size_t>(in.H * in.D * in.D), T(0));
@@ -60,9 +66,10 @@ Inputs<T> read_inputs(const std::string& path) {
 }
 
 template <Index Block, Index D, class T>
-void chunkwise(const hydralm::kernels::GatedDeltaInput<T, D>& input, hydralm::MatrixView<T, D> state,
-               hydralm::MatrixView<T, D> out) {
-    hydralm::AlignedBuffer<std::byte> scratch(hydralm::kernels::gated_delta_workspace_bytes<T, D>(Block));
+void chunkwise(const hydralm::kernels::GatedDeltaInput<T, D>& input,
+               hydralm::MatrixView<T, D> state, hydralm::MatrixView<T, D> out) {
+    hydralm::AlignedBuffer<std::byte> scratch(
+        hydralm::kernels::gated_delta_workspace_bytes<T, D>(Block));
     hydralm::Arena arena(scratch.span());
     hydralm::kernels::gated_delta_chunkwise<Block>(input, state, out, Block, arena);
 }
@@ -77,9 +84,11 @@ void run(const Options& o, Inputs<T>& in) {
                                                             {in.v.data() + rows * D, in.N},
                                                             {in.log_decay.data() + rows, in.N},
                                                             {in.beta.data() + rows, in.N}};
-        const hydralm::MatrixView<T, D> state(in.state.data() + h * D * D, D), result(out.data() + rows * D, in.N);
+        const hydralm::MatrixView<T, D> state(in.state.data() + h * D * D, D),
+            result(out.data() + rows * D, in.N);
         if (o.form == "reference") hydralm::kernels::gated_delta_reference(input, state, result);
-        else if (o.form == "recurrent") hydralm::kernels::gated_delta_recurrent(input, state, result);
+        else if (o.form == "recurrent")
+            hydralm::kernels::gated_delta_recurrent(input, state, result);
         else if (o.chunk == 64) chunkwise<64>(input, state, result);
         else if (o.chunk == 32) chunkwise<32>(input, state, result);
         else chunkwise<16>(input, state, result);
@@ -91,7 +100,8 @@ void run(const Options& o, Inputs<T>& in) {
                 final_state[static_cast<std::size_t>((h * D + i) * D + j)] =
                     in.state[static_cast<std::size_t>((h * D + j) * D + i)];
     constexpr hydralm::DType dtype = sizeof(T) == 4 ? hydralm::DType::f32 : hydralm::DType::f64;
-    hydralm::SafetensorsWriter writer(o.out, {{"out", {in.H, in.N, D}, dtype}, {"final_state", {in.H, D, D}, dtype}});
+    hydralm::SafetensorsWriter writer(
+        o.out, {{"out", {in.H, in.N, D}, dtype}, {"final_state", {in.H, D, D}, dtype}});
     writer.write("out", std::span<const T>(out));
     writer.write("final_state", std::span<const T>(final_state));
     writer.commit();
@@ -106,8 +116,11 @@ void run(const Options& o) {
         case 64: return run<64>(o, in);
         case 128: return run<128>(o, in);
         default:
-            throw hydralm::Error({.file = o.in, .field = "q", .expected = "a head dimension of 16, 32, 64 or 128",
-                                  .found = std::to_string(in.D), .fix = "pad the head with zeros"});
+            throw hydralm::Error({.file = o.in,
+                                  .field = "q",
+                                  .expected = "a head dimension of 16, 32, 64 or 128",
+                                  .found = std::to_string(in.D),
+                                  .fix = "pad the head with zeros"});
     }
 }
 

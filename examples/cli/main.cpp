@@ -8,10 +8,11 @@
 namespace {
 
 // Adds a command that takes the shared --scalar option and runs `run`.
-CLI::App& command(CLI::App& parent, Options& options, const std::string& name, const std::string& help,
-                  void (*run)(const Options&)) {
+CLI::App& command(CLI::App& parent, Options& options, const std::string& name,
+                  const std::string& help, void (*run)(const Options&)) {
     CLI::App& app = *parent.add_subcommand(name, help);
-    app.add_option("--scalar", options.scalar, "float or double")->check(CLI::IsMember({"float", "double"}));
+    app.add_option("--scalar", options.scalar, "float or double")
+        ->check(CLI::IsMember({"float", "double"}));
     app.callback([&options, run] { run(options); });
     return app;
 }
@@ -29,9 +30,11 @@ void describe(CLI::App& app, Options& o) {
     auto& init_command = command(app, o, "init", "write a checkpoint with random weights", init);
     init_command.add_option("--out", o.out, "checkpoint to write")->required();
     init_command.add_option("--seed", o.seed, "seed of the weights");
-    init_command.add_option("--scheme", o.scheme, "normal or fan_in")->check(CLI::IsMember({"normal", "fan_in"}));
+    init_command.add_option("--scheme", o.scheme, "normal or fan_in")
+        ->check(CLI::IsMember({"normal", "fan_in"}));
 
-    auto& logits_command = command(app, o, "logits", "logits of every position, and the final state", logits);
+    auto& logits_command =
+        command(app, o, "logits", "logits of every position, and the final state", logits);
     add_model(logits_command, o);
     logits_command.add_option("--ids", o.ids, "file of token ids")->required();
     logits_command.add_option("--out", o.out, "safetensors file to write")->required();
@@ -51,10 +54,13 @@ void describe(CLI::App& app, Options& o) {
     generate_command.add_option("--temperature", o.temperature, "0: greedy");
     generate_command.add_option("--top-k", o.top_k, "keep the k likeliest tokens; 0: all");
     generate_command.add_option("--top-p", o.top_p, "keep the likeliest tokens up to this mass");
-    generate_command.add_option("--min-p", o.min_p, "drop tokens below this share of the likeliest");
-    generate_command.add_option("--repetition-penalty", o.repetition_penalty, "above 1: less repetition");
+    generate_command.add_option("--min-p", o.min_p,
+                                "drop tokens below this share of the likeliest");
+    generate_command.add_option("--repetition-penalty", o.repetition_penalty,
+                                "above 1: less repetition");
     generate_command.add_option("--seed", o.seed, "seed of the sampling");
-    generate_command.add_option("--stop", o.stop, "end before this text; may be given several times");
+    generate_command.add_option("--stop", o.stop,
+                                "end before this text; may be given several times");
     generate_command.add_flag("--print-ids", o.print_ids, "print the new ids instead of text");
 
     auto& score_command = command(app, o, "score", "log-likelihood of a text", score);
@@ -67,24 +73,29 @@ void describe(CLI::App& app, Options& o) {
     stream_command.add_option("--text", o.text, "file of text")->required();
     stream_command.add_option("--tokens", o.tokens, "how many tokens; default: the file's")
         ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 50));
-    stream_command.add_flag("--repeat", o.repeat, "begin the file again at its end, until --tokens");
+    stream_command.add_flag("--repeat", o.repeat,
+                            "begin the file again at its end, until --tokens");
 
     auto& kernel = *app.add_subcommand("kernel", "one kernel on tensors from a file");
     kernel.require_subcommand(1);
     auto& delta_command = command(kernel, o, "delta_rule", "the gated delta rule", delta_rule);
-    delta_command.add_option("--in", o.in, "safetensors file: q, k, v, alpha, beta, initial_state")->required();
-    delta_command.add_option("--out", o.out, "safetensors file to write: out, final_state")->required();
+    delta_command.add_option("--in", o.in, "safetensors file: q, k, v, alpha, beta, initial_state")
+        ->required();
+    delta_command.add_option("--out", o.out, "safetensors file to write: out, final_state")
+        ->required();
     delta_command.add_option("--form", o.form, "reference, recurrent or chunkwise")
         ->check(CLI::IsMember({"reference", "recurrent", "chunkwise"}))
         ->default_str("chunkwise");
-    delta_command.add_option("--chunk", o.chunk, "16, 32 or 64")->check(CLI::IsMember({16, 32, 64}));
+    delta_command.add_option("--chunk", o.chunk, "16, 32 or 64")
+        ->check(CLI::IsMember({16, 32, 64}));
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
     Options options;
-    CLI::App app("HydraLM: a hybrid language model with linear time and constant memory", "hydralm");
+    CLI::App app("HydraLM: a hybrid language model with linear time and constant memory",
+                 "hydralm");
     describe(app, options);
     try {
         app.parse(argc, argv);
@@ -97,14 +108,18 @@ int main(int argc, char** argv) {
         std::fprintf(stderr, "hydralm: command line: %s; see hydralm --help\n", line.c_str());
         return 2;
     } catch (const std::bad_alloc&) {
-        std::fprintf(stderr, "hydralm: memory: expected more than this machine gives; use a smaller model or chunk\n");
+        std::fprintf(stderr,
+                     "hydralm: memory: expected more than this machine gives; use a smaller model "
+                     "or chunk\n");
         return 1;
     } catch (const std::exception& error) {
         std::fprintf(stderr, "%s\n", error.what());
         return 1;
     }
     if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
-        std::fprintf(stderr, "hydralm: standard output: expected to be writable, found an error; check the disk or pipe\n");
+        std::fprintf(stderr,
+                     "hydralm: standard output: expected to be writable, found an error; check the "
+                     "disk or pipe\n");
         return 1;
     }
     return 0;

@@ -12,8 +12,12 @@
 namespace {
 
 nlohmann::ordered_json kernel_forms() {
-    return {{"matmul", "packed panels"},     {"rms_norm", "simd"},         {"rotary", "simd, angles in double"},
-            {"short_conv", "simd"},          {"swiglu", "fused in matmul"}, {"delta_rule", "chunkwise, recurrent in step"},
+    return {{"matmul", "packed panels"},
+            {"rms_norm", "simd"},
+            {"rotary", "simd, angles in double"},
+            {"short_conv", "simd"},
+            {"swiglu", "fused in matmul"},
+            {"delta_rule", "chunkwise, recurrent in step"},
             {"window_attention", "tiled, one pass in step"}};
 }
 
@@ -21,7 +25,8 @@ template <class Model>
 nlohmann::ordered_json facts(const std::string& scalar) {
     nlohmann::ordered_json result;
     result["config"] = nlohmann::ordered_json::parse(hydralm::config_to_json(Model::config));
-    for (int i = 0; i < Model::config.n_layers; ++i) result["schedule"].push_back(name(Model::config.layer_types[i]));
+    for (int i = 0; i < Model::config.n_layers; ++i)
+        result["schedule"].push_back(name(Model::config.layer_types[i]));
     result["parameter_count"] = Model::parameter_count;
     result["state_bytes"] = Model::state_bytes;
     result["scalar"] = scalar;
@@ -42,10 +47,11 @@ void print_facts(const nlohmann::ordered_json& f) {
     std::printf("scalar            %s\n", f["scalar"].get<std::string>().c_str());
     std::printf("simd              %s\n", f["simd"].get<std::string>().c_str());
     for (const auto& [operation, form] : f["kernels"].items())
-        std::printf("kernel            %-18s %s\n", operation.c_str(), form.get<std::string>().c_str());
+        std::printf("kernel            %-18s %s\n", operation.c_str(),
+                    form.get<std::string>().c_str());
     for (const auto& p : f["parameters"])
-        std::printf("parameter         %-45s %-16s %s\n", p["name"].get<std::string>().c_str(), p["shape"].dump().c_str(),
-                    p["optimiser_group"].get<std::string>().c_str());
+        std::printf("parameter         %-45s %-16s %s\n", p["name"].get<std::string>().c_str(),
+                    p["shape"].dump().c_str(), p["optimiser_group"].get<std::string>().c_str());
 }
 
 template <class Model>
@@ -62,18 +68,25 @@ void run_logits(const Options& o) {
     constexpr Index V = Model::config.vocab_size;
     const std::string form = o.form.empty() ? "prefill" : o.form;
     if (o.chunk > 0 && form != "chunked")
-        throw hydralm::Error({.field = "--chunk", .expected = "--form chunked with it", .found = "--form " + form,
+        throw hydralm::Error({.field = "--chunk",
+                              .expected = "--form chunked with it",
+                              .found = "--form " + form,
                               .fix = "leave --chunk out"});
     const Model model = load_program_model<Model>(o.model);
     const auto ids = read_ids(o.ids, Model::config.vocab_size);
     const auto N = static_cast<Index>(ids.size());
-    const Index piece = form == "step" ? 1 : form == "prefill" ? N : o.chunk > 0 ? o.chunk : Model::config.dn_chunk_size;
+    const Index piece = form == "step"      ? 1
+                        : form == "prefill" ? N
+                        : o.chunk > 0       ? o.chunk
+                                            : Model::config.dn_chunk_size;
     std::vector<T> logits(ids.size() * static_cast<std::size_t>(V));
     auto state = model.new_state();
     for (Index first = 0; first < N; first += piece) {
         const Index n = std::min(piece, N - first);
-        model.logits(std::span(ids).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(n)), state,
-                     {logits.data() + first * V, n, V}, form == "step" ? hydralm::Form::recurrent : hydralm::Form::parallel);
+        model.logits(
+            std::span(ids).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(n)),
+            state, {logits.data() + first * V, n, V},
+            form == "step" ? hydralm::Form::recurrent : hydralm::Form::parallel);
     }
 
     constexpr hydralm::DType dtype = sizeof(T) == 4 ? hydralm::DType::f32 : hydralm::DType::f64;

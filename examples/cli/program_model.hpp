@@ -17,17 +17,21 @@ void with_scalar(const std::string& name, const F& f) {
     else f(float{});
 }
 
-// The checkpoint as the program's model; a checkpoint of another config says how to build the program for it.
+// The checkpoint as the program's model; a checkpoint of another config says how to build the
+// program for it.
 template <class Model>
 Model load_program_model(const std::string& path) {
     const hydralm::Checkpoint checkpoint(path);
     std::string list;
-    for (const auto& difference : hydralm::config_differences(Model::config, hydralm::read_config(checkpoint)))
+    for (const auto& difference :
+         hydralm::config_differences(Model::config, hydralm::read_config(checkpoint)))
         list += (list.empty() ? "" : "; ") + difference;
     if (!list.empty())
         throw hydralm::Error({.file = checkpoint.name(),
                               .field = "config: " + list,
-                              .fix = "write its config to config.json and build the program for it: "
-                                     "meson setup build-other -Dmodel_config=config.json && meson compile -C build-other"});
+                              .fix =
+                                  "write its config to config.json and build the program for it: "
+                                  "meson setup build-other -Dmodel_config=config.json && meson "
+                                  "compile -C build-other"});
     return hydralm::load<Model>(checkpoint);
 }

@@ -12,7 +12,10 @@
 inline std::vector<hydralm::token_id> read_ids(const std::string& path, int vocab) {
     std::ifstream file(path);
     if (!file)
-        throw hydralm::Error({.file = path, .expected = "a readable file of ids", .found = "none", .fix = "check the path"});
+        throw hydralm::Error({.file = path,
+                              .expected = "a readable file of ids",
+                              .found = "none",
+                              .fix = "check the path"});
     std::vector<hydralm::token_id> ids;
     for (std::string word; file >> word;) {
         std::size_t used = 0;
@@ -42,20 +45,19 @@ inline std::vector<hydralm::token_id> read_ids(const std::string& path, int voca
 // A text file as byte tokens, a chunk at a time; memory does not grow with the file.
 class TextFile {
 public:
-    TextFile(const std::string& path, int vocab)
-        : path_(path)
-        , file_(path, std::ios::binary) {
+    TextFile(const std::string& path, int vocab) : path_(path), file_(path, std::ios::binary) {
         if (vocab < 256)
             throw hydralm::Error({.field = "vocab_size",
                                   .expected = "at least 256 to read text",
                                   .found = std::to_string(vocab),
                                   .fix = "give --ids, or build for a model with 256 ids or more"});
         if (!file_ || file_.peek() == std::ifstream::traits_type::eof())
-            throw hydralm::Error({.file = path,
-                                  .field = "text",
-                                  .expected = "a readable file with at least one byte",
-                                  .found = file_.is_open() && !file_.bad() ? "an empty or unreadable one" : "none",
-                                  .fix = "check the path"});
+            throw hydralm::Error(
+                {.file = path,
+                 .field = "text",
+                 .expected = "a readable file with at least one byte",
+                 .found = file_.is_open() && !file_.bad() ? "an empty or unreadable one" : "none",
+                 .fix = "check the path"});
     }
 
     std::int64_t size() {
@@ -72,7 +74,10 @@ public:
         file_.read(bytes_.data(), static_cast<std::streamsize>(bytes_.size()));
         const auto n = static_cast<std::size_t>(file_.gcount());
         if (file_.bad())
-            throw hydralm::Error({.file = path_, .expected = "readable bytes", .found = "a read error", .fix = "check the disk"});
+            throw hydralm::Error({.file = path_,
+                                  .expected = "readable bytes",
+                                  .found = "a read error",
+                                  .fix = "check the disk"});
         for (std::size_t i = 0; i < n; ++i) tokens[i] = static_cast<unsigned char>(bytes_[i]);
         return n;
     }

@@ -20,19 +20,16 @@ template <class T>
 class AlignedBuffer {
 public:
     AlignedBuffer() = default;
-    explicit AlignedBuffer(Index size)
-        : data_(allocate(size))
-        , size_(size) {
-        if (size > 0) std::memset(static_cast<void*>(data_.get()), 0, static_cast<std::size_t>(size) * sizeof(T));
+    explicit AlignedBuffer(Index size) : data_(allocate(size)), size_(size) {
+        if (size > 0)
+            std::memset(static_cast<void*>(data_.get()), 0,
+                        static_cast<std::size_t>(size) * sizeof(T));
     }
-    AlignedBuffer(const AlignedBuffer& other)
-        : data_(allocate(other.size_))
-        , size_(other.size_) {
+    AlignedBuffer(const AlignedBuffer& other) : data_(allocate(other.size_)), size_(other.size_) {
         std::copy_n(other.data(), size_, data());
     }
     AlignedBuffer(AlignedBuffer&& other) noexcept
-        : data_(std::move(other.data_))
-        , size_(std::exchange(other.size_, 0)) {}
+        : data_(std::move(other.data_)), size_(std::exchange(other.size_, 0)) {}
     AlignedBuffer& operator=(AlignedBuffer other) noexcept {
         std::swap(data_, other.data_);
         std::swap(size_, other.size_);
@@ -54,14 +51,18 @@ public:
 
 private:
     struct Free {
-        void operator()(T* p) const noexcept { ::operator delete(static_cast<void*>(p), std::align_val_t{alignment}); }
+        void operator()(T* p) const noexcept {
+            ::operator delete(static_cast<void*>(p), std::align_val_t{alignment});
+        }
     };
 
     static T* allocate(Index size) {
         if (size <= 0) return nullptr;
-        if (static_cast<std::size_t>(size) > std::numeric_limits<std::size_t>::max() / (2 * sizeof(T)))
+        if (static_cast<std::size_t>(size) >
+            std::numeric_limits<std::size_t>::max() / (2 * sizeof(T)))
             throw std::bad_alloc();
-        return static_cast<T*>(::operator new(static_cast<std::size_t>(size) * sizeof(T), std::align_val_t{alignment}));
+        return static_cast<T*>(::operator new(static_cast<std::size_t>(size) * sizeof(T),
+                                              std::align_val_t{alignment}));
     }
 
     std::unique_ptr<T, Free> data_;

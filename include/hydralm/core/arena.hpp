@@ -1,7 +1,8 @@
 // Arena: scratch memory for one computation. Blocks are taken in order and given back together.
 //
-// The bytes are the caller's. Sizes are known before the work starts (every Module states its workspace_bytes), so
-// running out is a programming error, and terminates with a message instead of throwing through noexcept kernels.
+// The bytes are the caller's. Sizes are known before the work starts (every Module states its
+// workspace_bytes), so running out is a programming error, and terminates with a message instead of
+// throwing through noexcept kernels.
 #pragma once
 
 #include <cstdio>
@@ -23,8 +24,7 @@ public:
     Arena() = default;
     // bytes: aligned to hydralm::alignment.
     explicit Arena(std::span<std::byte> bytes) noexcept
-        : begin_(bytes.data())
-        , capacity_(static_cast<Index>(bytes.size())) {}
+        : begin_(bytes.data()), capacity_(static_cast<Index>(bytes.size())) {}
 
     // count uninitialised elements of T, aligned to hydralm::alignment.
     template <class T>
@@ -32,7 +32,8 @@ public:
         const Index offset = used_;
         used_ += arena_bytes<T>(count);
         if (used_ > capacity_) {
-            std::fprintf(stderr, "hydralm: workspace: expected at least %td bytes, found %td\n", used_, capacity_);
+            std::fprintf(stderr, "hydralm: workspace: expected at least %td bytes, found %td\n",
+                         used_, capacity_);
             std::abort();
         }
         return reinterpret_cast<T*>(begin_ + offset);
@@ -44,9 +45,7 @@ public:
     // Gives back on destruction whatever was taken since construction.
     class Scope {
     public:
-        explicit Scope(Arena& arena) noexcept
-            : arena_(arena)
-            , mark_(arena.used_) {}
+        explicit Scope(Arena& arena) noexcept : arena_(arena), mark_(arena.used_) {}
         ~Scope() { arena_.used_ = mark_; }
         Scope(const Scope&) = delete;
         Scope& operator=(const Scope&) = delete;

@@ -22,8 +22,7 @@ struct ErrorDetail {
 class Error : public std::runtime_error {
 public:
     explicit Error(ErrorDetail detail)
-        : std::runtime_error(text(detail))
-        , detail_(std::move(detail)) {}
+        : std::runtime_error(text(detail)), detail_(std::move(detail)) {}
 
     const ErrorDetail& detail() const noexcept { return detail_; }
 

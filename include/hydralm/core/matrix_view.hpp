@@ -1,4 +1,5 @@
-// MatrixView: rows of contiguous elements with a stride between rows, non-owning, the currency of all kernels.
+// MatrixView: rows of contiguous elements with a stride between rows, non-owning, the currency of
+// all kernels.
 #pragma once
 
 #include <Eigen/Core>
@@ -19,27 +20,23 @@ struct ColumnExtent {
 template <>
 struct ColumnExtent<dynamic> {
     Index extent = 0;
-    constexpr ColumnExtent(Index n) noexcept
-        : extent(n) {}
+    constexpr ColumnExtent(Index n) noexcept : extent(n) {}
     constexpr Index value() const noexcept { return extent; }
 };
 }  // namespace detail
 
 // A view of [rows, cols] elements of T, row-major; element (i, j) lies at data[i·stride + j].
-// Cols is the width when the type knows it. A view of T converts to a view of const T, and a static width to a
-// dynamic one. Copying a view copies no element. eigen() is the same memory as an Eigen::Map.
+// Cols is the width when the type knows it. A view of T converts to a view of const T, and a static
+// width to a dynamic one. Copying a view copies no element. eigen() is the same memory as an
+// Eigen::Map.
 template <class T, Index Cols = dynamic>
 class MatrixView {
 public:
     using Scalar = std::remove_const_t<T>;
 
-    constexpr MatrixView() noexcept
-        : cols_(0) {}
+    constexpr MatrixView() noexcept : cols_(0) {}
     constexpr MatrixView(T* data, Index rows, Index cols, Index stride) noexcept
-        : data_(data)
-        , rows_(rows)
-        , stride_(stride)
-        , cols_(cols) {}
+        : data_(data), rows_(rows), stride_(stride), cols_(cols) {}
     constexpr MatrixView(T* data, Index rows, Index cols) noexcept
         : MatrixView(data, rows, cols, cols) {}
     constexpr MatrixView(T* data, Index rows) noexcept
@@ -71,7 +68,8 @@ public:
     }
 
     auto eigen() const noexcept {
-        using Plain = Eigen::Matrix<Scalar, Eigen::Dynamic, static_cast<int>(Cols), Eigen::RowMajor>;
+        using Plain =
+            Eigen::Matrix<Scalar, Eigen::Dynamic, static_cast<int>(Cols), Eigen::RowMajor>;
         using Matrix = std::conditional_t<std::is_const_v<T>, const Plain, Plain>;
         using Map = Eigen::Map<Matrix, Eigen::Unaligned, Eigen::OuterStride<>>;
         return Map(data_, rows_, cols(), Eigen::OuterStride<>(stride_));

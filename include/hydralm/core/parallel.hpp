@@ -1,8 +1,10 @@
-// parallel_for: independent tasks over a pool of threads, with the same numbers for any number of threads.
+// parallel_for: independent tasks over a pool of threads, with the same numbers for any number of
+// threads.
 //
-// The pool is process-wide, made once, and sized by set_num_threads or HYDRALM_NUM_THREADS (default: the hardware).
-// A task writes only what belongs to it, so results cannot depend on which thread ran it. Calls from inside a task, and
-// calls while another thread uses the pool, run on the calling thread alone.
+// The pool is process-wide, made once, and sized by set_num_threads or HYDRALM_NUM_THREADS
+// (default: the hardware). A task writes only what belongs to it, so results cannot depend on which
+// thread ran it. Calls from inside a task, and calls while another thread uses the pool, run on the
+// calling thread alone.
 #pragma once
 
 #include <algorithm>
@@ -32,9 +34,10 @@ inline void spin_pause() noexcept {
 #endif
 }
 
-// One job at a time: tasks 0 … count−1 are claimed from a shared counter. Workers spin for a few microseconds between
-// jobs (a decoded token is dozens of short jobs), then sleep. A job never waits for a worker that has not joined it, so a
-// busy machine costs a thread's help, not its turn on the processor.
+// One job at a time: tasks 0 … count−1 are claimed from a shared counter. Workers spin for a few
+// microseconds between jobs (a decoded token is dozens of short jobs), then sleep. A job never
+// waits for a worker that has not joined it, so a busy machine costs a thread's help, not its turn
+// on the processor.
 class ThreadPool {
 public:
     using Task = void (*)(const void* context, Index task);
@@ -66,7 +69,9 @@ public:
         const std::uint64_t before = job_.load(std::memory_order_relaxed);  // closed, nobody inside
         job_.store(before + next_job + open, std::memory_order_seq_cst);
         if (sleepers_.load(std::memory_order_seq_cst) > 0) {
-            { const std::lock_guard lock(sleep_); }
+            {
+                const std::lock_guard lock(sleep_);
+            }
             wake_.notify_all();
         }
         claim();
@@ -112,7 +117,9 @@ private:
             if (!joinable(job, seen)) {
                 std::unique_lock lock(sleep_);
                 sleepers_.fetch_add(1, std::memory_order_seq_cst);
-                wake_.wait(lock, [&] { return stopping_ || joinable(job = job_.load(std::memory_order_seq_cst), seen); });
+                wake_.wait(lock, [&] {
+                    return stopping_ || joinable(job = job_.load(std::memory_order_seq_cst), seen);
+                });
                 sleepers_.fetch_sub(1, std::memory_order_relaxed);
             }
             if (stopping_) return;
@@ -154,17 +161,17 @@ inline std::unique_ptr<ThreadPool>& thread_pool() {
 // Threads that parallel_for uses, the caller included.
 inline int num_threads() { return detail::thread_pool()->size(); }
 
-// Replaces the pool by one of n ≥ 1 threads. Not while another thread computes. Allocates; throws std::system_error
-// when the system refuses a thread.
+// Replaces the pool by one of n ≥ 1 threads. Not while another thread computes. Allocates; throws
+// std::system_error when the system refuses a thread.
 inline void set_num_threads(int n) {
     if (n == num_threads()) return;
     detail::thread_pool().reset();
     detail::thread_pool() = std::make_unique<detail::ThreadPool>(std::clamp(n, 1, 1024));
 }
 
-// Calls task(i) for every i in [0, count), in any order, on any thread of the pool; returns when all are done. Tasks must
-// be independent and must not throw. worthwhile = false runs them here, in order (a job of a few microseconds is not
-// worth waking a thread).
+// Calls task(i) for every i in [0, count), in any order, on any thread of the pool; returns when
+// all are done. Tasks must be independent and must not throw. worthwhile = false runs them here, in
+// order (a job of a few microseconds is not worth waking a thread).
 template <class F>
 void parallel_for(Index count, const F& task, bool worthwhile = true) noexcept {
     if (count <= 0) return;
@@ -174,7 +181,8 @@ void parallel_for(Index count, const F& task, bool worthwhile = true) noexcept {
         if (pool.size() > 1) {
             inside = true;
             const bool done = pool.run(
-                count, [](const void* context, Index i) { (*static_cast<const F*>(context))(i); }, &task);
+                count, [](const void* context, Index i) { (*static_cast<const F*>(context))(i); },
+                &task);
             inside = false;
             if (done) return;
         }

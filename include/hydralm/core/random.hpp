@@ -1,4 +1,5 @@
-// Random: a small seeded generator whose sequence is the same on every platform, and whose state is a value.
+// Random: a small seeded generator whose sequence is the same on every platform, and whose state is
+// a value.
 #pragma once
 
 #include <array>
@@ -11,8 +12,9 @@
 
 namespace HYDRALM_NAMESPACE {
 
-// xoshiro256** seeded through splitmix64 (Blackman & Vigna, "Scrambled linear pseudorandom number generators").
-// stream separates uses of one seed: each (seed, stream) is its own sequence. Not for cryptography.
+// xoshiro256** seeded through splitmix64 (Blackman & Vigna, "Scrambled linear pseudorandom number
+// generators"). stream separates uses of one seed: each (seed, stream) is its own sequence. Not for
+// cryptography.
 class Random {
 public:
     using result_type = std::uint64_t;

@@ -1,4 +1,5 @@
-// StridedSpan: one number per token, a fixed distance apart (a column of a row-major matrix), non-owning.
+// StridedSpan: one number per token, a fixed distance apart (a column of a row-major matrix),
+// non-owning.
 #pragma once
 
 #include <type_traits>
@@ -10,7 +11,7 @@ namespace HYDRALM_NAMESPACE {
 // Element i of size lies at data[i·stride]. A span of T converts to a span of const T.
 template <class T>
 class StridedSpan {
-  public:
+public:
     constexpr StridedSpan() noexcept = default;
     constexpr StridedSpan(T* data, Index size, Index stride = 1) noexcept
         : data_(data), size_(size), stride_(stride) {}
@@ -29,7 +30,7 @@ class StridedSpan {
         return {data_ + first * stride_, count, stride_};
     }
 
-  private:
+private:
     T* data_ = nullptr;
     Index size_ = 0;
     Index stride_ = 1;

@@ -1,7 +1,8 @@
 // Scalars, indices and extents shared by every floor.
 //
-// Dimension letters, used everywhere with these meanings: B sequences, N tokens of one sequence, d d_model, H heads,
-// D head_dim, I = H·D, C chunk size, W window, V vocabulary, K short-convolution taps.
+// Dimension letters, used everywhere with these meanings: B sequences, N tokens of one sequence, d
+// d_model, H heads, D head_dim, I = H·D, C chunk size, W window, V vocabulary, K short-convolution
+// taps.
 #pragma once
 
 #include <concepts>
@@ -18,7 +19,8 @@ using token_id = std::int32_t;
 template <class T>
 concept Real = std::same_as<T, float> || std::same_as<T, double>;
 
-inline constexpr std::size_t alignment = 64;  // of every buffer the library allocates, whatever the -m flags
+inline constexpr std::size_t alignment =
+    64;  // of every buffer the library allocates, whatever the -m flags
 
 // n rounded up to a multiple of m.  n ≥ 0, m > 0.
 constexpr Index round_up(Index n, Index m) noexcept { return (n + m - 1) / m * m; }

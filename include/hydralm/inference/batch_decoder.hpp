@@ -11,8 +11,9 @@
 
 namespace HYDRALM_NAMESPACE {
 
-// Steps B streams of one model together. A stream's logits have the bits it would get alone, whatever its neighbours.
-// The model must outlive the decoder. All memory is taken by the constructor, which throws Error for fewer than one stream.
+// Steps B streams of one model together. A stream's logits have the bits it would get alone,
+// whatever its neighbours. The model must outlive the decoder. All memory is taken by the
+// constructor, which throws Error for fewer than one stream.
 template <class Model>
 class BatchDecoder {
 public:
@@ -20,11 +21,11 @@ public:
     using State = typename Model::State;
 
     BatchDecoder(const Model& model, Index streams)
-        : model_(model)
-        , states_(checked(streams), model.new_state(1))
-        , views_(static_cast<std::size_t>(streams))
-        , workspace_(Model::workspace_bytes(streams, 1))
-        , logits_(streams * Model::config.vocab_size) {}
+        : model_(model),
+          states_(checked(streams), model.new_state(1)),
+          views_(static_cast<std::size_t>(streams)),
+          workspace_(Model::workspace_bytes(streams, 1)),
+          logits_(streams * Model::config.vocab_size) {}
 
     Index streams() const noexcept { return static_cast<Index>(states_.size()); }
 
@@ -32,8 +33,9 @@ public:
     State& state(Index b) noexcept { return states_[static_cast<std::size_t>(b)]; }
     const State& state(Index b) const noexcept { return states_[static_cast<std::size_t>(b)]; }
 
-    // Feeds tokens [B], one to each stream; returns logits [B, V], valid until the next step. Throws Error for a wrong
-    // count or an id outside [0, V), no state changed. No allocation. Cost: one read of the weights.
+    // Feeds tokens [B], one to each stream; returns logits [B, V], valid until the next step.
+    // Throws Error for a wrong count or an id outside [0, V), no state changed. No allocation.
+    // Cost: one read of the weights.
     MatrixView<const T> step(std::span<const token_id> tokens) {
         if (static_cast<Index>(tokens.size()) != streams())
             throw Error({.field = "tokens",
@@ -43,8 +45,8 @@ public:
         Model::check(tokens);
         for (std::size_t b = 0; b < states_.size(); ++b) views_[b] = states_[b].stream();
         Arena arena(workspace_.span());
-        const auto hidden =
-            model_.forward(tokens.data(), Streams(views_.data(), streams()), 1, Form::recurrent, arena);
+        const auto hidden = model_.forward(tokens.data(), Streams(views_.data(), streams()), 1,
+                                           Form::recurrent, arena);
         const MatrixView<T> logits(logits_.data(), streams(), Model::config.vocab_size);
         model_.head(hidden, logits);
         for (State& state : states_) state.advance(1);
@@ -54,7 +56,9 @@ public:
 private:
     static std::size_t checked(Index streams) {
         if (streams < 1)
-            throw Error({.field = "streams", .expected = "at least 1", .found = std::to_string(streams),
+            throw Error({.field = "streams",
+                         .expected = "at least 1",
+                         .found = std::to_string(streams),
                          .fix = "decode at least one stream"});
         return static_cast<std::size_t>(streams);
     }

@@ -1,4 +1,5 @@
-// Generate: decode tokens from a state, one by one, until a count, a stop token or the caller ends it.
+// Generate: decode tokens from a state, one by one, until a count, a stop token or the caller ends
+// it.
 #pragma once
 
 #include <span>
@@ -8,11 +9,13 @@
 
 namespace HYDRALM_NAMESPACE {
 
-// Decodes at most count tokens that follow the logits of state's last token. Each sampled token is passed to
-// keep_going(token): true feeds it and goes on; false ends the text before it is fed. logits is what prefill or step
-// returned for state. Returns how many tokens were fed. Reproducible for a seed of the sampler.
+// Decodes at most count tokens that follow the logits of state's last token. Each sampled token is
+// passed to keep_going(token): true feeds it and goes on; false ends the text before it is fed.
+// logits is what prefill or step returned for state. Returns how many tokens were fed. Reproducible
+// for a seed of the sampler.
 template <class Model, class KeepGoing>
-Index generate(const Model& model, typename Model::State& state, std::span<const typename Model::Scalar> logits,
+Index generate(const Model& model, typename Model::State& state,
+               std::span<const typename Model::Scalar> logits,
                Sampler<typename Model::Scalar>& sampler, Index count, const KeepGoing& keep_going) {
     for (Index n = 0; n < count; ++n) {
         const token_id token = sampler(logits);

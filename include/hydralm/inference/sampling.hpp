@@ -1,5 +1,6 @@
-// Sampling: from a row of logits to the next token. Every filter keeps or drops whole tokens by (probability, id), so the
-// outcome depends on logits, options, seed and the tokens seen, not on a sorting algorithm.
+// Sampling: from a row of logits to the next token. Every filter keeps or drops whole tokens by
+// (probability, id), so the outcome depends on logits, options, seed and the tokens seen, not on a
+// sorting algorithm.
 #pragma once
 
 #include <algorithm>
@@ -16,35 +17,44 @@
 
 namespace HYDRALM_NAMESPACE {
 
-// How a token is chosen. The defaults sample from the model's own distribution; .temperature = 0 is greedy. In order:
-// repetition penalty → temperature → top-k → top-p → min-p, each on what the one before left.
+// How a token is chosen. The defaults sample from the model's own distribution; .temperature = 0 is
+// greedy. In order: repetition penalty → temperature → top-k → top-p → min-p, each on what the one
+// before left.
 struct SamplingOptions {
-    double temperature = 1.0;         // logits are divided by it; ≤ 0: greedy, the largest logit
-    int top_k = 0;                    // keep the k likeliest tokens (ties: the lower id); 0, or k ≥ V: all
-    double top_p = 1.0;               // keep the likeliest until their sum reaches p, the one that crosses included; 1: all
-    double min_p = 0.0;               // keep tokens at least min_p times as likely as the likeliest; 0: all
-    double repetition_penalty = 1.0;  // > 0; logits of seen tokens: l > 0 becomes l / penalty, else l · penalty; 1: none
-    std::uint64_t seed = 0;           // equal seeds, equal draws
+    double temperature = 1.0;  // logits are divided by it; ≤ 0: greedy, the largest logit
+    int top_k = 0;             // keep the k likeliest tokens (ties: the lower id); 0, or k ≥ V: all
+    double top_p =
+        1.0;  // keep the likeliest until their sum reaches p, the one that crosses included; 1: all
+    double min_p = 0.0;  // keep tokens at least min_p times as likely as the likeliest; 0: all
+    double repetition_penalty =
+        1.0;  // > 0; logits of seen tokens: l > 0 becomes l / penalty, else l · penalty; 1: none
+    std::uint64_t seed = 0;  // equal seeds, equal draws
 };
 
 // Throws Error that names the first field out of its range.
 inline void validate(const SamplingOptions& options) {
-    const auto require = [](bool good, const char* field, const char* expected, double found, const char* fix) {
+    const auto require = [](bool good, const char* field, const char* expected, double found,
+                            const char* fix) {
         if (!good)
-            throw Error({.field = field, .expected = expected, .found = std::to_string(found), .fix = fix});
+            throw Error(
+                {.field = field, .expected = expected, .found = std::to_string(found), .fix = fix});
     };
     const auto in_unit = [](double p) { return p >= 0.0 && p <= 1.0; };
-    require(std::isfinite(options.temperature), "temperature", "a finite number", options.temperature,
-            "use 0 for greedy decoding");
-    require(options.top_k >= 0, "top_k", "an integer of at least 0", options.top_k, "use 0 to keep all tokens");
-    require(in_unit(options.top_p), "top_p", "a number in [0, 1]", options.top_p, "use 1 to keep all tokens");
-    require(in_unit(options.min_p), "min_p", "a number in [0, 1]", options.min_p, "use 0 to keep all tokens");
-    require(std::isfinite(options.repetition_penalty) && options.repetition_penalty > 0.0, "repetition_penalty",
-            "a finite number above 0", options.repetition_penalty, "use 1 for no penalty");
+    require(std::isfinite(options.temperature), "temperature", "a finite number",
+            options.temperature, "use 0 for greedy decoding");
+    require(options.top_k >= 0, "top_k", "an integer of at least 0", options.top_k,
+            "use 0 to keep all tokens");
+    require(in_unit(options.top_p), "top_p", "a number in [0, 1]", options.top_p,
+            "use 1 to keep all tokens");
+    require(in_unit(options.min_p), "min_p", "a number in [0, 1]", options.min_p,
+            "use 0 to keep all tokens");
+    require(std::isfinite(options.repetition_penalty) && options.repetition_penalty > 0.0,
+            "repetition_penalty", "a finite number above 0", options.repetition_penalty,
+            "use 1 for no penalty");
 }
 
-// The index of the largest value, the lowest of equals; NaN sorts last. −1 where everything is NaN or nothing is there.
-// No allocation. Cost: two reads at most.
+// The index of the largest value, the lowest of equals; NaN sorts last. −1 where everything is NaN
+// or nothing is there. No allocation. Cost: two reads at most.
 template <Real T>
 token_id argmax(std::span<const T> values) noexcept {
     const T largest = simd::maximum<T>(static_cast<Index>(values.size()), values.data());
@@ -52,8 +62,9 @@ token_id argmax(std::span<const T> values) noexcept {
     return at == values.end() ? token_id{-1} : static_cast<token_id>(at - values.begin());
 }
 
-// A draw from weights ≥ 0 (probabilities, or anything proportional to them), in the order of ids: the first id at which
-// the running sum passes u · total, u uniform in [0, 1). Never an id of weight 0; −1 where all are 0. No allocation.
+// A draw from weights ≥ 0 (probabilities, or anything proportional to them), in the order of ids:
+// the first id at which the running sum passes u · total, u uniform in [0, 1). Never an id of
+// weight 0; −1 where all are 0. No allocation.
 template <Real T>
 token_id draw(std::span<const T> weights, Random& random) noexcept {
     double total = 0.0;
@@ -70,22 +81,25 @@ token_id draw(std::span<const T> weights, Random& random) noexcept {
     return last;
 }
 
-// Chooses the tokens of one stream. Holds the stream's random sequence and which ids it has seen: the prompt's through
-// observe(), its own choices by itself. All memory is taken by the constructor (about 4 numbers per vocabulary entry).
+// Chooses the tokens of one stream. Holds the stream's random sequence and which ids it has seen:
+// the prompt's through observe(), its own choices by itself. All memory is taken by the constructor
+// (about 4 numbers per vocabulary entry).
 template <Real T = float>
 class Sampler {
 public:
     // Throws Error for an option out of range or vocab_size < 1.
     explicit Sampler(Index vocab_size, const SamplingOptions& options = {})
-        : options_(options)
-        , random_(options.seed)
-        , weights_(vocab_size)
-        , candidates_(vocab_size)
-        , seen_(vocab_size)
-        , is_seen_(vocab_size) {
+        : options_(options),
+          random_(options.seed),
+          weights_(vocab_size),
+          candidates_(vocab_size),
+          seen_(vocab_size),
+          is_seen_(vocab_size) {
         validate(options);
         if (vocab_size < 1)
-            throw Error({.field = "vocab_size", .expected = "at least 1", .found = std::to_string(vocab_size),
+            throw Error({.field = "vocab_size",
+                         .expected = "at least 1",
+                         .found = std::to_string(vocab_size),
                          .fix = "pass the model's vocab_size"});
     }
 
@@ -94,18 +108,19 @@ public:
     // The sequence of draws, to be saved, resumed, or shared with a caller's own draws.
     Random& random() noexcept { return random_; }
 
-    // The next token for logits [V], which is then seen. logits: any values; NaN is never chosen. Throws Error when logits
-    // has another size than V, or holds nothing above −∞. No allocation.
+    // The next token for logits [V], which is then seen. logits: any values; NaN is never chosen.
+    // Throws Error when logits has another size than V, or holds nothing above −∞. No allocation.
     token_id operator()(std::span<const T> logits) {
         weigh(logits);
-        const token_id token =
-            options_.temperature > 0.0 ? draw<T>(weights_.span(), random_) : argmax<T>(weights_.span());
+        const token_id token = options_.temperature > 0.0 ? draw<T>(weights_.span(), random_)
+                                                          : argmax<T>(weights_.span());
         observe(token);
         return token;
     }
 
-    // out[V] = the distribution that operator() would draw from: what speculative decoding compares. Greedy: all on one
-    // token. Changes neither the seen tokens nor the random sequence. Errors as operator(). No allocation.
+    // out[V] = the distribution that operator() would draw from: what speculative decoding
+    // compares. Greedy: all on one token. Changes neither the seen tokens nor the random sequence.
+    // Errors as operator(). No allocation.
     void probabilities(std::span<const T> logits, std::span<T> out) {
         check_size("out", out.size());
         weigh(logits);
@@ -118,14 +133,18 @@ public:
         double total = 0.0;
         for (const T w : weights_) total += static_cast<double>(w);
         const auto scale = simd::broadcast<T>(static_cast<T>(1.0 / total));
-        simd::map<T>(weights_.size(), out.data(), [scale](auto w) { return w * scale; }, weights_.data());
+        simd::map<T>(
+            weights_.size(), out.data(), [scale](auto w) { return w * scale; }, weights_.data());
     }
 
-    // Counts token as seen: the prompt's tokens, or tokens that were not chosen here. Throws Error outside [0, V).
+    // Counts token as seen: the prompt's tokens, or tokens that were not chosen here. Throws Error
+    // outside [0, V).
     void observe(token_id token) {
         if (token < 0 || token >= vocab_size())
-            throw Error({.field = "token", .expected = "an id in [0, " + std::to_string(vocab_size()) + ")",
-                         .found = std::to_string(token), .fix = "pass ids of this model's vocabulary"});
+            throw Error({.field = "token",
+                         .expected = "an id in [0, " + std::to_string(vocab_size()) + ")",
+                         .found = std::to_string(token),
+                         .fix = "pass ids of this model's vocabulary"});
         if (is_seen_[token] != 0) return;
         is_seen_[token] = 1;
         seen_[seen_count_++] = token;
@@ -150,19 +169,25 @@ private:
 
     void check_size(const char* field, std::size_t size) const {
         if (static_cast<Index>(size) != vocab_size())
-            throw Error({.field = field, .expected = std::to_string(vocab_size()) + " values",
-                         .found = std::to_string(size), .fix = "pass one value per vocabulary entry"});
+            throw Error({.field = field,
+                         .expected = std::to_string(vocab_size()) + " values",
+                         .found = std::to_string(size),
+                         .fix = "pass one value per vocabulary entry"});
     }
 
-    // weights_ = penalised logits (greedy), or else filtered e^{(l − max)/temperature}, the largest exactly 1.
+    // weights_ = penalised logits (greedy), or else filtered e^{(l − max)/temperature}, the largest
+    // exactly 1.
     void weigh(std::span<const T> logits) {
         check_size("logits", logits.size());
         std::copy(logits.begin(), logits.end(), weights_.begin());
         if (options_.repetition_penalty != 1.0) penalise();
         const T largest = simd::maximum<T>(vocab_size(), weights_.data());
         if (largest == -std::numeric_limits<T>::infinity())
-            throw Error({.field = "logits", .expected = "a value above -inf", .found = "only NaN or -inf",
-                         .fix = "look for an overflow in the model or a mask that allows no token"});
+            throw Error(
+                {.field = "logits",
+                 .expected = "a value above -inf",
+                 .found = "only NaN or -inf",
+                 .fix = "look for an overflow in the model or a mask that allows no token"});
         if (options_.temperature <= 0.0) return;
         exponentiate(largest);
         if (options_.top_k > 0 && options_.top_k < vocab_size()) keep_top_k();
@@ -183,9 +208,12 @@ private:
     }
 
     void exponentiate(T largest) noexcept {
-        using Limits = std::numeric_limits<T>;  // the coldest temperature puts all weight on the largest
-        const double temperature = std::clamp<double>(options_.temperature, Limits::min(), Limits::max());
-        const auto m = simd::broadcast<T>(largest), zero = simd::broadcast<T>(T(0)), one = simd::broadcast<T>(T(1));
+        using Limits =
+            std::numeric_limits<T>;  // the coldest temperature puts all weight on the largest
+        const double temperature =
+            std::clamp<double>(options_.temperature, Limits::min(), Limits::max());
+        const auto m = simd::broadcast<T>(largest), zero = simd::broadcast<T>(T(0)),
+                   one = simd::broadcast<T>(T(1));
         const auto t = simd::broadcast<T>(static_cast<T>(temperature));
         replace([=](auto v) {
             const auto w = simd::exp((v - m) / t);
@@ -212,11 +240,13 @@ private:
         const Index n = collect();
         const Index k = options_.top_k;
         if (n <= k) return;
-        std::nth_element(candidates_.begin(), candidates_.begin() + k, candidates_.begin() + n, likelier);
+        std::nth_element(candidates_.begin(), candidates_.begin() + k, candidates_.begin() + n,
+                         likelier);
         for (Index i = k; i < n; ++i) weights_[candidates_[i].id] = T(0);
     }
 
-    // Bisection by mass: every step settles half of what is undecided, so the cost is linear, without a sort.
+    // Bisection by mass: every step settles half of what is undecided, so the cost is linear,
+    // without a sort.
     void keep_top_p() noexcept {
         const Index n = collect();
         double total = 0.0, kept = 0.0;
@@ -243,8 +273,8 @@ private:
     Random random_;
     AlignedBuffer<T> weights_;
     AlignedBuffer<Candidate> candidates_;
-    AlignedBuffer<token_id> seen_;          // the ids seen, each once, in order of appearance
-    AlignedBuffer<std::uint8_t> is_seen_;   // by id
+    AlignedBuffer<token_id> seen_;         // the ids seen, each once, in order of appearance
+    AlignedBuffer<std::uint8_t> is_seen_;  // by id
     Index seen_count_ = 0;
 };
 

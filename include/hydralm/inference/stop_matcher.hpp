@@ -1,4 +1,5 @@
-// StopMatcher: ends a stream of text at the first of several stop texts, wherever tokens happen to be cut.
+// StopMatcher: ends a stream of text at the first of several stop texts, wherever tokens happen to
+// be cut.
 #pragma once
 
 #include <algorithm>
@@ -12,23 +13,26 @@
 
 namespace HYDRALM_NAMESPACE {
 
-// Passes bytes on as soon as they cannot belong to a stop text, and withholds the rest: at most the longest stop text less
-// one byte. The stop text itself is never passed on. The one that ends first stops the stream; of several that end there,
-// the longest. A Knuth–Morris–Pratt automaton per stop text: a few steps a byte for each, whatever the text.
+// Passes bytes on as soon as they cannot belong to a stop text, and withholds the rest: at most the
+// longest stop text less one byte. The stop text itself is never passed on. The one that ends first
+// stops the stream; of several that end there, the longest. A Knuth–Morris–Pratt automaton per stop
+// text: a few steps a byte for each, whatever the text.
 class StopMatcher {
 public:
     // Any number of stop texts, also none. Throws Error for an empty one.
     explicit StopMatcher(std::vector<std::string> stops = {}) {
         for (auto& stop : stops) {
             if (stop.empty())
-                throw Error({.field = "stop", .expected = "a text of at least one byte", .found = "an empty one",
+                throw Error({.field = "stop",
+                             .expected = "a text of at least one byte",
+                             .found = "an empty one",
                              .fix = "leave it out"});
             patterns_.push_back(Pattern(std::move(stop)));
         }
     }
 
-    // Takes bytes, returns those that are now free to be shown: a view valid until the next call. After found() it takes
-    // nothing. Allocates only while the longest piece so far grows.
+    // Takes bytes, returns those that are now free to be shown: a view valid until the next call.
+    // After found() it takes nothing. Allocates only while the longest piece so far grows.
     std::string_view push(std::string_view bytes) {
         text_.erase(0, released_);
         released_ = 0;
@@ -45,7 +49,8 @@ public:
         return std::string_view(text_).substr(0, released_);
     }
 
-    // The end of the stream: what was withheld and turned out to be text. The matcher is as new afterwards, but for found().
+    // The end of the stream: what was withheld and turned out to be text. The matcher is as new
+    // afterwards, but for found().
     std::string_view flush() {
         text_.erase(0, released_);
         released_ = text_.size();
@@ -54,7 +59,8 @@ public:
         return text_;
     }
 
-    // Whether a stop text has ended the stream, and which: an index into the constructor's list, −1 for none.
+    // Whether a stop text has ended the stream, and which: an index into the constructor's list, −1
+    // for none.
     bool found() const noexcept { return stop_ >= 0; }
     Index stop() const noexcept { return stop_; }
 
@@ -66,9 +72,7 @@ public:
 
 private:
     struct Pattern {
-        explicit Pattern(std::string stop)
-            : text(std::move(stop))
-            , border(text.size() + 1) {
+        explicit Pattern(std::string stop) : text(std::move(stop)), border(text.size() + 1) {
             for (std::size_t i = 1, b = 0; i < text.size(); ++i) {
                 while (b > 0 && text[i] != text[b]) b = border[b];
                 b += text[i] == text[b] ? 1U : 0U;
@@ -83,7 +87,8 @@ private:
         }
 
         std::string text;
-        std::vector<std::size_t> border;  // [length]: of a prefix, its longest proper suffix that is a prefix too
+        std::vector<std::size_t>
+            border;  // [length]: of a prefix, its longest proper suffix that is a prefix too
         std::size_t matched = 0;
     };
 
@@ -102,9 +107,9 @@ private:
     }
 
     std::vector<Pattern> patterns_;
-    std::string text_;           // what push returned last, then what is withheld
-    std::size_t released_ = 0;   // bytes of text_ that push has returned
-    std::size_t withheld_ = 0;   // bytes at the end of text_ that may belong to a stop text
+    std::string text_;          // what push returned last, then what is withheld
+    std::size_t released_ = 0;  // bytes of text_ that push has returned
+    std::size_t withheld_ = 0;  // bytes at the end of text_ that may belong to a stop text
     Index stop_ = -1;
 };
 

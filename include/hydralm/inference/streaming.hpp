@@ -15,8 +15,8 @@
 
 namespace HYDRALM_NAMESPACE {
 
-// Bytes of this process resident in memory now; 0 where the system does not say (it is Linux's /proc that does). Takes no
-// memory to find out.
+// Bytes of this process resident in memory now; 0 where the system does not say (it is Linux's
+// /proc that does). Takes no memory to find out.
 inline std::int64_t resident_bytes() noexcept {
     std::array<char, 128> text{};
     const int file = ::open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
@@ -42,15 +42,15 @@ struct StreamReport {
 template <class Model>
 class StreamingEngine {
 public:
-    explicit StreamingEngine(const Model& model)
-        : state_(model.new_state())
-        , scorer_(model) {}
+    explicit StreamingEngine(const Model& model) : state_(model.new_state()), scorer_(model) {}
 
-    // Feeds one chunk of tokens, of any length. Throws Error as Model::prefill does. No allocation in the model.
+    // Feeds one chunk of tokens, of any length. Throws Error as Model::prefill does. No allocation
+    // in the model.
     void feed(std::span<const token_id> tokens) {
         const auto start = std::chrono::steady_clock::now();
         scorer_.feed(tokens, state_);
-        report_.seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+        report_.seconds +=
+            std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
         report_.tokens += static_cast<std::int64_t>(tokens.size());
         if (++chunks_ < 2) return;
         const std::int64_t resident = resident_bytes();
@@ -58,8 +58,8 @@ public:
         report_.resident_bytes_peak = std::max(report_.resident_bytes_peak, resident);
     }
 
-    // source(span) fills the span with up to its size in tokens and returns how many; 0 ends the stream. after(report)
-    // is called behind every chunk; false ends it.
+    // source(span) fills the span with up to its size in tokens and returns how many; 0 ends the
+    // stream. after(report) is called behind every chunk; false ends it.
     template <class Source, class After>
     StreamReport run(Source source, std::span<token_id> buffer, const After& after) {
         for (std::size_t n = source(buffer); n > 0; n = source(buffer)) {

@@ -1,4 +1,5 @@
-// for_rows: independent rows shared among the threads of the pool, in blocks big enough to be worth a thread.
+// for_rows: independent rows shared among the threads of the pool, in blocks big enough to be worth
+// a thread.
 #pragma once
 
 #include <algorithm>
@@ -7,9 +8,10 @@
 
 namespace HYDRALM_NAMESPACE::kernels {
 
-// Calls task(first, count) for blocks of rows that cover [0, rows) once. cost: elements a row touches, counted as plain
-// arithmetic; below two blocks of about 2^15 elements everything runs on the calling thread. How rows are blocked must
-// not matter to their numbers. No allocation; task must not throw.
+// Calls task(first, count) for blocks of rows that cover [0, rows) once. cost: elements a row
+// touches, counted as plain arithmetic; below two blocks of about 2^15 elements everything runs on
+// the calling thread. How rows are blocked must not matter to their numbers. No allocation; task
+// must not throw.
 template <class F>
 void for_rows(Index rows, Index cost, const F& task) noexcept {
     constexpr Index elements_per_block = Index{1} << 15;

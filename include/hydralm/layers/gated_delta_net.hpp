@@ -1,9 +1,11 @@
 // Gated DeltaNet: the linear-time mixer with constant state.
 //
-//   [q; k; v] = silu(conv(qkv_proj x)),  per head q/‖q‖, k/‖k‖,  [a; b] = ab_proj x + bias,  α = σ(a), β = σ(b)
-//   S_t = α_t S_{t−1} (I − β_t k_t k_tᵀ) + β_t v_t k_tᵀ,  o_t = S_t q_t,  y = o_proj (o ⊙ silu(gate_proj x))
+//   [q; k; v] = silu(conv(qkv_proj x)),  per head q/‖q‖, k/‖k‖,  [a; b] = ab_proj x + bias,  α =
+//   σ(a), β = σ(b) S_t = α_t S_{t−1} (I − β_t k_t k_tᵀ) + β_t v_t k_tᵀ,  o_t = S_t q_t,  y = o_proj
+//   (o ⊙ silu(gate_proj x))
 //
-// Source: Yang, Kautz, Hatamizadeh, "Gated Delta Networks" (arXiv 2412.06464), without the output norm.
+// Source: Yang, Kautz, Hatamizadeh, "Gated Delta Networks" (arXiv 2412.06464), without the output
+// norm.
 #pragma once
 
 #include <array>
@@ -31,12 +33,14 @@ struct MultiplySilu {
 
 }  // namespace detail
 
-// T: scalar of weights, activations and state. HeadDim: D. ChunkSize: the chunk a sequence may be cut at (dn_chunk_size);
-// the kernel's own block is what is fastest. Shape: DeltaNetShape or RuntimeDeltaNetShape.
+// T: scalar of weights, activations and state. HeadDim: D. ChunkSize: the chunk a sequence may be
+// cut at (dn_chunk_size); the kernel's own block is what is fastest. Shape: DeltaNetShape or
+// RuntimeDeltaNetShape.
 template <Real T, Index HeadDim, Index ChunkSize = 64, class Shape = RuntimeDeltaNetShape>
 class GatedDeltaNet {
-    static_assert(HeadDim >= 4 && HeadDim % 4 == 0,
-                  "hydralm: head_dim: must be a multiple of 4; choose n_heads so that d_model / n_heads is");
+    static_assert(
+        HeadDim >= 4 && HeadDim % 4 == 0,
+        "hydralm: head_dim: must be a multiple of 4; choose n_heads so that d_model / n_heads is");
     static_assert(ChunkSize >= 1, "hydralm: dn_chunk_size: must be positive; 64 is usual");
 
 public:
@@ -44,8 +48,7 @@ public:
     static constexpr Index head_dim = HeadDim;
 
     constexpr GatedDeltaNet() = default;
-    constexpr explicit GatedDeltaNet(Shape shape)
-        : shape_(shape) {}
+    constexpr explicit GatedDeltaNet(Shape shape) : shape_(shape) {}
     constexpr const Shape& shape() const noexcept { return shape_; }
 
     template <class Storage>
@@ -82,35 +85,39 @@ public:
         v.array(s.memory, shape_.n_heads * HeadDim * HeadDim);
     }
 
-    // sink(name, shape, values) for each array in the layout of state files and golden vectors: conv_cache [3I, K−1],
-    // S [H, Dv, Dk].
+    // sink(name, shape, values) for each array in the layout of state files and golden vectors:
+    // conv_cache [3I, K−1], S [H, Dv, Dk].
     template <class Sink>
     void export_state(const State& s, std::int64_t, const Sink& sink) const {
-        const Index H = shape_.n_heads, D = HeadDim, channels = 3 * inner(), kept = shape_.conv_kernel - 1;
+        const Index H = shape_.n_heads, D = HeadDim, channels = 3 * inner(),
+                    kept = shape_.conv_kernel - 1;
         std::vector<T> values(static_cast<std::size_t>(channels * kept));
         for (Index c = 0; c < channels; ++c)
-            for (Index j = 0; j < kept; ++j) values[static_cast<std::size_t>(c * kept + j)] = s.conv_cache[j * channels + c];
+            for (Index j = 0; j < kept; ++j)
+                values[static_cast<std::size_t>(c * kept + j)] = s.conv_cache[j * channels + c];
         sink("conv_cache", std::array{channels, kept}, values);
         values.resize(static_cast<std::size_t>(H * D * D));
         for (Index h = 0; h < H; ++h)
             for (Index i = 0; i < D; ++i)
                 for (Index j = 0; j < D; ++j)
-                    values[static_cast<std::size_t>((h * D + i) * D + j)] = s.memory[(h * D + j) * D + i];
+                    values[static_cast<std::size_t>((h * D + i) * D + j)] =
+                        s.memory[(h * D + j) * D + i];
         sink("S", std::array{H, D, D}, values);
     }
 
     // Scratch for B sequences of N tokens.
     constexpr Index workspace_bytes(Index B, Index N) const noexcept {
         const Index rows = B * N, I = inner();
-        return 2 * arena_bytes<T>(rows * 3 * I) + arena_bytes<T>(rows * 2 * shape_.n_heads) + arena_bytes<T>(rows * I) +
-               B * shape_.n_heads * head_scratch;
+        return 2 * arena_bytes<T>(rows * 3 * I) + arena_bytes<T>(rows * 2 * shape_.n_heads) +
+               arena_bytes<T>(rows * I) + B * shape_.n_heads * head_scratch;
     }
 
-    // x [B·N, d], row b·N + n is token n of stream b; y [B·N, d] is replaced or added to. The streams' states advance by N
-    // tokens (their positions are the caller's). x and y must not overlap. No allocation; never throws.
-    // Cost: O(B·N·(d·I + H·D²)).
-    void forward(const Parameters<PackedStorage<T>>& p, Streams streams, Index N, MatrixView<const T> x, MatrixView<T> y,
-                 Form form, Write write, Arena& arena) const noexcept {
+    // x [B·N, d], row b·N + n is token n of stream b; y [B·N, d] is replaced or added to. The
+    // streams' states advance by N tokens (their positions are the caller's). x and y must not
+    // overlap. No allocation; never throws. Cost: O(B·N·(d·I + H·D²)).
+    void forward(const Parameters<PackedStorage<T>>& p, Streams streams, Index N,
+                 MatrixView<const T> x, MatrixView<T> y, Form form, Write write,
+                 Arena& arena) const noexcept {
         const Arena::Scope scope(arena);
         const Index B = streams.count(), rows = B * N, H = shape_.n_heads, I = inner();
         const MatrixView<T> qkv(arena.take<T>(rows * 3 * I), rows, 3 * I);
@@ -122,8 +129,10 @@ public:
         kernels::matmul(x, p.qkv_proj, qkv, kernels::Assign{});
         kernels::matmul(x, p.ab_proj, gates, kernels::AddBias<T>{p.ab_bias.data()});
         for (Index r = 0; r < rows; ++r) {
-            for (Index h = 0; h < H; ++h) gates(r, h) = -simd::softplus(-gates(r, h));  // g = ln σ(a)
-            simd::map(H, gates.row(r) + H, [](auto b) { return simd::sigmoid(b); }, gates.row(r) + H);
+            for (Index h = 0; h < H; ++h)
+                gates(r, h) = -simd::softplus(-gates(r, h));  // g = ln σ(a)
+            simd::map(
+                H, gates.row(r) + H, [](auto b) { return simd::sigmoid(b); }, gates.row(r) + H);
         }
         parallel_for(
             B * H,
@@ -131,8 +140,9 @@ public:
                 const Index b = task / H, h = task % H;
                 const auto state = bind_state(*this, streams.bytes(b));
                 Arena own({scratch + task * head_scratch, static_cast<std::size_t>(head_scratch)});
-                mix_head(p, state, streams.position(b), qkv.middle_rows(b * N, N), mixed.middle_rows(b * N, N),
-                         gates.middle_rows(b * N, N), o.middle_rows(b * N, N), h, form, own);
+                mix_head(p, state, streams.position(b), qkv.middle_rows(b * N, N),
+                         mixed.middle_rows(b * N, N), gates.middle_rows(b * N, N),
+                         o.middle_rows(b * N, N), h, form, own);
             },
             rows * H * HeadDim * HeadDim > 32768);
         if (shape_.use_gate) kernels::matmul(x, p.gate_proj, o, detail::MultiplySilu{});
@@ -142,28 +152,31 @@ public:
 
 private:
     static constexpr Index block = kernels::gated_delta_default_block<T, HeadDim>;
-    static constexpr Index head_scratch =
-        round_up(kernels::gated_delta_workspace_bytes<T, HeadDim>(block), static_cast<Index>(alignment));
+    static constexpr Index head_scratch = round_up(
+        kernels::gated_delta_workspace_bytes<T, HeadDim>(block), static_cast<Index>(alignment));
 
     constexpr Index inner() const noexcept { return shape_.n_heads * HeadDim; }
 
-    // Convolution, normalisation and delta rule of head h of one stream: everything here touches only that head's
-    // columns. qkv, mixed [N, 3I]; gates [N, 2H]; o [N, I].
+    // Convolution, normalisation and delta rule of head h of one stream: everything here touches
+    // only that head's columns. qkv, mixed [N, 3I]; gates [N, 2H]; o [N, I].
     void mix_head(const Parameters<PackedStorage<T>>& p, const State& state, std::int64_t position,
-                  MatrixView<const T> qkv, MatrixView<T> mixed, MatrixView<const T> gates, MatrixView<T> o, Index h,
-                  Form form, Arena& arena) const noexcept {
+                  MatrixView<const T> qkv, MatrixView<T> mixed, MatrixView<const T> gates,
+                  MatrixView<T> o, Index h, Form form, Arena& arena) const noexcept {
         const Index I = inner(), H = shape_.n_heads, N = qkv.rows(), kept = shape_.conv_kernel - 1;
         const MatrixView<T> cache(state.conv_cache, kept, 3 * I);
         for (Index part = 0; part < 3; ++part) {
             const Index first = part * I + h * HeadDim;
             const MatrixView<const T> taps = p.conv.middle_cols(first, HeadDim);
             kernels::short_conv(qkv.middle_cols(first, HeadDim), taps, p.conv_bias.data() + first,
-                                cache.middle_cols(first, HeadDim), mixed.middle_cols(first, HeadDim),
+                                cache.middle_cols(first, HeadDim),
+                                mixed.middle_cols(first, HeadDim),
                                 [](auto z) { return simd::silu(z); });
-            if (part < 2 && shape_.norm_qk) kernels::l2_normalize<HeadDim>(mixed.middle_cols(first, HeadDim));
+            if (part < 2 && shape_.norm_qk)
+                kernels::l2_normalize<HeadDim>(mixed.middle_cols(first, HeadDim));
         }
         const auto head = [&](Index part) {
-            return MatrixView<const T, HeadDim>(mixed.template middle_cols<HeadDim>(part * I + h * HeadDim));
+            return MatrixView<const T, HeadDim>(
+                mixed.template middle_cols<HeadDim>(part * I + h * HeadDim));
         };
         const kernels::GatedDeltaInput<T, HeadDim> input{head(0),
                                                          head(1),

@@ -1,12 +1,13 @@
-// Parameters: how a module declares its tensors once, and how storage, names and values follow from that declaration.
+// Parameters: how a module declares its tensors once, and how storage, names and values follow from
+// that declaration.
 //
 // A module has `template <class Storage> struct Parameters` (its tensors in some storage) and
 //     template <class P, class V> constexpr void visit(P& parameters, V& visitor) const
 // which names every tensor in file order through four calls:
-//     matrix(field, name, kind, out, in, parts = 1)  [out, in], the weights of one matrix product, parts stacked in it
-//     fused(fields, name, kind, out, in)             [fields·out, in], an array of matrices stacked in one tensor
-//     taps(field, name, channels, taps)              [channels, 1, taps], a depthwise convolution
-//     vector(field, name, kind, size)                [size]
+//     matrix(field, name, kind, out, in, parts = 1)  [out, in], the weights of one matrix product,
+//     parts stacked in it fused(fields, name, kind, out, in)             [fields·out, in], an array
+//     of matrices stacked in one tensor taps(field, name, channels, taps)              [channels,
+//     1, taps], a depthwise convolution vector(field, name, kind, size)                [size]
 // Composites prefix the names of their members with nested(prefix, visit).
 #pragma once
 
@@ -37,19 +38,23 @@ enum class ParameterKind : std::uint8_t {
 
 // "muon" or "adamw": the group of the hybrid optimiser.
 constexpr std::string_view optimiser_group(ParameterKind kind) noexcept {
-    return kind == ParameterKind::projection || kind == ParameterKind::residual_projection ? "muon" : "adamw";
+    return kind == ParameterKind::projection || kind == ParameterKind::residual_projection
+               ? "muon"
+               : "adamw";
 }
 
 struct ParameterInfo {
     std::array<char, 64> text{};
     std::array<Index, 3> extents{};
     int rank = 0;
-    int parts = 1;   // matrices stacked in the tensor (q, k, v; gate, up): orthogonalised one by one
+    int parts = 1;  // matrices stacked in the tensor (q, k, v; gate, up): orthogonalised one by one
     int fields = 1;  // matrices the module keeps it in
     ParameterKind kind{};
 
     constexpr std::string_view name() const noexcept { return text.data(); }
-    constexpr std::span<const Index> shape() const noexcept { return {extents.data(), static_cast<std::size_t>(rank)}; }
+    constexpr std::span<const Index> shape() const noexcept {
+        return {extents.data(), static_cast<std::size_t>(rank)};
+    }
     constexpr Index size() const noexcept {
         Index n = 1;
         for (int i = 0; i < rank; ++i) n *= extents[static_cast<std::size_t>(i)];
@@ -67,7 +72,8 @@ struct NoStorage {
     using Taps = Empty;
 };
 
-// Storage for computing: matrices in panels, convolutions tap-major, everything 64-byte aligned in one buffer.
+// Storage for computing: matrices in panels, convolutions tap-major, everything 64-byte aligned in
+// one buffer.
 template <Real T>
 struct PackedStorage {
     using Scalar = T;
@@ -85,22 +91,26 @@ struct FlatStorage {
     using Taps = MatrixView<T>;  // [channels, taps]
 };
 
-// Base of visitors: keeps the prefix, and turns the four declarations into one call of Derived::tensor.
+// Base of visitors: keeps the prefix, and turns the four declarations into one call of
+// Derived::tensor.
 template <class Derived>
 class ParameterVisitor {
 public:
     template <class M>
-    constexpr void matrix(M& m, std::string_view name, ParameterKind kind, Index out, Index in, int parts = 1) {
+    constexpr void matrix(M& m, std::string_view name, ParameterKind kind, Index out, Index in,
+                          int parts = 1) {
         derived().tensor(std::span(&m, 1), info(name, kind, parts, 1, {out, in, 1}, 2));
     }
     template <class M>
     constexpr void fused(M& m, std::string_view name, ParameterKind kind, Index out, Index in) {
         const int fields = static_cast<int>(m.size());
-        derived().tensor(std::span(m.data(), m.size()), info(name, kind, fields, fields, {fields * out, in, 1}, 2));
+        derived().tensor(std::span(m.data(), m.size()),
+                         info(name, kind, fields, fields, {fields * out, in, 1}, 2));
     }
     template <class C>
     constexpr void taps(C& c, std::string_view name, Index channels, Index taps) {
-        derived().convolution(c, info(name, ParameterKind::convolution, 1, 1, {channels, 1, taps}, 3));
+        derived().convolution(c,
+                              info(name, ParameterKind::convolution, 1, 1, {channels, 1, taps}, 3));
     }
     template <class X>
     constexpr void vector(X& x, std::string_view name, ParameterKind kind, Index size) {
@@ -135,8 +145,7 @@ private:
 template <class F>
 class DescribeParameters : public ParameterVisitor<DescribeParameters<F>> {
 public:
-    constexpr explicit DescribeParameters(F f)
-        : f_(f) {}
+    constexpr explicit DescribeParameters(F f) : f_(f) {}
     template <class M>
     constexpr void tensor(std::span<M>, const ParameterInfo& info) {
         f_(info);
@@ -166,15 +175,16 @@ template <Real T>
 constexpr Index packed_size(const ParameterInfo& info) noexcept {
     constexpr Index unit = static_cast<Index>(alignment / sizeof(T));
     if (info.rank != 2) return round_up(info.size(), unit);
-    return info.fields * round_up(kernels::PackedMatrix<T>::storage_size(info.rows() / info.fields, info.cols()), unit);
+    return info.fields *
+           round_up(kernels::PackedMatrix<T>::storage_size(info.rows() / info.fields, info.cols()),
+                    unit);
 }
 
 // Points every tensor of PackedStorage<T> into one buffer, in file order.
 template <Real T>
 class BindPacked : public ParameterVisitor<BindPacked<T>> {
 public:
-    explicit BindPacked(T* buffer) noexcept
-        : next_(buffer) {}
+    explicit BindPacked(T* buffer) noexcept : next_(buffer) {}
     void tensor(std::span<kernels::PackedMatrix<T>> parts, const ParameterInfo& info) noexcept {
         const Index rows = info.rows() / info.fields;
         const Index step = packed_size<T>(info) / info.fields;
@@ -197,14 +207,16 @@ private:
 template <Real T>
 class BindFlat : public ParameterVisitor<BindFlat<T>> {
 public:
-    explicit BindFlat(T* buffer) noexcept
-        : next_(buffer) {}
+    explicit BindFlat(T* buffer) noexcept : next_(buffer) {}
     void tensor(std::span<MatrixView<T>> parts, const ParameterInfo& info) noexcept {
         const Index rows = info.rows() / info.fields;
-        for (auto& part : parts) part = MatrixView<T>(std::exchange(next_, next_ + rows * info.cols()), rows, info.cols());
+        for (auto& part : parts)
+            part =
+                MatrixView<T>(std::exchange(next_, next_ + rows * info.cols()), rows, info.cols());
     }
     void convolution(MatrixView<T>& taps, const ParameterInfo& info) noexcept {
-        taps = MatrixView<T>(std::exchange(next_, next_ + info.size()), info.extents[0], info.extents[2]);
+        taps = MatrixView<T>(std::exchange(next_, next_ + info.size()), info.extents[0],
+                             info.extents[2]);
     }
     void vector_tensor(std::span<T>& x, const ParameterInfo& info) noexcept {
         x = {std::exchange(next_, next_ + info.size()), static_cast<std::size_t>(info.size())};
@@ -214,20 +226,19 @@ private:
     T* next_;
 };
 
-// Fills PackedStorage<T> from file layout: f(info, values) writes every tensor, row-major, to a scratch span of info.size()
-// elements, and the tensor takes it. buffer is what BindPacked was given; scratch holds the largest tensor.
+// Fills PackedStorage<T> from file layout: f(info, values) writes every tensor, row-major, to a
+// scratch span of info.size() elements, and the tensor takes it. buffer is what BindPacked was
+// given; scratch holds the largest tensor.
 template <Real T, class F>
 class StorePacked : public ParameterVisitor<StorePacked<T, F>> {
 public:
-    StorePacked(T* buffer, std::span<T> scratch, F& f)
-        : next_(buffer)
-        , scratch_(scratch)
-        , f_(f) {}
+    StorePacked(T* buffer, std::span<T> scratch, F& f) : next_(buffer), scratch_(scratch), f_(f) {}
     void tensor(std::span<kernels::PackedMatrix<T>> parts, const ParameterInfo& info) {
         const MatrixView<const T> values(filled(info), info.rows(), info.cols());
         const Index rows = info.rows() / info.fields;
         for (std::size_t i = 0; i < parts.size(); ++i) {
-            parts[i] = kernels::PackedMatrix<T>::pack(values.middle_rows(static_cast<Index>(i) * rows, rows), next_);
+            parts[i] = kernels::PackedMatrix<T>::pack(
+                values.middle_rows(static_cast<Index>(i) * rows, rows), next_);
             next_ += packed_size<T>(info) / info.fields;
         }
     }
@@ -252,18 +263,17 @@ private:
     F& f_;
 };
 
-// Shows PackedStorage<T> in file layout: f(info, values) is given every tensor, row-major, bit for bit. scratch holds the
-// largest tensor.
+// Shows PackedStorage<T> in file layout: f(info, values) is given every tensor, row-major, bit for
+// bit. scratch holds the largest tensor.
 template <Real T, class F>
 class ReadPacked : public ParameterVisitor<ReadPacked<T, F>> {
 public:
-    ReadPacked(std::span<T> scratch, F& f)
-        : scratch_(scratch)
-        , f_(f) {}
+    ReadPacked(std::span<T> scratch, F& f) : scratch_(scratch), f_(f) {}
     void tensor(std::span<const kernels::PackedMatrix<T>> parts, const ParameterInfo& info) {
         const Index rows = info.rows() / info.fields;
         T* out = scratch_.data();
-        for (const auto& part : parts) part.unpack({std::exchange(out, out + rows * info.cols()), rows, info.cols()});
+        for (const auto& part : parts)
+            part.unpack({std::exchange(out, out + rows * info.cols()), rows, info.cols()});
         show(info);
     }
     void convolution(const MatrixView<T>& taps, const ParameterInfo& info) {

@@ -10,8 +10,8 @@
 
 namespace HYDRALM_NAMESPACE {
 
-// y (+)= inner(rms(x; w)),  rms(x; w) = x·(mean(x²) + ε)^(−1/2) ⊙ w. The norm and the inner module's tensors are named by
-// the caller, as blocks name them (norm1 and mixer, norm2 and mlp).
+// y (+)= inner(rms(x; w)),  rms(x; w) = x·(mean(x²) + ε)^(−1/2) ⊙ w. The norm and the inner
+// module's tensors are named by the caller, as blocks name them (norm1 and mixer, norm2 and mlp).
 template <class Inner, class Shape = RuntimeNormShape>
 class PreNorm {
 public:
@@ -19,9 +19,7 @@ public:
     using State = typename Inner::State;
 
     constexpr PreNorm() = default;
-    constexpr PreNorm(Inner inner, Shape shape)
-        : inner_(inner)
-        , shape_(shape) {}
+    constexpr PreNorm(Inner inner, Shape shape) : inner_(inner), shape_(shape) {}
     constexpr const Inner& inner() const noexcept { return inner_; }
 
     template <class Storage>
@@ -31,8 +29,10 @@ public:
     };
 
     template <class P, class V>
-    constexpr void visit(P& p, V& v, std::string_view norm_name, std::string_view inner_name) const {
-        v.nested(norm_name, [&] { v.vector(p.norm, "weight", ParameterKind::norm, shape_.d_model); });
+    constexpr void visit(P& p, V& v, std::string_view norm_name,
+                         std::string_view inner_name) const {
+        v.nested(norm_name,
+                 [&] { v.vector(p.norm, "weight", ParameterKind::norm, shape_.d_model); });
         v.nested(inner_name, [&] { inner_.visit(p.inner, v); });
     }
     template <class S, class V>
@@ -44,10 +44,12 @@ public:
         return arena_bytes<Scalar>(B * N * shape_.d_model) + inner_.workspace_bytes(B, N);
     }
 
-    void forward(const Parameters<PackedStorage<Scalar>>& p, Streams streams, Index N, MatrixView<const Scalar> x,
-                 MatrixView<Scalar> y, Form form, Write write, Arena& arena) const noexcept {
+    void forward(const Parameters<PackedStorage<Scalar>>& p, Streams streams, Index N,
+                 MatrixView<const Scalar> x, MatrixView<Scalar> y, Form form, Write write,
+                 Arena& arena) const noexcept {
         const Arena::Scope scope(arena);
-        const MatrixView<Scalar> normed(arena.take<Scalar>(x.rows() * shape_.d_model), x.rows(), shape_.d_model);
+        const MatrixView<Scalar> normed(arena.take<Scalar>(x.rows() * shape_.d_model), x.rows(),
+                                        shape_.d_model);
         kernels::rms_norm(x, std::span<const Scalar>(p.norm), shape_.epsilon, normed);
         inner_.forward(p.inner, streams, N, normed, y, form, write, arena);
     }
@@ -64,8 +66,9 @@ public:
     using Inner::Inner;
     using Scalar = typename Inner::Scalar;
 
-    void forward(const typename Inner::template Parameters<PackedStorage<Scalar>>& p, Streams streams, Index N,
-                 MatrixView<Scalar> x, Form form, Arena& arena) const noexcept {
+    void forward(const typename Inner::template Parameters<PackedStorage<Scalar>>& p,
+                 Streams streams, Index N, MatrixView<Scalar> x, Form form,
+                 Arena& arena) const noexcept {
         Inner::forward(p, streams, N, x, x, form, Write::add, arena);
     }
 };

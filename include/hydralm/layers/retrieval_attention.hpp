@@ -1,4 +1,5 @@
-// Retrieval attention: the place of the chunk-sparse mixer in the schedule. Using it does not compile yet.
+// Retrieval attention: the place of the chunk-sparse mixer in the schedule. Using it does not
+// compile yet.
 #pragma once
 
 #include "hydralm/layers/stream_state.hpp"
@@ -7,8 +8,9 @@ namespace HYDRALM_NAMESPACE {
 
 template <Real T, Index HeadDim, Index ChunkSize, class Shape>
 class RetrievalAttention {
-    static_assert(HeadDim == 0, "hydralm: layer_types: retrieval layers are not available in this version; set "
-                                "retrieval_every = 0 or name deltanet and swa layers only");
+    static_assert(HeadDim == 0,
+                  "hydralm: layer_types: retrieval layers are not available in this version; set "
+                  "retrieval_every = 0 or name deltanet and swa layers only");
 };
 
 }  // namespace HYDRALM_NAMESPACE

@@ -1,7 +1,8 @@
 // Shapes: what a mixer needs to know beside scalar, head dimension and chunk size.
 //
-// The trailing template parameter of a module. A static shape is empty and its numbers are constants; a run-time shape
-// has the same names as data members, and the same module is then one whose shape was read from a file.
+// The trailing template parameter of a module. A static shape is empty and its numbers are
+// constants; a run-time shape has the same names as data members, and the same module is then one
+// whose shape was read from a file.
 #pragma once
 
 #include "hydralm/core/types.hpp"

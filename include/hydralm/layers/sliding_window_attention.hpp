@@ -1,7 +1,7 @@
 // Sliding-window attention: exact softmax attention over the last W tokens.
 //
-//   [q; k; v] = qkv_proj x,  RoPE on q and k at the absolute position,  o_t = softmax(q_t·k_s/√D) v_s over s ∈ (t−W, t],
-//   y = o_proj o
+//   [q; k; v] = qkv_proj x,  RoPE on q and k at the absolute position,  o_t = softmax(q_t·k_s/√D)
+//   v_s over s ∈ (t−W, t], y = o_proj o
 //
 // State: the last W rotated keys and values of every head in a ring (token t in slot t mod W).
 #pragma once
@@ -20,20 +20,20 @@
 
 namespace HYDRALM_NAMESPACE {
 
-// T: scalar of weights, activations and state. HeadDim: D. ChunkSize: as in GatedDeltaNet; the kernel's tiles are its own.
-// Shape: WindowShape or RuntimeWindowShape.
+// T: scalar of weights, activations and state. HeadDim: D. ChunkSize: as in GatedDeltaNet; the
+// kernel's tiles are its own. Shape: WindowShape or RuntimeWindowShape.
 template <Real T, Index HeadDim, Index ChunkSize = 64, class Shape = RuntimeWindowShape>
 class SlidingWindowAttention {
-    static_assert(HeadDim >= 4 && HeadDim % 4 == 0,
-                  "hydralm: head_dim: must be a multiple of 4; choose n_heads so that d_model / n_heads is");
+    static_assert(
+        HeadDim >= 4 && HeadDim % 4 == 0,
+        "hydralm: head_dim: must be a multiple of 4; choose n_heads so that d_model / n_heads is");
 
 public:
     using Scalar = T;
     static constexpr Index head_dim = HeadDim;
 
     constexpr SlidingWindowAttention() = default;
-    constexpr explicit SlidingWindowAttention(Shape shape)
-        : shape_(shape) {}
+    constexpr explicit SlidingWindowAttention(Shape shape) : shape_(shape) {}
     constexpr const Shape& shape() const noexcept { return shape_; }
 
     template <class Storage>
@@ -44,8 +44,10 @@ public:
 
     template <class P, class V>
     constexpr void visit(P& p, V& v) const {
-        v.matrix(p.qkv_proj, "qkv_proj.weight", ParameterKind::projection, 3 * inner(), shape_.d_model, 3);
-        v.matrix(p.o_proj, "o_proj.weight", ParameterKind::residual_projection, shape_.d_model, inner());
+        v.matrix(p.qkv_proj, "qkv_proj.weight", ParameterKind::projection, 3 * inner(),
+                 shape_.d_model, 3);
+        v.matrix(p.o_proj, "o_proj.weight", ParameterKind::residual_projection, shape_.d_model,
+                 inner());
     }
 
     struct State {
@@ -62,7 +64,8 @@ public:
     // sink(name, shape, values): k_cache and v_cache [H, min(pos, W), D], oldest first.
     template <class Sink>
     void export_state(const State& s, std::int64_t position, const Sink& sink) const {
-        const Index H = shape_.n_heads, D = HeadDim, kept = std::min<std::int64_t>(position, shape_.window);
+        const Index H = shape_.n_heads, D = HeadDim,
+                    kept = std::min<std::int64_t>(position, shape_.window);
         std::vector<T> values(static_cast<std::size_t>(H * kept * D));
         for (const bool key : {true, false}) {
             for (Index h = 0; h < H; ++h)
@@ -74,31 +77,35 @@ public:
     // Scratch for B sequences of N tokens.
     constexpr Index workspace_bytes(Index B, Index N) const noexcept {
         const Index rows = B * N, I = inner();
-        return arena_bytes<T>(rows * 3 * I) + arena_bytes<T>(rows * I) + arena_bytes<T>(rows * HeadDim) +
-               B * shape_.n_heads * head_scratch(N);
+        return arena_bytes<T>(rows * 3 * I) + arena_bytes<T>(rows * I) +
+               arena_bytes<T>(rows * HeadDim) + B * shape_.n_heads * head_scratch(N);
     }
 
     // As GatedDeltaNet::forward. Cost: O(B·N·(d·I + I·min(N + position, W))).
-    void forward(const Parameters<PackedStorage<T>>& p, Streams streams, Index N, MatrixView<const T> x, MatrixView<T> y,
-                 Form form, Write write, Arena& arena) const noexcept {
+    void forward(const Parameters<PackedStorage<T>>& p, Streams streams, Index N,
+                 MatrixView<const T> x, MatrixView<T> y, Form form, Write write,
+                 Arena& arena) const noexcept {
         const Arena::Scope scope(arena);
-        const Index B = streams.count(), rows = B * N, H = shape_.n_heads, I = inner(), scratch_size = head_scratch(N);
+        const Index B = streams.count(), rows = B * N, H = shape_.n_heads, I = inner(),
+                    scratch_size = head_scratch(N);
         const MatrixView<T> qkv(arena.take<T>(rows * 3 * I), rows, 3 * I);
         const MatrixView<T> o(arena.take<T>(rows * I), rows, I);
-        const MatrixView<T> angles(arena.take<T>(rows * HeadDim), rows, HeadDim);  // cosines, then sines
+        const MatrixView<T> angles(arena.take<T>(rows * HeadDim), rows,
+                                   HeadDim);  // cosines, then sines
         std::byte* const scratch = arena.take<std::byte>(B * H * scratch_size);
 
         kernels::matmul(x, p.qkv_proj, qkv, kernels::Assign{});
         for (Index b = 0; b < B; ++b)
-            kernels::rotary_table<HeadDim>(streams.position(b), shape_.rope_base, angles.middle_rows(b * N, N));
+            kernels::rotary_table<HeadDim>(streams.position(b), shape_.rope_base,
+                                           angles.middle_rows(b * N, N));
         parallel_for(
             B * H,
             [&](Index task) {
                 const Index b = task / H, h = task % H;
                 const auto state = bind_state(*this, streams.bytes(b));
                 Arena own({scratch + task * scratch_size, static_cast<std::size_t>(scratch_size)});
-                attend_head(state, streams.position(b), qkv.middle_rows(b * N, N), angles.middle_rows(b * N, N),
-                            o.middle_rows(b * N, N), h, form, own);
+                attend_head(state, streams.position(b), qkv.middle_rows(b * N, N),
+                            angles.middle_rows(b * N, N), o.middle_rows(b * N, N), h, form, own);
             },
             rows * I * std::min<std::int64_t>(streams.position(0) + N, shape_.window) > 32768);
         if (write == Write::add) kernels::matmul(o, p.o_proj, y, kernels::Add{});
@@ -115,14 +122,17 @@ private:
     }
 
     // The last count tokens before position of head h, oldest first.
-    void copy_past(const T* ring, Index h, std::int64_t position, Index count, T* out) const noexcept {
+    void copy_past(const T* ring, Index h, std::int64_t position, Index count,
+                   T* out) const noexcept {
         const Index W = shape_.window;
         for (Index i = 0; i < count; ++i)
-            std::copy_n(ring + (h * W + (position - count + i) % W) * HeadDim, HeadDim, out + i * HeadDim);
+            std::copy_n(ring + (h * W + (position - count + i) % W) * HeadDim, HeadDim,
+                        out + i * HeadDim);
     }
 
-    void attend_head(const State& state, std::int64_t position, MatrixView<T> qkv, MatrixView<const T> angles,
-                     MatrixView<T> o, Index h, Form form, Arena& arena) const noexcept {
+    void attend_head(const State& state, std::int64_t position, MatrixView<T> qkv,
+                     MatrixView<const T> angles, MatrixView<T> o, Index h, Form form,
+                     Arena& arena) const noexcept {
         const Index I = inner(), N = qkv.rows(), W = shape_.window;
         const auto q = qkv.template middle_cols<HeadDim>(h * HeadDim);
         const auto k = qkv.template middle_cols<HeadDim>(I + h * HeadDim);
@@ -140,9 +150,10 @@ private:
         if (form == Form::recurrent) {
             for (Index n = 0; n < N; ++n) {
                 remember(n);
-                kernels::window_attention_step<HeadDim>(q.row(n), MatrixView<T>(ring_keys, W, HeadDim),
-                                                        MatrixView<T>(ring_values, W, HeadDim),
-                                                        std::min<std::int64_t>(position + n + 1, W), out.row(n));
+                kernels::window_attention_step<HeadDim>(
+                    q.row(n), MatrixView<T>(ring_keys, W, HeadDim),
+                    MatrixView<T>(ring_values, W, HeadDim),
+                    std::min<std::int64_t>(position + n + 1, W), out.row(n));
             }
             return;
         }

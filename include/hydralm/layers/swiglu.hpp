@@ -17,8 +17,7 @@ public:
     using Scalar = T;
 
     constexpr SwiGLU() = default;
-    constexpr explicit SwiGLU(Shape shape)
-        : shape_(shape) {}
+    constexpr explicit SwiGLU(Shape shape) : shape_(shape) {}
 
     template <class Storage>
     struct Parameters {
@@ -28,21 +27,26 @@ public:
 
     template <class P, class V>
     constexpr void visit(P& p, V& v) const {
-        v.fused(p.w_fused, "w_fused.weight", ParameterKind::projection, shape_.hidden, shape_.d_model);
-        v.matrix(p.w_down, "w_down.weight", ParameterKind::residual_projection, shape_.d_model, shape_.hidden);
+        v.fused(p.w_fused, "w_fused.weight", ParameterKind::projection, shape_.hidden,
+                shape_.d_model);
+        v.matrix(p.w_down, "w_down.weight", ParameterKind::residual_projection, shape_.d_model,
+                 shape_.hidden);
     }
 
     struct State {};
     template <class S, class V>
     constexpr void visit_state(S&, V&) const {}
 
-    constexpr Index workspace_bytes(Index B, Index N) const noexcept { return arena_bytes<T>(B * N * shape_.hidden); }
+    constexpr Index workspace_bytes(Index B, Index N) const noexcept {
+        return arena_bytes<T>(B * N * shape_.hidden);
+    }
 
     // As GatedDeltaNet::forward; the form makes no difference. Cost: O(B·N·d·h).
-    void forward(const Parameters<PackedStorage<T>>& p, Streams, Index, MatrixView<const T> x, MatrixView<T> y, Form,
-                 Write write, Arena& arena) const noexcept {
+    void forward(const Parameters<PackedStorage<T>>& p, Streams, Index, MatrixView<const T> x,
+                 MatrixView<T> y, Form, Write write, Arena& arena) const noexcept {
         const Arena::Scope scope(arena);
-        const MatrixView<T> hidden(arena.take<T>(x.rows() * shape_.hidden), x.rows(), shape_.hidden);
+        const MatrixView<T> hidden(arena.take<T>(x.rows() * shape_.hidden), x.rows(),
+                                   shape_.hidden);
         kernels::matmul_swiglu(x, p.w_fused[0], p.w_fused[1], hidden);
         if (write == Write::add) kernels::matmul(hidden, p.w_down, y, kernels::Add{});
         else kernels::matmul(hidden, p.w_down, y, kernels::Assign{});

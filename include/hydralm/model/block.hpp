@@ -1,4 +1,5 @@
-// Block and Stack: a mixer and an MLP on the residual stream, and the schedule of blocks as one type.
+// Block and Stack: a mixer and an MLP on the residual stream, and the schedule of blocks as one
+// type.
 #pragma once
 
 #include <algorithm>
@@ -23,9 +24,7 @@ public:
     using MlpPart = Residual<PreNorm<Mlp, Norm>>;
 
     constexpr Block() = default;
-    constexpr Block(Mixer mixer, Mlp mlp, Norm norm)
-        : mixer_(mixer, norm)
-        , mlp_(mlp, norm) {}
+    constexpr Block(Mixer mixer, Mlp mlp, Norm norm) : mixer_(mixer, norm), mlp_(mlp, norm) {}
     constexpr const Mixer& mixer() const noexcept { return mixer_.inner(); }
 
     template <class Storage>
@@ -48,8 +47,8 @@ public:
         return std::max(mixer_.workspace_bytes(B, N), mlp_.workspace_bytes(B, N));
     }
 
-    void forward(const Parameters<PackedStorage<Scalar>>& p, Streams streams, Index N, MatrixView<Scalar> x, Form form,
-                 Arena& arena) const noexcept {
+    void forward(const Parameters<PackedStorage<Scalar>>& p, Streams streams, Index N,
+                 MatrixView<Scalar> x, Form form, Arena& arena) const noexcept {
         mixer_.forward(p.mixer, streams, N, x, form, arena);
         mlp_.forward(p.mlp, streams, N, x, form, arena);
     }
@@ -59,7 +58,8 @@ private:
     [[no_unique_address]] MlpPart mlp_;
 };
 
-// Blocks one after the other. Blocks of the same kind are one type, so their code is instantiated once.
+// Blocks one after the other. Blocks of the same kind are one type, so their code is instantiated
+// once.
 template <class... Blocks>
 class Stack {
 public:
@@ -67,8 +67,7 @@ public:
     static constexpr Index size = sizeof...(Blocks);
 
     constexpr Stack() = default;
-    constexpr explicit Stack(Blocks... blocks)
-        : blocks_(blocks...) {}
+    constexpr explicit Stack(Blocks... blocks) : blocks_(blocks...) {}
 
     template <class Storage>
     using Parameters = std::tuple<typename Blocks::template Parameters<Storage>...>;
@@ -81,24 +80,28 @@ public:
 
     template <class P, class V>
     constexpr void visit(P& p, V& v) const {
-        for_each([&](const auto& block, auto i) { v.nested(decimal(i), [&] { block.visit(std::get<i>(p), v); }); });
+        for_each([&](const auto& block, auto i) {
+            v.nested(decimal(i), [&] { block.visit(std::get<i>(p), v); });
+        });
     }
 
     // Where the state of block i begins in a stream's bytes.
     constexpr std::array<Index, sizeof...(Blocks) + 1> state_offsets() const noexcept {
         std::array<Index, sizeof...(Blocks) + 1> offsets{};
-        for_each([&](const auto& block, auto i) { offsets[i + 1] = offsets[i] + state_bytes(block); });
+        for_each(
+            [&](const auto& block, auto i) { offsets[i + 1] = offsets[i] + state_bytes(block); });
         return offsets;
     }
 
     constexpr Index workspace_bytes(Index B, Index N) const noexcept {
         Index bytes = 0;
-        for_each([&](const auto& block, auto) { bytes = std::max(bytes, block.workspace_bytes(B, N)); });
+        for_each(
+            [&](const auto& block, auto) { bytes = std::max(bytes, block.workspace_bytes(B, N)); });
         return bytes;
     }
 
-    void forward(const Parameters<PackedStorage<Scalar>>& p, Streams streams, Index N, MatrixView<Scalar> x, Form form,
-                 Arena& arena) const noexcept {
+    void forward(const Parameters<PackedStorage<Scalar>>& p, Streams streams, Index N,
+                 MatrixView<Scalar> x, Form form, Arena& arena) const noexcept {
         const auto offsets = state_offsets();
         for_each([&](const auto& block, auto i) {
             block.forward(std::get<i>(p), streams.at(offsets[i]), N, x, form, arena);

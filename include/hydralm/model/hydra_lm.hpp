@@ -1,8 +1,11 @@
-// HydraLM<config, T>: one configuration as one type. Embedding, the stack of blocks, final norm and head.
+// HydraLM<config, T>: one configuration as one type. Embedding, the stack of blocks, final norm and
+// head.
 //
-//   x = embed[token];  every block: x += mixer(rms(x)), x += mlp(rms(x));  logits = rms(x; norm_f) headᵀ
+//   x = embed[token];  every block: x += mixer(rms(x)), x += mlp(rms(x));  logits = rms(x; norm_f)
+//   headᵀ
 //
-// Three forms that agree to rounding: prefill of a whole text, prefill in pieces from a carried state, step by step.
+// Three forms that agree to rounding: prefill of a whole text, prefill in pieces from a carried
+// state, step by step.
 #pragma once
 
 #include <algorithm>
@@ -20,13 +23,15 @@
 namespace HYDRALM_NAMESPACE {
 // T: scalar of weights, activations and state, float or double.
 //
-// A const model may be used by many threads at once, each with its own State. Movable, not copyable. Sizes are constants
-// of the type: parameter_count, state_bytes, weight_bytes, workspace_bytes(B, N).
+// A const model may be used by many threads at once, each with its own State. Movable, not
+// copyable. Sizes are constants of the type: parameter_count, state_bytes, weight_bytes,
+// workspace_bytes(B, N).
 template <HydraConfig given, Real T = float>
 class HydraLM {
     static_assert(ValidConfig<given>::value);
     static_assert(given.mtp_depth == 0,
-                  "hydralm: mtp_depth: multi-token prediction is not available in this version; set mtp_depth = 0");
+                  "hydralm: mtp_depth: multi-token prediction is not available in this version; "
+                  "set mtp_depth = 0");
 
 public:
     using Scalar = T;
@@ -34,11 +39,12 @@ public:
     using Structure = ModelStructure<config, T>;
     static constexpr auto stack = Structure::stack;
 
-    // Tokens that prefill takes through the stack at once. Pieces end at absolute multiples of it, so that a text cut
-    // there gives the same bits as the whole.
+    // Tokens that prefill takes through the stack at once. Pieces end at absolute multiples of it,
+    // so that a text cut there gives the same bits as the whole.
     static constexpr Index prefill_tile = 256;
 
-    // ---- parameters ---------------------------------------------------------------------------------------------
+    // ---- parameters
+    // ---------------------------------------------------------------------------------------------
 
     template <class Storage>
     using Parameters = typename Structure::template Parameters<Storage>;
@@ -62,21 +68,20 @@ public:
         return n * static_cast<Index>(sizeof(T));
     }();
     // Bytes that one stream carries on.
-    static constexpr Index state_bytes = stack.state_offsets()[static_cast<std::size_t>(config.n_layers)];
+    static constexpr Index state_bytes =
+        stack.state_offsets()[static_cast<std::size_t>(config.n_layers)];
 
     // All parameters zero, in memory of the model's own.
-    HydraLM()
-        : owned_(weight_bytes)
-        , memory_(owned_.data()) {
-        bind();
-    }
-    // Weights in the caller's memory: at least weight_bytes, aligned to hydralm::alignment, outliving the model. Its
-    // contents become the weights as they are (zeros, or what another such model left there). No allocation.
-    explicit HydraLM(std::span<std::byte> memory)
-        : memory_(memory.data()) {
-        if (static_cast<Index>(memory.size()) < weight_bytes || reinterpret_cast<std::uintptr_t>(memory_) % alignment != 0)
+    HydraLM() : owned_(weight_bytes), memory_(owned_.data()) { bind(); }
+    // Weights in the caller's memory: at least weight_bytes, aligned to hydralm::alignment,
+    // outliving the model. Its contents become the weights as they are (zeros, or what another such
+    // model left there). No allocation.
+    explicit HydraLM(std::span<std::byte> memory) : memory_(memory.data()) {
+        if (static_cast<Index>(memory.size()) < weight_bytes ||
+            reinterpret_cast<std::uintptr_t>(memory_) % alignment != 0)
             throw Error({.field = "weight memory",
-                         .expected = std::to_string(weight_bytes) + " bytes aligned to " + std::to_string(alignment),
+                         .expected = std::to_string(weight_bytes) + " bytes aligned to " +
+                                     std::to_string(alignment),
                          .found = std::to_string(memory.size()) + " bytes",
                          .fix = "give alignas(64) storage of HydraLM::weight_bytes"});
         bind();
@@ -84,15 +89,17 @@ public:
     HydraLM(HydraLM&&) noexcept = default;
     HydraLM& operator=(HydraLM&&) noexcept = default;
 
-    // f(const ParameterInfo&, std::span<T> values) fills every tensor, row-major, in file order. Allocates one tensor's
-    // worth of scratch. When f throws, the tensors before have their new values.
+    // f(const ParameterInfo&, std::span<T> values) fills every tensor, row-major, in file order.
+    // Allocates one tensor's worth of scratch. When f throws, the tensors before have their new
+    // values.
     template <class F>
     void set_parameters(F f) {
         AlignedBuffer<T> scratch(largest_parameter);
         StorePacked<T, F> store(reinterpret_cast<T*>(memory_), scratch.span(), f);
         Structure{}.visit(weights_, store);
     }
-    // f(const ParameterInfo&, std::span<const T> values) is shown every tensor, row-major, in file order.
+    // f(const ParameterInfo&, std::span<const T> values) is shown every tensor, row-major, in file
+    // order.
     template <class F>
     void get_parameters(F f) const {
         AlignedBuffer<T> scratch(largest_parameter);
@@ -101,50 +108,65 @@ public:
     }
     const Parameters<PackedStorage<T>>& weights() const noexcept { return weights_; }
 
-    // ---- one stream ---------------------------------------------------------------------------------------------
+    // ---- one stream
+    // ---------------------------------------------------------------------------------------------
 
-    // What one stream carries on, and its scratch memory. A value: a copy is a snapshot, from which the stream goes on
-    // exactly as the original. Belongs to one thread at a time.
+    // What one stream carries on, and its scratch memory. A value: a copy is a snapshot, from which
+    // the stream goes on exactly as the original. Belongs to one thread at a time.
     using State = StreamValues<T>;
 
-    // A stream before its first token. tile: how many tokens prefill takes at once; 1 keeps scratch smallest.
+    // A stream before its first token. tile: how many tokens prefill takes at once; 1 keeps scratch
+    // smallest.
     State new_state(Index tile = prefill_tile) const {
         (void)num_threads();  // the pool is made here, not in the first step
         return State(state_bytes, workspace_bytes(1, std::clamp<Index>(tile, 1, prefill_tile)) +
                                       arena_bytes<T>(config.vocab_size));
     }
 
-    // Feeds tokens [N], N ≥ 1, and returns the logits [V] after the last: valid until the state is used again. Throws
-    // Error for an id outside [0, V) or an empty span, the state unchanged. No allocation.
-    std::span<const T> prefill(std::span<const token_id> tokens, State& state, Form form = Form::parallel) const {
+    // Feeds tokens [N], N ≥ 1, and returns the logits [V] after the last: valid until the state is
+    // used again. Throws Error for an id outside [0, V) or an empty span, the state unchanged. No
+    // allocation.
+    std::span<const T> prefill(std::span<const token_id> tokens, State& state,
+                               Form form = Form::parallel) const {
         if (tokens.empty())
-            throw Error({.field = "tokens", .expected = "at least one", .found = "none", .fix = "start with a prompt"});
+            throw Error({.field = "tokens",
+                         .expected = "at least one",
+                         .found = "none",
+                         .fix = "start with a prompt"});
         const MatrixView<T> logits = state.template outputs<T>(config.vocab_size);
         const std::size_t last = tokens.size() - 1;
         run(tokens, state, form, [&](MatrixView<const T> hidden, std::size_t first) {
-            if (first + static_cast<std::size_t>(hidden.rows()) > last) head(hidden.middle_rows(hidden.rows() - 1, 1), logits);
+            if (first + static_cast<std::size_t>(hidden.rows()) > last)
+                head(hidden.middle_rows(hidden.rows() - 1, 1), logits);
         });
         return {logits.data(), static_cast<std::size_t>(config.vocab_size)};
     }
 
-    // Feeds one token: O(1) in the length of the stream. Otherwise as prefill, in the recurrent form.
-    std::span<const T> step(token_id token, State& state) const { return prefill({&token, 1}, state, Form::recurrent); }
+    // Feeds one token: O(1) in the length of the stream. Otherwise as prefill, in the recurrent
+    // form.
+    std::span<const T> step(token_id token, State& state) const {
+        return prefill({&token, 1}, state, Form::recurrent);
+    }
 
     // As prefill, writing the logits of every position to out [N, V].
-    void logits(std::span<const token_id> tokens, State& state, MatrixView<T> out, Form form = Form::parallel) const {
+    void logits(std::span<const token_id> tokens, State& state, MatrixView<T> out,
+                Form form = Form::parallel) const {
         run(tokens, state, form, [&](MatrixView<const T> hidden, std::size_t first) {
             head(hidden, out.middle_rows(static_cast<Index>(first), hidden.rows()));
         });
     }
 
-    // Feeds tokens tile by tile: f(hidden [n, d] after norm_f, index of its first token) for each tile in order.
+    // Feeds tokens tile by tile: f(hidden [n, d] after norm_f, index of its first token) for each
+    // tile in order.
     template <class F>
     void run(std::span<const token_id> tokens, State& state, Form form, const F& f) const {
         check(tokens);
-        const Index tile = state.tile([](Index n) { return workspace_bytes(1, n) + arena_bytes<T>(config.vocab_size); },
-                                      prefill_tile);
+        const Index tile = state.tile(
+            [](Index n) { return workspace_bytes(1, n) + arena_bytes<T>(config.vocab_size); },
+            prefill_tile);
         for (std::size_t first = 0; first < tokens.size();) {
-            const Index n = std::min<Index>(tile - state.position() % tile, static_cast<Index>(tokens.size() - first));
+            const Index n = std::min<Index>(tile - state.position() % tile,
+                                            static_cast<Index>(tokens.size() - first));
             Arena arena(state.workspace());
             const Stream stream = state.stream();
             f(forward(tokens.data() + first, Streams(&stream, 1), n, form, arena), first);
@@ -153,30 +175,36 @@ public:
         }
     }
 
-    // sink("<layer>.<name>", shape, std::vector<T>) for every array of the state, in the layout of files: conv_cache
-    // [3I, K−1] and S [H, Dv, Dk]; k_cache and v_cache [H, min(position, W), D], oldest first. Allocates.
+    // sink("<layer>.<name>", shape, std::vector<T>) for every array of the state, in the layout of
+    // files: conv_cache [3I, K−1] and S [H, Dv, Dk]; k_cache and v_cache [H, min(position, W), D],
+    // oldest first. Allocates.
     template <class Sink>
     void export_state(State& state, const Sink& sink) const {
         constexpr auto offsets = stack.state_offsets();
         stack.for_each([&](const auto& block, auto i) {
             const auto part = bind_state(block, state.stream().bytes + offsets[i]);
-            block.mixer().export_state(part, state.position(), [&](const char* name, auto shape, const std::vector<T>& values) {
-                sink(std::to_string(i) + "." + name, shape, values);
-            });
+            block.mixer().export_state(
+                part, state.position(),
+                [&](const char* name, auto shape, const std::vector<T>& values) {
+                    sink(std::to_string(i) + "." + name, shape, values);
+                });
         });
     }
 
-    // ---- many streams -------------------------------------------------------------------------------------------
+    // ---- many streams
+    // -------------------------------------------------------------------------------------------
 
     // Scratch of forward for B sequences of N tokens.
     static constexpr Index workspace_bytes(Index B, Index N) noexcept {
         return 2 * arena_bytes<T>(B * N * config.d_model) + stack.workspace_bytes(B, N);
     }
 
-    // Takes N tokens of each of B streams through the stack: tokens [B·N], stream after stream, all in [0, V). Returns
-    // rms(x; norm_f) [B·N, d] in the arena. The states advance; positions are the caller's. One read of the weights for
-    // all streams; every row has the bits it would have alone. No allocation; never throws.
-    MatrixView<T> forward(const token_id* tokens, Streams streams, Index N, Form form, Arena& arena) const noexcept {
+    // Takes N tokens of each of B streams through the stack: tokens [B·N], stream after stream, all
+    // in [0, V). Returns rms(x; norm_f) [B·N, d] in the arena. The states advance; positions are
+    // the caller's. One read of the weights for all streams; every row has the bits it would have
+    // alone. No allocation; never throws.
+    MatrixView<T> forward(const token_id* tokens, Streams streams, Index N, Form form,
+                          Arena& arena) const noexcept {
         const Index rows = streams.count() * N;
         const MatrixView<T> x(arena.take<T>(rows * config.d_model), rows, config.d_model);
         const MatrixView<T> normed(arena.take<T>(rows * config.d_model), rows, config.d_model);
@@ -188,7 +216,8 @@ public:
 
     // logits [M, V] = hidden [M, d] · headᵀ.
     void head(MatrixView<const T> hidden, MatrixView<T> logits) const noexcept {
-        if constexpr (config.tie_embeddings) kernels::matmul(hidden, weights_.embed, logits, kernels::Assign{});
+        if constexpr (config.tie_embeddings)
+            kernels::matmul(hidden, weights_.embed, logits, kernels::Assign{});
         else kernels::matmul(hidden, weights_.lm_head, logits, kernels::Assign{});
     }
 

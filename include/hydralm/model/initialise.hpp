@@ -10,11 +10,10 @@
 
 namespace HYDRALM_NAMESPACE {
 
-// normal: N(0, initializer_range²) for matrices and embeddings, residual projections and an untied head narrower by
-// √(2·n_layers), α bias ln(0.98/0.02).
-// fan_in: matrices uniform ±1/√in, embeddings of std 1/√d, residual projections × 1.7/√(2·n_layers), α bias 4; the scheme
-// that trains small models well.
-// Both: norms 1, other biases 0, convolutions uniform ±1/√K.
+// normal: N(0, initializer_range²) for matrices and embeddings, residual projections and an untied
+// head narrower by √(2·n_layers), α bias ln(0.98/0.02). fan_in: matrices uniform ±1/√in, embeddings
+// of std 1/√d, residual projections × 1.7/√(2·n_layers), α bias 4; the scheme that trains small
+// models well. Both: norms 1, other biases 0, convolutions uniform ±1/√K.
 enum class InitScheme : std::uint8_t { normal, fan_in };
 
 inline std::optional<InitScheme> init_scheme(std::string_view name) noexcept {
@@ -23,8 +22,9 @@ inline std::optional<InitScheme> init_scheme(std::string_view name) noexcept {
     return std::nullopt;
 }
 
-// Draws every parameter of the model. Each tensor has its own random stream of the seed (its place in file order), so a
-// tensor's values do not depend on the others. The same seed gives the same float values for any scalar.
+// Draws every parameter of the model. Each tensor has its own random stream of the seed (its place
+// in file order), so a tensor's values do not depend on the others. The same seed gives the same
+// float values for any scalar.
 template <class Model>
 void initialise(Model& model, std::uint64_t seed, InitScheme scheme) {
     using T = typename Model::Scalar;
@@ -38,7 +38,9 @@ void initialise(Model& model, std::uint64_t seed, InitScheme scheme) {
             for (T& value : values) value = static_cast<T>(static_cast<float>(draw()));
         };
         const auto normal = [&](double std) { fill([&, std] { return std * random.normal(); }); };
-        const auto uniform = [&](double range) { fill([&, range] { return random.uniform(-range, range); }); };
+        const auto uniform = [&](double range) {
+            fill([&, range] { return random.uniform(-range, range); });
+        };
         const double fan = 1.0 / std::sqrt(static_cast<double>(info.cols()));
         const bool by_fan = scheme == InitScheme::fan_in;
         switch (info.kind) {
@@ -59,7 +61,8 @@ void initialise(Model& model, std::uint64_t seed, InitScheme scheme) {
             case ParameterKind::decay_bias: {
                 const double alpha = by_fan ? 4.0 : std::log(0.98 / 0.02);
                 for (std::size_t i = 0; i < values.size(); ++i)
-                    values[i] = i < values.size() / 2 ? static_cast<T>(static_cast<float>(alpha)) : T(0);
+                    values[i] =
+                        i < values.size() / 2 ? static_cast<T>(static_cast<float>(alpha)) : T(0);
                 break;
             }
             case ParameterKind::convolution:

@@ -10,20 +10,18 @@
 
 namespace HYDRALM_NAMESPACE {
 
-// Copying copies what the stream carries on; scratch memory is made anew (copy construction allocates, copy assignment
-// between states of one model does not).
+// Copying copies what the stream carries on; scratch memory is made anew (copy construction
+// allocates, copy assignment between states of one model does not).
 template <Real T>
 class StreamValues {
 public:
     StreamValues(Index value_bytes, Index workspace_bytes)
-        : values_(value_bytes)
-        , workspace_(workspace_bytes) {}
+        : values_(value_bytes), workspace_(workspace_bytes) {}
     StreamValues(const StreamValues& other)
-        : values_(other.values_)
-        , workspace_(other.workspace_.size())
-        , position_(other.position_) {}
+        : values_(other.values_), workspace_(other.workspace_.size()), position_(other.position_) {}
     StreamValues& operator=(const StreamValues& other) {
-        if (values_.size() == other.values_.size()) std::copy_n(other.values_.data(), values_.size(), values_.data());
+        if (values_.size() == other.values_.size())
+            std::copy_n(other.values_.data(), values_.size(), values_.data());
         else *this = StreamValues(other);
         position_ = other.position_;
         return *this;
@@ -53,7 +51,9 @@ public:
     // The last elements of the scratch memory hold the logits; the rest is for the stack.
     template <class U>
     MatrixView<U> outputs(Index size) noexcept {
-        return MatrixView<U>(reinterpret_cast<U*>(workspace_.data() + workspace_.size() - arena_bytes<U>(size)), 1, size);
+        return MatrixView<U>(
+            reinterpret_cast<U*>(workspace_.data() + workspace_.size() - arena_bytes<U>(size)), 1,
+            size);
     }
     std::span<std::byte> workspace() noexcept { return workspace_.span(); }
 

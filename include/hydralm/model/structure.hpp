@@ -1,4 +1,5 @@
-// ModelStructure: from a configuration to the type expression of its model, and the table of its parameters.
+// ModelStructure: from a configuration to the type expression of its model, and the table of its
+// parameters.
 #pragma once
 
 #include <array>
@@ -17,28 +18,34 @@ template <HydraConfig c, Real T, LayerType type>
 constexpr auto make_mixer() {
     if constexpr (type == LayerType::deltanet) {
         return GatedDeltaNet<T, c.head_dim, c.dn_chunk_size,
-                             DeltaNetShape<c.d_model, c.n_heads, c.dn_short_conv_kernel, c.dn_use_gate, c.dn_norm_qk>>();
+                             DeltaNetShape<c.d_model, c.n_heads, c.dn_short_conv_kernel,
+                                           c.dn_use_gate, c.dn_norm_qk>>();
     } else if constexpr (type == LayerType::swa) {
-        return SlidingWindowAttention<T, c.head_dim, c.dn_chunk_size,
-                                      WindowShape<c.d_model, c.n_heads, c.swa_window, c.swa_rope_base>>();
+        return SlidingWindowAttention<
+            T, c.head_dim, c.dn_chunk_size,
+            WindowShape<c.d_model, c.n_heads, c.swa_window, c.swa_rope_base>>();
     } else {
-        return RetrievalAttention<T, c.head_dim, c.retrieval_chunk_size, MixerShape<c.d_model, c.n_heads>>();
+        return RetrievalAttention<T, c.head_dim, c.retrieval_chunk_size,
+                                  MixerShape<c.d_model, c.n_heads>>();
     }
 }
 
 template <HydraConfig c, Real T, std::size_t... i>
 constexpr auto make_stack(std::index_sequence<i...>) {
-    return Stack<Block<decltype(make_mixer<c, T, c.layer_types[i]>()),
-                       SwiGLU<T, MlpShape<c.d_model, mlp_hidden(c)>>, NormShape<c.d_model, c.rms_eps>>...>();
+    return Stack<
+        Block<decltype(make_mixer<c, T, c.layer_types[i]>()),
+              SwiGLU<T, MlpShape<c.d_model, mlp_hidden(c)>>, NormShape<c.d_model, c.rms_eps>>...>();
 }
 
 }  // namespace detail
 
-// Embedding, blocks, final norm and head of a valid, resolved configuration: what there is, without memory for it.
+// Embedding, blocks, final norm and head of a valid, resolved configuration: what there is, without
+// memory for it.
 template <HydraConfig config, Real T>
 class ModelStructure {
 public:
-    using StackType = decltype(detail::make_stack<config, T>(std::make_index_sequence<config.n_layers>{}));
+    using StackType =
+        decltype(detail::make_stack<config, T>(std::make_index_sequence<config.n_layers>{}));
     static constexpr StackType stack{};
 
     template <class Storage>
@@ -51,11 +58,13 @@ public:
 
     template <class P, class V>
     constexpr void visit(P& p, V& v) const {
-        v.matrix(p.embed, "embed.weight", ParameterKind::embedding, config.vocab_size, config.d_model);
+        v.matrix(p.embed, "embed.weight", ParameterKind::embedding, config.vocab_size,
+                 config.d_model);
         v.nested("blocks", [&] { stack.visit(p.blocks, v); });
         v.vector(p.norm_f, "norm_f.weight", ParameterKind::norm, config.d_model);
         if constexpr (!config.tie_embeddings)
-            v.matrix(p.lm_head, "lm_head.weight", ParameterKind::head, config.vocab_size, config.d_model);
+            v.matrix(p.lm_head, "lm_head.weight", ParameterKind::head, config.vocab_size,
+                     config.d_model);
     }
 };
 

@@ -1,7 +1,9 @@
-// The door to xsimd: batches of the widest instruction set of this translation unit, their loads, tails and reductions.
+// The door to xsimd: batches of the widest instruction set of this translation unit, their loads,
+// tails and reductions.
 //
-// No file outside simd/ names xsimd. Loads and stores are unaligned unless their name says otherwise. A tail of fewer than
-// lanes<T> elements is read and written through load_partial and store_partial, which touch no byte outside it.
+// No file outside simd/ names xsimd. Loads and stores are unaligned unless their name says
+// otherwise. A tail of fewer than lanes<T> elements is read and written through load_partial and
+// store_partial, which touch no byte outside it.
 #pragma once
 
 #include <array>
@@ -59,8 +61,8 @@ void store_partial(T* p, const Batch<T>& x, Index n) noexcept {
     std::memcpy(p, buffer.data(), static_cast<std::size_t>(n) * sizeof(T));
 }
 
-// a·b + c, one rounding where the instruction set has a fused form. The same operation for every caller, so that two
-// kernels that promise the same bits may both use it.
+// a·b + c, one rounding where the instruction set has a fused form. The same operation for every
+// caller, so that two kernels that promise the same bits may both use it.
 template <Real T>
 Batch<T> fma(const Batch<T>& a, const Batch<T>& b, const Batch<T>& c) noexcept {
 #if defined(__AVX512F__)  // xsimd 8.1 has no fused form here

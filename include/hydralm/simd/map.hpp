@@ -8,8 +8,9 @@
 
 namespace HYDRALM_NAMESPACE::simd {
 
-// out[i] = f(in_0[i], in_1[i], …) for i in [0, n). f takes and returns batches; it is also run on the zero-padded tail, so
-// it must be defined at 0. out may be one of the inputs. No allocation. One load per input and one store per element.
+// out[i] = f(in_0[i], in_1[i], …) for i in [0, n). f takes and returns batches; it is also run on
+// the zero-padded tail, so it must be defined at 0. out may be one of the inputs. No allocation.
+// One load per input and one store per element.
 //   simd::map(n, out, [](auto g, auto u) { return silu(g) * u; }, gate, up);
 template <Real T, class F, class... In>
 void map(Index n, T* out, const F& f, const In*... in) noexcept {
@@ -18,7 +19,8 @@ void map(Index n, T* out, const F& f, const In*... in) noexcept {
     if (i < n) store_partial<T>(out + i, f(load_partial(in + i, n - i)...), n - i);
 }
 
-// Σ f(in_0[i], …), in a fixed order: four partial batches, then lanes, whatever the alignment. f(0, …) must be 0.
+// Σ f(in_0[i], …), in a fixed order: four partial batches, then lanes, whatever the alignment. f(0,
+// …) must be 0.
 template <Real T, class F, class... In>
 T sum(Index n, const F& f, const In*... in) noexcept {
     Batch<T> s0(T(0)), s1(T(0)), s2(T(0)), s3(T(0));

@@ -1,7 +1,8 @@
-// Element functions, each with a scalar form (the specification) and a batch form under the same name.
+// Element functions, each with a scalar form (the specification) and a batch form under the same
+// name.
 //
-// Batch forms are within a few units in the last place of the scalar ones over the whole range, and finite wherever the
-// scalar form is.
+// Batch forms are within a few units in the last place of the scalar ones over the whole range, and
+// finite wherever the scalar form is.
 #pragma once
 
 #include <array>
@@ -17,7 +18,8 @@ namespace HYDRALM_NAMESPACE::simd {
 
 namespace detail {
 
-// 2^(t − shift) for the t that adding shift rounded to an integer: the integer stands in the low bits of t.
+// 2^(t − shift) for the t that adding shift rounded to an integer: the integer stands in the low
+// bits of t.
 template <Real T>
 [[gnu::always_inline]] inline Batch<T> shifted_power(const Batch<T>& t) noexcept {
     using Register = typename Batch<T>::register_type;
@@ -27,22 +29,24 @@ template <Real T>
     return Batch<T>(Register(Integers(bits) << (std::numeric_limits<T>::digits - 1)));
 }
 
-// Minimax polynomials of 2^(x+1) on [−½, ½] and 2e^x on [−ln √2, ln √2], constant term first; relative error 1.9e-9, 3.1e-18.
+// Minimax polynomials of 2^(x+1) on [−½, ½] and 2e^x on [−ln √2, ln √2], constant term first;
+// relative error 1.9e-9, 3.1e-18.
 template <Real T>
 struct ExpConstants;
 template <>
 struct ExpConstants<float> {
-    static constexpr float shift = 0x1.8p23F + 126.0F;  // rounds to an integer n and leaves n − 1 + bias in the low bits
+    static constexpr float shift =
+        0x1.8p23F + 126.0F;  // rounds to an integer n and leaves n − 1 + bias in the low bits
     static constexpr float lowest = -125.0F, highest = 128.0F;  // of the exponent of two
     static constexpr float ln2_high = 0.693359375F, ln2_low = -2.12194440e-4F;
-    static constexpr std::array exp2{
-        2.0000000011171864636F, 1.38629441177373577692F, 0.48045293735647524192F,
-        0.111006569017840235650F, 0.0192369807898724063870F, 0.0026800126555833527504F,
-        0.00030691393712059470358F};
-    static constexpr std::array exp{
-        2.0000000011171864636F, 2.0000000730780512116F, 0.99999984064679799098F,
-        0.33332838381445213336F, 0.083336463596538051268F, 0.0167497966793734080918F,
-        0.0027673484339349309272F};
+    static constexpr std::array exp2{2.0000000011171864636F,    1.38629441177373577692F,
+                                     0.48045293735647524192F,   0.111006569017840235650F,
+                                     0.0192369807898724063870F, 0.0026800126555833527504F,
+                                     0.00030691393712059470358F};
+    static constexpr std::array exp{2.0000000011171864636F,   2.0000000730780512116F,
+                                    0.99999984064679799098F,  0.33332838381445213336F,
+                                    0.083336463596538051268F, 0.0167497966793734080918F,
+                                    0.0027673484339349309272F};
 };
 template <>
 struct ExpConstants<double> {
@@ -50,19 +54,20 @@ struct ExpConstants<double> {
     static constexpr double lowest = -1021.0, highest = 1024.0;
     static constexpr double ln2_high = 0x1.62e42fefa0000p-1, ln2_low = 0x1.cf79abc9e3b3ap-40;
     static constexpr std::array exp2{
-        1.99999999999999999414, 1.38629436111989066142, 0.48045301391820314102,
-        0.111008217329639809964, 0.0192362582151760299636, 0.0026667116293585636814,
+        1.99999999999999999414,    1.38629436111989066142,     0.48045301391820314102,
+        0.111008217329639809964,   0.0192362582151760299636,   0.0026667116293585636814,
         0.00030807060925858211416, 0.000030505466976204712288, 0.0000026430865750960537614,
-        2.0356396939541319376E-7, 1.41482877830066672126E-8, 8.8705244311754447958E-10};
+        2.0356396939541319376E-7,  1.41482877830066672126E-8,  8.8705244311754447958E-10};
     static constexpr std::array exp{
-        1.99999999999999999414, 2.0000000000000000614, 1.00000000000000357238,
-        0.3333333333333232742, 0.083333333332982761168, 0.0166666666671221277172,
-        0.0027777777903193643812, 0.00039682538860523409044, 0.000049602972239195390856,
-        0.0000055115247425091634528, 5.5264885496164494644E-7, 4.9988398680908695036E-8};
+        1.99999999999999999414,      2.0000000000000000614,     1.00000000000000357238,
+        0.3333333333333232742,       0.083333333332982761168,   0.0166666666671221277172,
+        0.0027777777903193643812,    0.00039682538860523409044, 0.000049602972239195390856,
+        0.0000055115247425091634528, 5.5264885496164494644E-7,  4.9988398680908695036E-8};
 };
 
 template <Real T, std::size_t N>
-[[gnu::always_inline]] inline Batch<T> polynomial(const std::array<T, N>& c, const Batch<T>& x) noexcept {
+[[gnu::always_inline]] inline Batch<T> polynomial(const std::array<T, N>& c,
+                                                  const Batch<T>& x) noexcept {
     Batch<T> y(c[N - 1]);
     for (std::size_t i = N - 1; i-- > 0;) y = fma(y, x, Batch<T>(c[i]));
     return y;
@@ -70,16 +75,18 @@ template <Real T, std::size_t N>
 
 // y, but 0 where exponent < lowest and ∞ where exponent ≥ highest; NaN stays.
 template <Real T>
-[[gnu::always_inline]] inline Batch<T> bounded_power(const Batch<T>& exponent, const Batch<T>& y) noexcept {
+[[gnu::always_inline]] inline Batch<T> bounded_power(const Batch<T>& exponent,
+                                                     const Batch<T>& y) noexcept {
     using C = ExpConstants<T>;
     const Batch<T> low = xsimd::select(exponent < Batch<T>(C::lowest), Batch<T>(T(0)), y);
-    return xsimd::select(exponent >= Batch<T>(C::highest), Batch<T>(std::numeric_limits<T>::infinity()), low);
+    return xsimd::select(exponent >= Batch<T>(C::highest),
+                         Batch<T>(std::numeric_limits<T>::infinity()), low);
 }
 
 }  // namespace detail
 
-// 2^x. Batch: within 2 ULP; 0 where the result is below 2^−125 (double: 2^−1021), so exp2(−∞) = 0; ∞ from the largest
-// exponent on; NaN stays NaN.
+// 2^x. Batch: within 2 ULP; 0 where the result is below 2^−125 (double: 2^−1021), so exp2(−∞) = 0;
+// ∞ from the largest exponent on; NaN stays NaN.
 template <Real T>
 T exp2(T x) noexcept {
     return std::exp2(x);
@@ -90,7 +97,8 @@ template <Real T>
     const Batch<T> shift(C::shift);
     const Batch<T> t = x + shift;
     const Batch<T> fraction = x - (t - shift);
-    return detail::bounded_power<T>(x, detail::polynomial(C::exp2, fraction) * detail::shifted_power<T>(t));
+    return detail::bounded_power<T>(
+        x, detail::polynomial(C::exp2, fraction) * detail::shifted_power<T>(t));
 }
 
 // e^x. Batch: within 2 ULP, bounded like exp2.
@@ -106,7 +114,8 @@ template <Real T>
     const Batch<T> t = exponent + shift;
     const Batch<T> n = t - shift;
     const Batch<T> r = fma(n, Batch<T>(-C::ln2_low), fma(n, Batch<T>(-C::ln2_high), x));
-    return detail::bounded_power<T>(exponent, detail::polynomial(C::exp, r) * detail::shifted_power<T>(t));
+    return detail::bounded_power<T>(exponent,
+                                    detail::polynomial(C::exp, r) * detail::shifted_power<T>(t));
 }
 
 // σ(x) = 1/(1 + e^{−x}), through e^{−|x|} so that nothing overflows.

@@ -1,7 +1,8 @@
 // sum_each: the horizontal sums of as many batches as a batch has lanes, in one batch.
 //
-// A tree of shuffles that halves the number of batches in every stage: 3 (lanes − 1) operations for lanes sums, where one
-// sum after the other takes lanes · log₂ lanes of them and a store each. The order of summation depends on the width alone.
+// A tree of shuffles that halves the number of batches in every stage: 3 (lanes − 1) operations for
+// lanes sums, where one sum after the other takes lanes · log₂ lanes of them and a store each. The
+// order of summation depends on the width alone.
 #pragma once
 
 #include <array>
@@ -12,7 +13,8 @@
 namespace HYDRALM_NAMESPACE::simd {
 namespace detail {
 
-// Every segment of Segment lanes of a and of b folded in half: lanes of a's segments alternate with those of b's.
+// Every segment of Segment lanes of a and of b folded in half: lanes of a's segments alternate with
+// those of b's.
 template <Real T, Index Segment>
 [[gnu::always_inline]] inline Batch<T> fold(const Batch<T>& a, const Batch<T>& b) noexcept {
     using Register = typename Batch<T>::register_type;
@@ -20,10 +22,10 @@ template <Real T, Index Segment>
     const Register rb = b;
     constexpr Index half = Segment / 2;
     return [&]<Index... L>(std::integer_sequence<Index, L...>) __attribute__((always_inline)) {
-        const Register low = __builtin_shufflevector(
-            ra, rb, (L % Segment < half ? L : L - half + lanes<T>)...);
-        const Register high = __builtin_shufflevector(
-            ra, rb, (L % Segment < half ? L + half : L + lanes<T>)...);
+        const Register low =
+            __builtin_shufflevector(ra, rb, (L % Segment < half ? L : L - half + lanes<T>)...);
+        const Register high =
+            __builtin_shufflevector(ra, rb, (L % Segment < half ? L + half : L + lanes<T>)...);
         return Batch<T>(low) + Batch<T>(high);
     }(std::make_integer_sequence<Index, lanes<T>>{});
 }

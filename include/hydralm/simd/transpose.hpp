@@ -20,8 +20,10 @@ template <Real T, Index Half>
                 if constexpr ((i & Half) == 0) {
                     const Register a = x[i];
                     const Register b = x[i + Half];
-                    x[i] = Batch<T>(__builtin_shufflevector(a, b, ((L & Half) == 0 ? L : L - Half + lanes<T>)...));
-                    x[i + Half] = Batch<T>(__builtin_shufflevector(a, b, ((L & Half) == 0 ? L + Half : L + lanes<T>)...));
+                    x[i] = Batch<T>(__builtin_shufflevector(
+                        a, b, ((L & Half) == 0 ? L : L - Half + lanes<T>)...));
+                    x[i + Half] = Batch<T>(__builtin_shufflevector(
+                        a, b, ((L & Half) == 0 ? L + Half : L + lanes<T>)...));
                 }
             });
         }(std::make_integer_sequence<Index, lanes<T>>{});
@@ -33,7 +35,8 @@ template <Real T, Index Half>
 
 // Element l of batch i becomes element i of batch l.
 template <Real T>
-[[gnu::always_inline]] inline void transpose(std::array<Batch<T>, static_cast<std::size_t>(lanes<T>)>& x) noexcept {
+[[gnu::always_inline]] inline void transpose(
+    std::array<Batch<T>, static_cast<std::size_t>(lanes<T>)>& x) noexcept {
     detail::transpose_blocks<T, lanes<T> / 2>(x.data());
 }
 

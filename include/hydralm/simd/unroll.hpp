@@ -1,4 +1,5 @@
-// unroll: a loop whose index is a constant in every round, so that register tiles stay in registers at any -O level.
+// unroll: a loop whose index is a constant in every round, so that register tiles stay in registers
+// at any -O level.
 #pragma once
 
 #include <type_traits>

@@ -1,7 +1,7 @@
 // Cross-entropy and its gradient together: two passes over a row of logits while it is in cache.
 //
-// Losses have the bits of the forward form. The gradient matches reference::cross_entropy_backward within 24 units in the
-// last place of scale.
+// Losses have the bits of the forward form. The gradient matches reference::cross_entropy_backward
+// within 24 units in the last place of scale.
 #pragma once
 
 #include <algorithm>
@@ -13,14 +13,16 @@
 
 namespace HYDRALM_NAMESPACE::kernels {
 
-// dlogits[n,i] = scale (softmax(logits[n])[i] − [i = labels[n]]) and losses as cross_entropy; 0 where labels[n] is
-// ignore_index. For the gradient of the mean, scale = 1 / count_labels(labels).
+// dlogits[n,i] = scale (softmax(logits[n])[i] − [i = labels[n]]) and losses as cross_entropy; 0
+// where labels[n] is ignore_index. For the gradient of the mean, scale = 1 / count_labels(labels).
 //
-// logits, dlogits [N,V], any strides; labels, losses [N]; labels in [0, V) or ignore_index. Writes dlogits, which may be
-// logits, and losses; returns their sum, unscaled. No allocation, no errors. Cost: two exponentials an element.
+// logits, dlogits [N,V], any strides; labels, losses [N]; labels in [0, V) or ignore_index. Writes
+// dlogits, which may be logits, and losses; returns their sum, unscaled. No allocation, no errors.
+// Cost: two exponentials an element.
 template <Real T, Index Cols>
-LossSum cross_entropy_backward(MatrixView<const std::type_identity_t<T>> logits, std::span<const token_id> labels,
-                               double scale, MatrixView<T, Cols> dlogits, std::span<double> losses) noexcept {
+LossSum cross_entropy_backward(MatrixView<const std::type_identity_t<T>> logits,
+                               std::span<const token_id> labels, double scale,
+                               MatrixView<T, Cols> dlogits, std::span<double> losses) noexcept {
     const Index width = dlogits.cols();
     for_rows(dlogits.rows(), 16 * width, [&](Index first, Index count) {
         for (Index n = first; n < first + count; ++n) {

@@ -1,6 +1,7 @@
 // Cross-entropy at a label: ln Σ e^z − z[label], in one pass over a row of logits.
 //
-// Matches reference::cross_entropy to 16 units in the last place of T in e^{loss}: an absolute error of the loss.
+// Matches reference::cross_entropy to 16 units in the last place of T in e^{loss}: an absolute
+// error of the loss.
 #pragma once
 
 #include <span>
@@ -16,7 +17,8 @@ inline constexpr token_id ignore_index = -100;  // a label that has no loss and 
 
 // ln softmax(logits)[label] ≤ 0, in nats.     logits [V], 0 ≤ label < V
 //
-// logits finite or −∞; NaN or +∞ anywhere gives NaN. No allocation, no errors. Cost: one exponential an element, one read.
+// logits finite or −∞; NaN or +∞ anywhere gives NaN. No allocation, no errors. Cost: one
+// exponential an element, one read.
 template <Real T>
 double log_likelihood(std::span<const T> logits, token_id label) noexcept {
     LogSumExp<T> total;
@@ -42,7 +44,8 @@ inline Index count_labels(std::span<const token_id> labels) noexcept {
 namespace detail {
 
 // In the order of the rows, so that threads do not matter.
-inline LossSum sum_losses(std::span<const token_id> labels, std::span<const double> losses) noexcept {
+inline LossSum sum_losses(std::span<const token_id> labels,
+                          std::span<const double> losses) noexcept {
     LossSum total{0.0, count_labels(labels)};
     for (const double loss : losses) total.sum += loss;
     return total;
@@ -50,10 +53,11 @@ inline LossSum sum_losses(std::span<const token_id> labels, std::span<const doub
 
 }  // namespace detail
 
-// losses[n] = −ln softmax(logits[n])[labels[n]] in nats, or 0 where labels[n] is ignore_index. Returns their sum.
+// losses[n] = −ln softmax(logits[n])[labels[n]] in nats, or 0 where labels[n] is ignore_index.
+// Returns their sum.
 //
-// logits [N,V], any strides; labels, losses [N]; labels in [0, V) or ignore_index. Writes losses. No allocation, no errors.
-// Cost: one exponential an element, one read of logits.
+// logits [N,V], any strides; labels, losses [N]; labels in [0, V) or ignore_index. Writes losses.
+// No allocation, no errors. Cost: one exponential an element, one read of logits.
 template <Real T, Index Cols>
 LossSum cross_entropy(MatrixView<const T, Cols> logits, std::span<const token_id> labels,
                       std::span<double> losses) noexcept {
@@ -61,15 +65,17 @@ LossSum cross_entropy(MatrixView<const T, Cols> logits, std::span<const token_id
     for_rows(logits.rows(), 8 * logits.cols(), [&](Index first, Index count) {
         for (Index n = first; n < first + count; ++n) {
             const auto i = static_cast<std::size_t>(n);
-            losses[i] = labels[i] == ignore_index
-                            ? 0.0
-                            : -log_likelihood<T>(std::span<const T>(logits.row(n), width), labels[i]);
+            losses[i] =
+                labels[i] == ignore_index
+                    ? 0.0
+                    : -log_likelihood<T>(std::span<const T>(logits.row(n), width), labels[i]);
         }
     });
     return detail::sum_losses(labels, losses);
 }
 template <Real T, Index Cols>
-LossSum cross_entropy(MatrixView<T, Cols> logits, std::span<const token_id> labels, std::span<double> losses) noexcept {
+LossSum cross_entropy(MatrixView<T, Cols> logits, std::span<const token_id> labels,
+                      std::span<double> losses) noexcept {
     return cross_entropy(MatrixView<const T, Cols>(logits), labels, losses);
 }
 

@@ -1,7 +1,9 @@
-// Gradients of the gated delta rule, chunk by chunk in reverse, from the states that the forward pass kept.
+// Gradients of the gated delta rule, chunk by chunk in reverse, from the states that the forward
+// pass kept.
 //
-// Everything but S at each chunk's start is recomputed: memory is O(N D + N/C · D²). Matches gated_delta_backward_reference
-// within 1e-4 (float) and 1e-10 (double) of the largest value of a gradient. Symbols and derivation: README.md.
+// Everything but S at each chunk's start is recomputed: memory is O(N D + N/C · D²). Matches
+// gated_delta_backward_reference within 1e-4 (float) and 1e-10 (double) of the largest value of a
+// gradient. Symbols and derivation: README.md.
 #pragma once
 
 #include "hydralm/core/arena.hpp"
@@ -18,23 +20,27 @@ inline constexpr Index substitution_rows = 8;  // of one tile of a substitution;
 // Scratch of one chunk; P = D padded to whole batches.
 template <Real T, Index D, Index C>
 struct GatedDeltaBackwardScratch {
-    static_assert(C % substitution_rows == 0, "hydralm: chunk: must be a power of two, 8 or more; 16 to 64 are usual");
+    static_assert(C % substitution_rows == 0,
+                  "hydralm: chunk: must be a power of two, 8 or more; 16 to 64 are usual");
     static constexpr Index P = GatedDeltaPlan<T, D, C>::padded;
 
-    T *s, *st, *ds, *dst;                                // [P, P]: S, Sᵀ, dS', dS'ᵀ
-    T *k, *q, *dout, *n, *x, *y, *dv, *dq, *dk, *k2;     // [C, P]
-    T *decay, *kd, *a, *m, *j, *b;                       // [C, C]; kd = (k_i·k_j) D_ij, m = −M
-    T *e, *f, *beta;                                     // [C]
+    T *s, *st, *ds, *dst;                             // [P, P]: S, Sᵀ, dS', dS'ᵀ
+    T *k, *q, *dout, *n, *x, *y, *dv, *dq, *dk, *k2;  // [C, P]
+    T *decay, *kd, *a, *m, *j, *b;                    // [C, C]; kd = (k_i·k_j) D_ij, m = −M
+    T *e, *f, *beta;                                  // [C]
 
     explicit GatedDeltaBackwardScratch(Arena& arena) noexcept {
         for (T** square : {&s, &st, &ds, &dst}) *square = arena.take<T>(P * P);
-        for (T** rows : {&k, &q, &dout, &n, &x, &y, &dv, &dq, &dk, &k2}) *rows = arena.take<T>(C * P);
-        for (T** gate : {&decay, &kd, &a, &m, &j, &b}) *gate = arena.take<T>(round_up(C * C, simd::lanes<T>));
+        for (T** rows : {&k, &q, &dout, &n, &x, &y, &dv, &dq, &dk, &k2})
+            *rows = arena.take<T>(C * P);
+        for (T** gate : {&decay, &kd, &a, &m, &j, &b})
+            *gate = arena.take<T>(round_up(C * C, simd::lanes<T>));
         for (T** token : {&e, &f, &beta}) *token = arena.take<T>(round_up(C, simd::lanes<T>));
     }
     static constexpr Index bytes() noexcept {
         return 4 * arena_bytes<T>(P * P) + 10 * arena_bytes<T>(C * P) +
-               6 * arena_bytes<T>(round_up(C * C, simd::lanes<T>)) + 3 * arena_bytes<T>(round_up(C, simd::lanes<T>));
+               6 * arena_bytes<T>(round_up(C * C, simd::lanes<T>)) +
+               3 * arena_bytes<T>(round_up(C, simd::lanes<T>));
     }
 };
 
@@ -85,9 +91,11 @@ void gated_delta_recompute(const GatedDeltaInput<T, D>& input, Index c,
     }
 }
 
-// One chunk: gradients of its tokens, and w.ds from that of the state behind it to that of the state before it.
+// One chunk: gradients of its tokens, and w.ds from that of the state behind it to that of the
+// state before it.
 template <Real T, Index D, Index C>
-void gated_delta_backward_chunk(const GatedDeltaInput<T, D>& input, Index c, MatrixView<const T, D> dout,
+void gated_delta_backward_chunk(const GatedDeltaInput<T, D>& input, Index c,
+                                MatrixView<const T, D> dout,
                                 const GatedDeltaGradients<T, D>& gradients, Index first,
                                 const GatedDeltaBackwardScratch<T, D, C>& w) noexcept {
     constexpr Index P = GatedDeltaPlan<T, D, C>::padded;
@@ -102,12 +110,16 @@ void gated_delta_backward_chunk(const GatedDeltaInput<T, D>& input, Index c, Mat
     product<T>(C, P, C, {w.a, 1, C}, w.dout, P, w.y, P, true);
     for (Index end = C; end > 0; end -= substitution_rows) {
         const Index j0 = end - substitution_rows;
-        product<T>(substitution_rows, P, C - end, {w.m + end * C + j0, 1, C}, w.y + end * P, P, w.y + j0 * P, P, true);
+        product<T>(substitution_rows, P, C - end, {w.m + end * C + j0, 1, C}, w.y + end * P, P,
+                   w.y + j0 * P, P, true);
         for (Index j = end - 2; j >= j0; --j)
-            product<T>(1, P, end - 1 - j, {w.m + (j + 1) * C + j, 1, C}, w.y + (j + 1) * P, P, w.y + j * P, P, true);
+            product<T>(1, P, end - 1 - j, {w.m + (j + 1) * C + j, 1, C}, w.y + (j + 1) * P, P,
+                       w.y + j * P, P, true);
     }
     for (Index i = 0; i < C; ++i)
-        simd::map(P, w.dv + i * P, [b = simd::Batch<T>(w.beta[i])](auto v) { return b * v; }, w.y + i * P);
+        simd::map(
+            P, w.dv + i * P, [b = simd::Batch<T>(w.beta[i])](auto v) { return b * v; },
+            w.y + i * P);
 
     product<T>(C, P, D, {w.dout, P, 1}, w.st, P, w.dq, P, false);  // q1 = E ⊙ (dO Sᵀ)
     product<T>(C, P, D, {w.dv, P, 1}, w.st, P, w.dk, P, false);    // k1 = −E ⊙ (dV Sᵀ)
@@ -115,8 +127,9 @@ void gated_delta_backward_chunk(const GatedDeltaInput<T, D>& input, Index c, Mat
     gated_delta_gram<T, D, C>(w.dout, w.x, w.j);                   // dA
     gated_delta_gram<T, D, C>(w.y, w.x, w.b);                      // −dM
 
-    // dg_l = e^Γ ⟨S, dS'⟩ + Σ_{i≥l} (q_i·q1_i + k_i·k1_i) + Σ_{i<l} k_i·k2_i + Σ_{i≥l} Σ_{j<l} Z_ij, without a difference:
-    // where decay is strong, dg is far smaller than terms that would cancel.
+    // dg_l = e^Γ ⟨S, dS'⟩ + Σ_{i≥l} (q_i·q1_i + k_i·k1_i) + Σ_{i<l} k_i·k2_i + Σ_{i≥l} Σ_{j<l}
+    // Z_ij, without a difference: where decay is strong, dg is far smaller than terms that would
+    // cancel.
     std::array<double, C> dg{};
     std::array<double, C> through_state{};
     double before = static_cast<double>(w.e[C - 1] * simd::dot<T>(D * P, w.s, w.ds));
@@ -127,8 +140,8 @@ void gated_delta_backward_chunk(const GatedDeltaInput<T, D>& input, Index c, Mat
         scale_row(P, w.f[i], w.k2 + i * P);
         dg[i] += before;
         before += static_cast<double>(simd::dot<T>(P, ki, w.k2 + i * P));
-        through_state[i] =
-            static_cast<double>(simd::dot<T>(P, w.q + i * P, w.dq + i * P) + simd::dot<T>(P, ki, w.dk + i * P));
+        through_state[i] = static_cast<double>(simd::dot<T>(P, w.q + i * P, w.dq + i * P) +
+                                               simd::dot<T>(P, ki, w.dk + i * P));
         T dbeta = simd::dot<T>(P, w.y + i * P, w.n + i * P);
         double row = 0;
         for (Index j = 0; j < i; ++j) {
@@ -169,7 +182,8 @@ void gated_delta_backward_chunk(const GatedDeltaInput<T, D>& input, Index c, Mat
 
 }  // namespace detail
 
-// The chunk of gated_delta_backward: one kept state per this many tokens. A power of two, a multiple of the forward block.
+// The chunk of gated_delta_backward: one kept state per this many tokens. A power of two, a
+// multiple of the forward block.
 inline constexpr Index gated_delta_training_chunk = 32;
 
 // Bytes of arena that gated_delta_backward<Chunk> takes and gives back.
@@ -182,14 +196,16 @@ constexpr Index gated_delta_backward_workspace_bytes() noexcept {
 //   input        N tokens of one head
 //   checkpoints  [ceil(N / Chunk), D, D]: what gated_delta_chunkwise kept with interval Chunk
 //   dout         [N, D]
-//   dstate       [D, D]: in, the gradient of the final state; out, of the first. A null view: 0, and not wanted
-//   gradients    written; alias nothing
-//   arena        gated_delta_backward_workspace_bytes<T, D, Chunk>(), given back
-// No allocation, no errors. Cost: (14 D² + 16 D Chunk) FLOP per token and a few passes over two states per chunk.
+//   dstate       [D, D]: in, the gradient of the final state; out, of the first. A null view: 0,
+//   and not wanted gradients    written; alias nothing arena
+//   gated_delta_backward_workspace_bytes<T, D, Chunk>(), given back
+// No allocation, no errors. Cost: (14 D² + 16 D Chunk) FLOP per token and a few passes over two
+// states per chunk.
 template <Index Chunk = gated_delta_training_chunk, Real T, Index D>
-void gated_delta_backward(const GatedDeltaInput<T, D>& input, const std::type_identity_t<T>* checkpoints,
-                          MatrixView<const T, D> dout, MatrixView<T, D> dstate,
-                          const GatedDeltaGradients<T, D>& gradients, Arena& arena) noexcept {
+void gated_delta_backward(const GatedDeltaInput<T, D>& input,
+                          const std::type_identity_t<T>* checkpoints, MatrixView<const T, D> dout,
+                          MatrixView<T, D> dstate, const GatedDeltaGradients<T, D>& gradients,
+                          Arena& arena) noexcept {
     constexpr Index P = detail::GatedDeltaPlan<T, D, Chunk>::padded;
     const Arena::Scope scope(arena);
     const detail::GatedDeltaBackwardScratch<T, D, Chunk> w(arena);
@@ -200,9 +216,10 @@ void gated_delta_backward(const GatedDeltaInput<T, D>& input, const std::type_id
     for (Index chunk = ceil_div(input.tokens(), Chunk); chunk-- > 0;) {
         const Index first = chunk * Chunk;
         const Index c = std::min(Chunk, input.tokens() - first);
-        for (Index i = 0; i < D; ++i) std::copy_n(checkpoints + (chunk * D + i) * D, D, w.s + i * P);
-        detail::gated_delta_backward_chunk<T, D, Chunk>(input.middle(first, c), c, dout.middle_rows(first, c), gradients,
-                                                        first, w);
+        for (Index i = 0; i < D; ++i)
+            std::copy_n(checkpoints + (chunk * D + i) * D, D, w.s + i * P);
+        detail::gated_delta_backward_chunk<T, D, Chunk>(
+            input.middle(first, c), c, dout.middle_rows(first, c), gradients, first, w);
     }
     if (dstate.data() != nullptr) detail::unpack_rows<T, D>(w.ds, P, D, dstate);
 }

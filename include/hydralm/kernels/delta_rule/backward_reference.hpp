@@ -1,4 +1,5 @@
-// Gradients of the gated delta rule, token by token in plain loops: the oracle of the chunkwise backward pass.
+// Gradients of the gated delta rule, token by token in plain loops: the oracle of the chunkwise
+// backward pass.
 #pragma once
 
 #include <cmath>
@@ -29,8 +30,9 @@ struct GatedDeltaGradients {
 //   gradients   written; alias nothing
 // Allocates (N + 1) D² numbers; throws std::bad_alloc. Source: README.md.
 template <Real T, Index D>
-void gated_delta_backward_reference(const GatedDeltaInput<T, D>& input, MatrixView<const T, D> state,
-                                    MatrixView<const T, D> dout, MatrixView<T, D> dstate,
+void gated_delta_backward_reference(const GatedDeltaInput<T, D>& input,
+                                    MatrixView<const T, D> state, MatrixView<const T, D> dout,
+                                    MatrixView<T, D> dstate,
                                     const GatedDeltaGradients<T, D>& gradients) {
     const Index N = input.tokens();
     std::vector<T> states(static_cast<std::size_t>((N + 1) * D * D));

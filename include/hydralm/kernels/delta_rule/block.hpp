@@ -1,9 +1,11 @@
-// One block of the chunkwise gated delta rule: what depends on q, k and the gates, then one panel of columns of S.
+// One block of the chunkwise gated delta rule: what depends on q, k and the gates, then one panel
+// of columns of S.
 //
-// The columns of S (the values) do not see each other, so a panel of V batches of columns is carried through everything:
+// The columns of S (the values) do not see each other, so a panel of V batches of columns is
+// carried through everything:
 //   X = L⁻¹ β(V − E K S)     O = E Q S + A X     S' = e^Γ S + Kᵀ (F X)
-// with the panel in the first-level cache and each tile of R tokens in registers from its product to its store.
-// Symbols are those of README.md.
+// with the panel in the first-level cache and each tile of R tokens in registers from its product
+// to its store. Symbols are those of README.md.
 #pragma once
 
 #include <array>
@@ -20,8 +22,9 @@ namespace HYDRALM_NAMESPACE::kernels::detail {
 // Sizes fixed by the type.
 template <Real T, Index D, Index Block>
 struct GatedDeltaPlan {
-    static_assert(D > 0 && D % 4 == 0,
-                  "hydralm: head_dim: must be a multiple of 4; choose d_model / n_heads accordingly");
+    static_assert(
+        D > 0 && D % 4 == 0,
+        "hydralm: head_dim: must be a multiple of 4; choose d_model / n_heads accordingly");
     static_assert(Block >= 4 && (Block & (Block - 1)) == 0,
                   "hydralm: block: must be a power of two, 4 or more; 8 and 16 are the fast ones");
 
@@ -30,7 +33,7 @@ struct GatedDeltaPlan {
     static constexpr Index padded = batches * lanes;      // zeros behind D
     static constexpr Index V = batches % 2 == 0 ? 2 : 1;  // batches of one panel
     static constexpr Index R = simd::registers == 32 && Block % 8 == 0 ? 8 : 4;  // rows of one tile
-    static constexpr Index width = V * lanes;             // columns of one panel
+    static constexpr Index width = V * lanes;  // columns of one panel
     static constexpr Index panels = batches / V;
     static constexpr Index gates = round_up(Block * Block, lanes);
     // A tile of dot products, gram_rows x gram_cols, is one batch.
@@ -38,29 +41,35 @@ struct GatedDeltaPlan {
     static constexpr Index gram_rows = lanes / gram_cols;
 };
 
-// Scratch of one call. Rows of q, k are packed: strides of a model's buffers may fall on the same cache sets.
+// Scratch of one call. Rows of q, k are packed: strides of a model's buffers may fall on the same
+// cache sets.
 template <Real T, Index D, Index Block>
 struct GatedDeltaScratch {
     using Plan = GatedDeltaPlan<T, D, Block>;
 
-    T* state;   // [panels, D, width]
-    T* k;       // [Block, padded]
-    T* q;       // [Block, padded]
-    T* decay;   // [Block, Block]: D_ij for j ≤ i, at most 1 elsewhere
-    T* m;       // [Block, Block]: M_ij for j < i, unspecified elsewhere
-    T* a;       // [Block, Block]: A_ij for j ≤ i, unspecified elsewhere
-    T* x;       // [Block, width]
-    T* fx;      // [Block, width]: F ⊙ X
-    T* e;       // [Block]: E
-    T* f;       // [Block]: F
-    T* beta;    // [Block]
+    T* state;  // [panels, D, width]
+    T* k;      // [Block, padded]
+    T* q;      // [Block, padded]
+    T* decay;  // [Block, Block]: D_ij for j ≤ i, at most 1 elsewhere
+    T* m;      // [Block, Block]: M_ij for j < i, unspecified elsewhere
+    T* a;      // [Block, Block]: A_ij for j ≤ i, unspecified elsewhere
+    T* x;      // [Block, width]
+    T* fx;     // [Block, width]: F ⊙ X
+    T* e;      // [Block]: E
+    T* f;      // [Block]: F
+    T* beta;   // [Block]
 
     explicit GatedDeltaScratch(Arena& arena) noexcept
-        : state(arena.take<T>(D * Plan::padded)), k(arena.take<T>(Block * Plan::padded)),
-          q(arena.take<T>(Block * Plan::padded)), decay(arena.take<T>(Plan::gates)),
-          m(arena.take<T>(Plan::gates)), a(arena.take<T>(Plan::gates)),
-          x(arena.take<T>(Block * Plan::width)), fx(arena.take<T>(Block * Plan::width)),
-          e(arena.take<T>(round_up(Block, Plan::lanes))), f(arena.take<T>(round_up(Block, Plan::lanes))),
+        : state(arena.take<T>(D * Plan::padded)),
+          k(arena.take<T>(Block * Plan::padded)),
+          q(arena.take<T>(Block * Plan::padded)),
+          decay(arena.take<T>(Plan::gates)),
+          m(arena.take<T>(Plan::gates)),
+          a(arena.take<T>(Plan::gates)),
+          x(arena.take<T>(Block * Plan::width)),
+          fx(arena.take<T>(Block * Plan::width)),
+          e(arena.take<T>(round_up(Block, Plan::lanes))),
+          f(arena.take<T>(round_up(Block, Plan::lanes))),
           beta(arena.take<T>(Block)) {}
 };
 
@@ -77,13 +86,15 @@ constexpr Index gated_delta_scratch_bytes(Index block) noexcept {
 // x ← e^x over count elements, in whole batches.
 template <Real T>
 void exponentiate(T* x, Index count) noexcept {
-    for (Index i = 0; i < count; i += simd::lanes<T>) simd::store<T>(x + i, simd::exp(simd::load<T>(x + i)));
+    for (Index i = 0; i < count; i += simd::lanes<T>)
+        simd::store<T>(x + i, simd::exp(simd::load<T>(x + i)));
 }
 
-// β, E, F and D of c ≤ Block tokens, into beta, e, f and decay of w. Sums and differences in double, every exponent ≤ 0;
-// behind c, g = β = 0.
+// β, E, F and D of c ≤ Block tokens, into beta, e, f and decay of w. Sums and differences in
+// double, every exponent ≤ 0; behind c, g = β = 0.
 template <Real T, Index D, Index Block, class Scratch>
-[[gnu::flatten]] void gated_delta_gates(const GatedDeltaInput<T, D>& input, Index c, const Scratch& w) noexcept {
+[[gnu::flatten]] void gated_delta_gates(const GatedDeltaInput<T, D>& input, Index c,
+                                        const Scratch& w) noexcept {
     using Plan = GatedDeltaPlan<T, D, Block>;
     std::array<double, Block> g;  // cumulated log decay
     double sum = 0;
@@ -95,7 +106,8 @@ template <Real T, Index D, Index Block, class Scratch>
     }
     for (Index i = 0; i < Block; ++i) w.f[i] = static_cast<T>(sum - g[i]);
     for (Index i = 0; i < Block; ++i)
-        for (Index j = 0; j < Block; ++j) w.decay[i * Block + j] = static_cast<T>(std::min(g[i] - g[j], 0.0));
+        for (Index j = 0; j < Block; ++j)
+            w.decay[i * Block + j] = static_cast<T>(std::min(g[i] - g[j], 0.0));
     exponentiate<T>(w.e, round_up(Block, Plan::lanes));
     exponentiate<T>(w.f, round_up(Block, Plan::lanes));
     for (Index i = 0; i < Block; i += std::max(Index(1), Plan::lanes / Block))
@@ -109,15 +121,20 @@ template <Real T, Index D, Index Block>
     for (Index i = 0; i < Block; ++i, packed += Plan::padded) {
         for (Index j = 0; j < Plan::padded; j += Plan::lanes) {
             if (i >= c) simd::store<T>(packed + j, simd::Batch<T>(T(0)));
-            else if (D - j >= Plan::lanes) simd::store<T>(packed + j, simd::load<T>(source.row(i) + j));
-            else simd::store<T>(packed + j, simd::load_partial<T>(source.row(i) + j, D % Plan::lanes));
+            else if (D - j >= Plan::lanes)
+                simd::store<T>(packed + j, simd::load<T>(source.row(i) + j));
+            else
+                simd::store<T>(packed + j,
+                               simd::load_partial<T>(source.row(i) + j, D % Plan::lanes));
         }
     }
 }
 
-// Fetches the tokens of the block to come: their rows are short and far apart, which no hardware prefetcher follows.
+// Fetches the tokens of the block to come: their rows are short and far apart, which no hardware
+// prefetcher follows.
 template <Real T, Index D>
-void gated_delta_prefetch(const GatedDeltaInput<T, D>& input, MatrixView<T, D> out, Index first, Index count) noexcept {
+void gated_delta_prefetch(const GatedDeltaInput<T, D>& input, MatrixView<T, D> out, Index first,
+                          Index count) noexcept {
     constexpr Index line = 64 / static_cast<Index>(sizeof(T));
     for (Index t = first; t < first + count; ++t) {
         for (Index i = 0; i < D; i += line) {
@@ -141,11 +158,15 @@ template <Real T, Index D, Index Block>
         for (Index j = 0; j < i + gr; j += gc) {
             std::array<simd::Batch<T>, static_cast<std::size_t>(Plan::lanes)> sums;
             simd::unroll<Plan::lanes>([&](auto l) { sums[l] = simd::Batch<T>(T(0)); });
-            for (Index d = 0; d < Plan::padded; d += Plan::lanes) {  // rows and columns stay in registers
+            for (Index d = 0; d < Plan::padded;
+                 d += Plan::lanes) {  // rows and columns stay in registers
                 simd::Batch<T> row[gr], column[gc];
-                simd::unroll<gr>([&](auto r) { row[r] = simd::load<T>(rows + (i + r) * Plan::padded + d); });
-                simd::unroll<gc>([&](auto r) { column[r] = simd::load<T>(k + (j + r) * Plan::padded + d); });
-                simd::unroll<Plan::lanes>([&](auto l) { sums[l] = simd::fma(row[l / gc], column[l % gc], sums[l]); });
+                simd::unroll<gr>(
+                    [&](auto r) { row[r] = simd::load<T>(rows + (i + r) * Plan::padded + d); });
+                simd::unroll<gc>(
+                    [&](auto r) { column[r] = simd::load<T>(k + (j + r) * Plan::padded + d); });
+                simd::unroll<Plan::lanes>(
+                    [&](auto l) { sums[l] = simd::fma(row[l / gc], column[l % gc], sums[l]); });
             }
             alignas(alignment) std::array<T, static_cast<std::size_t>(Plan::lanes)> tile;
             simd::store<T>(tile.data(), simd::sum_each<T>(sums));
@@ -162,7 +183,8 @@ constexpr Index integer_root(Index e) noexcept {
     return i;
 }
 
-// The dot products of a small block and no others: row i has 2i + 1 of them, so it begins at i² of Block².
+// The dot products of a small block and no others: row i has 2i + 1 of them, so it begins at i² of
+// Block².
 //   out[i² + 2j] = q_i · k_j for j ≤ i      out[i² + 2j + 1] = k_i · k_j for j < i
 template <Real T, Index D, Index Block>
 [[gnu::flatten]] void gated_delta_pairs(const T* q, const T* k, T* out) noexcept {
@@ -232,7 +254,8 @@ template <Real T, Index R, Index V>
 // One panel of one block: columns [column, column + width) of S, V and O. S is its [D, width].
 template <Real T, Index D, Index Block, bool Partial>
 [[gnu::flatten]] void gated_delta_panel(const GatedDeltaInput<T, D>& input, Index c, Index column,
-                       const GatedDeltaScratch<T, D, Block>& w, T* s, MatrixView<T, D> out) noexcept {
+                                        const GatedDeltaScratch<T, D, Block>& w, T* s,
+                                        MatrixView<T, D> out) noexcept {
     using Plan = GatedDeltaPlan<T, D, Block>;
     using simd::Batch;
     constexpr Index R = Plan::R;
@@ -242,14 +265,16 @@ template <Real T, Index D, Index Block, bool Partial>
 
     for (Index i0 = 0; i0 < rows; i0 += R) {
         Batch<T> x[R][V];
-        simd::unroll<R>([&](auto r) { simd::unroll<V>([&](auto v) { x[r][v] = Batch<T>(T(0)); }); });
+        simd::unroll<R>(
+            [&](auto r) { simd::unroll<V>([&](auto v) { x[r][v] = Batch<T>(T(0)); }); });
         multiply_tile<T, R, V>(D, w.k + i0 * Plan::padded, Plan::padded, s, x);  // K S
         simd::unroll<R>([&](auto r) {
             const Batch<T> e(w.e[i0 + r]), beta(w.beta[i0 + r]);
             const T* value = input.v.row(i0 + r < c ? i0 + r : 0) + column;
             simd::unroll<V>([&](auto v) {
                 Batch<T> target;
-                if constexpr (Partial && v == V - 1) target = simd::load_partial<T>(value + v * lanes, D % lanes);
+                if constexpr (Partial && v == V - 1)
+                    target = simd::load_partial<T>(value + v * lanes, D % lanes);
                 else target = simd::load<T>(value + v * lanes);
                 x[r][v] = beta * (target - e * x[r][v]);
             });
@@ -258,7 +283,8 @@ template <Real T, Index D, Index Block, bool Partial>
             simd::unroll<R>([&](auto r) {
                 const Batch<T> mij(-w.m[(i0 + r) * Block + j]);
                 simd::unroll<V>([&](auto v) {
-                    x[r][v] = simd::fma(mij, simd::load<T>(w.x + j * Plan::width + v * lanes), x[r][v]);
+                    x[r][v] =
+                        simd::fma(mij, simd::load<T>(w.x + j * Plan::width + v * lanes), x[r][v]);
                 });
             });
         }
@@ -279,7 +305,8 @@ template <Real T, Index D, Index Block, bool Partial>
 
     for (Index i0 = 0; i0 < rows; i0 += R) {
         Batch<T> o[R][V];
-        simd::unroll<R>([&](auto r) { simd::unroll<V>([&](auto v) { o[r][v] = Batch<T>(T(0)); }); });
+        simd::unroll<R>(
+            [&](auto r) { simd::unroll<V>([&](auto v) { o[r][v] = Batch<T>(T(0)); }); });
         multiply_tile<T, R, V>(D, w.q + i0 * Plan::padded, Plan::padded, s, o);  // Q S
         simd::unroll<R>([&](auto r) {
             const Batch<T> e(w.e[i0 + r]);
@@ -288,7 +315,8 @@ template <Real T, Index D, Index Block, bool Partial>
         multiply_tile<T, R, V>(i0, w.a + i0 * Block, Block, w.x, o);
         simd::unroll<R>([&](auto j) {
             Batch<T> xj[V];
-            simd::unroll<V>([&](auto v) { xj[v] = simd::load<T>(w.x + (i0 + j) * Plan::width + v * lanes); });
+            simd::unroll<V>(
+                [&](auto v) { xj[v] = simd::load<T>(w.x + (i0 + j) * Plan::width + v * lanes); });
             simd::unroll<R>([&](auto r) {
                 if constexpr (r >= j) {
                     const Batch<T> aij(w.a[(i0 + r) * Block + i0 + j]);
@@ -300,7 +328,8 @@ template <Real T, Index D, Index Block, bool Partial>
             if (i0 + r < c) {
                 T* row = out.row(i0 + r) + column;
                 simd::unroll<V>([&](auto v) {
-                    if constexpr (Partial && v == V - 1) simd::store_partial<T>(row + v * lanes, o[r][v], D % lanes);
+                    if constexpr (Partial && v == V - 1)
+                        simd::store_partial<T>(row + v * lanes, o[r][v], D % lanes);
                     else simd::store<T>(row + v * lanes, o[r][v]);
                 });
             }
@@ -318,16 +347,16 @@ template <Real T, Index D, Index Block, bool Partial>
         });
         for (Index i = 0; i < rows; ++i) {
             Batch<T> xi[V];
-            simd::unroll<V>([&](auto v) { xi[v] = simd::load<T>(w.fx + i * Plan::width + v * lanes); });
+            simd::unroll<V>(
+                [&](auto v) { xi[v] = simd::load<T>(w.fx + i * Plan::width + v * lanes); });
             simd::unroll<S>([&](auto r) {
                 const Batch<T> ki(w.k[i * Plan::padded + d + r]);
                 simd::unroll<V>([&](auto v) { acc[r][v] = simd::fma(ki, xi[v], acc[r][v]); });
             });
         }
         simd::unroll<S>([&](auto r) {
-            simd::unroll<V>([&](auto v) {
-                simd::store<T>(s + (d + r) * Plan::width + v * lanes, acc[r][v]);
-            });
+            simd::unroll<V>(
+                [&](auto v) { simd::store<T>(s + (d + r) * Plan::width + v * lanes, acc[r][v]); });
         });
     }
 }

@@ -1,8 +1,9 @@
 // The gated delta rule, block by block: the form for many tokens.
 //
-// Inside a block of C tokens the recurrence is solved by forward substitution, and S is met by three products of C rows
-// (README.md). C is the kernel's own choice and small: what a block costs beside 6 D² per token grows with C. Matches
-// gated_delta_reference within 2e-5 (float) and 1e-12 (double) of the largest value, at any decay.
+// Inside a block of C tokens the recurrence is solved by forward substitution, and S is met by
+// three products of C rows (README.md). C is the kernel's own choice and small: what a block costs
+// beside 6 D² per token grows with C. Matches gated_delta_reference within 2e-5 (float) and 1e-12
+// (double) of the largest value, at any decay.
 #pragma once
 
 #include "hydralm/core/arena.hpp"
@@ -16,7 +17,8 @@ inline constexpr Index gated_delta_default_block = 8;
 
 // Bytes of arena that gated_delta_chunkwise<block> takes and gives back.
 template <Real T, Index D>
-constexpr Index gated_delta_workspace_bytes(Index block = gated_delta_default_block<T, D>) noexcept {
+constexpr Index gated_delta_workspace_bytes(
+    Index block = gated_delta_default_block<T, D>) noexcept {
     return detail::gated_delta_scratch_bytes<T, D>(block);
 }
 
@@ -30,14 +32,16 @@ struct GatedDeltaCheckpoints {
 };
 
 // gated_delta_reference for all tokens of input, in blocks of Block tokens.
-//   first_block   tokens of the first block, 0 < first_block ≤ Block, so that blocks lie on absolute positions whatever a
-//                 stream has seen: Block − position mod Block. Block itself when checkpoints are recorded.
+//   first_block   tokens of the first block, 0 < first_block ≤ Block, so that blocks lie on
+//   absolute positions whatever a
+//                 stream has seen: Block − position mod Block. Block itself when checkpoints are
+//                 recorded.
 //   arena         gated_delta_workspace_bytes<T, D>(Block), given back
-// out aliases none of the inputs. No allocation, no errors. Cost: (6 D² + 4 D Block) FLOP per token, and two copies of S
-// per call. Cutting a call at a block boundary changes no bit.
+// out aliases none of the inputs. No allocation, no errors. Cost: (6 D² + 4 D Block) FLOP per
+// token, and two copies of S per call. Cutting a call at a block boundary changes no bit.
 template <Index Block, Real T, Index D>
-void gated_delta_chunkwise(const GatedDeltaInput<T, D>& input, MatrixView<T, D> state, MatrixView<T, D> out,
-                           Index first_block, Arena& arena,
+void gated_delta_chunkwise(const GatedDeltaInput<T, D>& input, MatrixView<T, D> state,
+                           MatrixView<T, D> out, Index first_block, Arena& arena,
                            GatedDeltaCheckpoints<T> checkpoints = {}) noexcept {
     using Plan = detail::GatedDeltaPlan<T, D, Block>;
     const Index tokens = input.tokens();
@@ -52,7 +56,8 @@ void gated_delta_chunkwise(const GatedDeltaInput<T, D>& input, MatrixView<T, D> 
     for (Index i = 0; i < D; ++i)
         for (Index j = 0; j < Plan::padded; ++j) element(i, j) = j < D ? state(i, j) : T(0);
 
-    for (Index t = 0, c = std::min(first_block, tokens); t < tokens; t += c, c = std::min(Block, tokens - t)) {
+    for (Index t = 0, c = std::min(first_block, tokens); t < tokens;
+         t += c, c = std::min(Block, tokens - t)) {
         if (checkpoints.data != nullptr && t % checkpoints.interval == 0) {
             T* kept = checkpoints.data + t / checkpoints.interval * D * D;
             for (Index i = 0; i < D; ++i)
@@ -76,10 +81,11 @@ void gated_delta_chunkwise(const GatedDeltaInput<T, D>& input, MatrixView<T, D> 
 
 // The same with the default block.
 template <Real T, Index D>
-void gated_delta_chunkwise(const GatedDeltaInput<T, D>& input, MatrixView<T, D> state, MatrixView<T, D> out,
-                           Index first_block, Arena& arena,
+void gated_delta_chunkwise(const GatedDeltaInput<T, D>& input, MatrixView<T, D> state,
+                           MatrixView<T, D> out, Index first_block, Arena& arena,
                            GatedDeltaCheckpoints<T> checkpoints = {}) noexcept {
-    gated_delta_chunkwise<gated_delta_default_block<T, D>, T, D>(input, state, out, first_block, arena, checkpoints);
+    gated_delta_chunkwise<gated_delta_default_block<T, D>, T, D>(input, state, out, first_block,
+                                                                 arena, checkpoints);
 }
 
 }  // namespace HYDRALM_NAMESPACE::kernels

@@ -8,14 +8,16 @@
 
 namespace HYDRALM_NAMESPACE::kernels {
 
-// One head, N tokens. Views may be slices of wider buffers (q, k, v of [N, 3I]; log_decay, beta of [N, 2H]).
+// One head, N tokens. Views may be slices of wider buffers (q, k, v of [N, 3I]; log_decay, beta of
+// [N, 2H]).
 //   q, k, v     [N, D]
 //   log_decay   [N], g = ln α ≤ 0; −∞ forgets everything
 //   beta        [N], the writing strength, usually in (0, 1], up to 2 allowed
 template <Real T, Index D>
 struct GatedDeltaInput {
-    static_assert(D > 0 && D % 4 == 0,
-                  "hydralm: head_dim: must be a multiple of 4; choose d_model / n_heads accordingly");
+    static_assert(
+        D > 0 && D % 4 == 0,
+        "hydralm: head_dim: must be a multiple of 4; choose d_model / n_heads accordingly");
 
     MatrixView<const T, D> q;
     MatrixView<const T, D> k;

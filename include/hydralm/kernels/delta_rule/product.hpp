@@ -1,7 +1,8 @@
 // Small dense products on packed scratch: what the backward pass is made of.
 //
-// One operand is broadcast element by element, with any strides (so Aᵀ B needs no copy of Aᵀ); the other and the result are
-// rows of whole batches. Extents are run-time numbers, so that all head dimensions share the code.
+// One operand is broadcast element by element, with any strides (so Aᵀ B needs no copy of Aᵀ); the
+// other and the result are rows of whole batches. Extents are run-time numbers, so that all head
+// dimensions share the code.
 #pragma once
 
 #include "hydralm/simd/batch.hpp"
@@ -19,8 +20,8 @@ struct Broadcast {
 };
 
 template <Real T, Index R, Index V>
-[[gnu::flatten]] void product_tile(Index inner, Broadcast<T> a, const T* b, Index b_stride, T* c, Index c_stride,
-                                   bool add) noexcept {
+[[gnu::flatten]] void product_tile(Index inner, Broadcast<T> a, const T* b, Index b_stride, T* c,
+                                   Index c_stride, bool add) noexcept {
     using simd::Batch;
     constexpr Index lanes = simd::lanes<T>;
     Batch<T> acc[R][V];
@@ -43,25 +44,28 @@ template <Real T, Index R, Index V>
 }
 
 template <Real T, Index V>
-void product_columns(Index rows, Index inner, Broadcast<T> a, const T* b, Index b_stride, T* c, Index c_stride,
-                     bool add) noexcept {
+void product_columns(Index rows, Index inner, Broadcast<T> a, const T* b, Index b_stride, T* c,
+                     Index c_stride, bool add) noexcept {
     constexpr Index R = simd::registers == 32 ? 8 : 4;
     Index i = 0;
     for (; i + R <= rows; i += R)
-        product_tile<T, R, V>(inner, {a.data + i * a.row, a.row, a.column}, b, b_stride, c + i * c_stride, c_stride, add);
+        product_tile<T, R, V>(inner, {a.data + i * a.row, a.row, a.column}, b, b_stride,
+                              c + i * c_stride, c_stride, add);
     for (; i < rows; ++i)
-        product_tile<T, 1, V>(inner, {a.data + i * a.row, a.row, a.column}, b, b_stride, c + i * c_stride, c_stride, add);
+        product_tile<T, 1, V>(inner, {a.data + i * a.row, a.row, a.column}, b, b_stride,
+                              c + i * c_stride, c_stride, add);
 }
 
 // C[rows, width] = A[rows, inner] B[inner, width], or += when add. width: a multiple of lanes.
 template <Real T>
-void product(Index rows, Index width, Index inner, Broadcast<T> a, const T* b, Index b_stride, T* c, Index c_stride,
-             bool add) noexcept {
+void product(Index rows, Index width, Index inner, Broadcast<T> a, const T* b, Index b_stride, T* c,
+             Index c_stride, bool add) noexcept {
     constexpr Index lanes = simd::lanes<T>;
     Index j = 0;
     for (; j + 2 * lanes <= width; j += 2 * lanes)
         product_columns<T, 2>(rows, inner, a, b + j, b_stride, c + j, c_stride, add);
-    for (; j < width; j += lanes) product_columns<T, 1>(rows, inner, a, b + j, b_stride, c + j, c_stride, add);
+    for (; j < width; j += lanes)
+        product_columns<T, 1>(rows, inner, a, b + j, b_stride, c + j, c_stride, add);
 }
 
 // Bᵀ of a [size, size] matrix, size a multiple of lanes.

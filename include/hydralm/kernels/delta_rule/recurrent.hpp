@@ -1,8 +1,9 @@
 // The gated delta rule, token by token, in SIMD: the form that decodes and that verifies drafts.
 //
-// One token costs one read and one write of S: with o = α Sᵀq + (k·q) u, both products come from one sweep over S, and
-// the update sweeps a panel of columns while it is still in the first-level cache. step and recurrent are one code, so
-// their bits agree. Matches gated_delta_reference within 1e-5 (float) and 1e-13 (double) of the largest value.
+// One token costs one read and one write of S: with o = α Sᵀq + (k·q) u, both products come from
+// one sweep over S, and the update sweeps a panel of columns while it is still in the first-level
+// cache. step and recurrent are one code, so their bits agree. Matches gated_delta_reference within
+// 1e-5 (float) and 1e-13 (double) of the largest value.
 #pragma once
 
 #include <cmath>
@@ -16,23 +17,23 @@ namespace detail {
 
 // Columns [0, V·lanes) of S and of one token, of which the last batch holds Tail elements.
 template <Real T, Index D, Index V, Index Tail>
-[[gnu::flatten]] void gated_delta_step_panel(const T* q, const T* k, const T* v, T alpha, T beta, T kq, T* state,
-                            Index stride, T* out) noexcept {
+[[gnu::flatten]] void gated_delta_step_panel(const T* q, const T* k, const T* v, T alpha, T beta,
+                                             T kq, T* state, Index stride, T* out) noexcept {
     using simd::Batch;
     constexpr Index lanes = simd::lanes<T>;
     const auto load = [](const T* p, auto column) {
-        if constexpr (column == V - 1 && Tail < lanes) return simd::load_partial<T>(p + column * lanes, Tail);
+        if constexpr (column == V - 1 && Tail < lanes)
+            return simd::load_partial<T>(p + column * lanes, Tail);
         else return simd::load<T>(p + column * lanes);
     };
     const auto store = [](T* p, auto column, const Batch<T>& x) {
-        if constexpr (column == V - 1 && Tail < lanes) simd::store_partial<T>(p + column * lanes, x, Tail);
+        if constexpr (column == V - 1 && Tail < lanes)
+            simd::store_partial<T>(p + column * lanes, x, Tail);
         else simd::store<T>(p + column * lanes, x);
     };
     // Even and odd rows apart: 4·V sums hide the latency of the additions.
     Batch<T> sk[2][V], sq[2][V];
-    simd::unroll<V>([&](auto c) {
-        sk[0][c] = sk[1][c] = sq[0][c] = sq[1][c] = Batch<T>(T(0));
-    });
+    simd::unroll<V>([&](auto c) { sk[0][c] = sk[1][c] = sq[0][c] = sq[1][c] = Batch<T>(T(0)); });
     for (Index i = 0; i < D; i += 2) {
         simd::unroll<2>([&](auto half) {
             const Batch<T> ki(k[i + half]), qi(q[i + half]);
@@ -65,10 +66,11 @@ template <Real T, Index D, Index V, Index Tail>
 //   out         [D], written; aliases nothing but may be v
 // No allocation, no errors. 7 D² FLOP; bound by one read and one write of S.
 template <Real T, Index D>
-void gated_delta_step(const T* q, const T* k, const T* v, T log_decay, T beta, MatrixView<T, D> state,
-                      T* out) noexcept {
-    static_assert(D > 0 && D % 4 == 0,
-                  "hydralm: head_dim: must be a multiple of 4; choose d_model / n_heads accordingly");
+void gated_delta_step(const T* q, const T* k, const T* v, T log_decay, T beta,
+                      MatrixView<T, D> state, T* out) noexcept {
+    static_assert(
+        D > 0 && D % 4 == 0,
+        "hydralm: head_dim: must be a multiple of 4; choose d_model / n_heads accordingly");
     constexpr Index lanes = simd::lanes<T>;
     constexpr Index batches = ceil_div(D, lanes);
     constexpr Index tail = D - (batches - 1) * lanes;

@@ -1,6 +1,8 @@
-// The gated delta rule, token by token, in plain loops: the specification of the fast forms beside it.
+// The gated delta rule, token by token, in plain loops: the specification of the fast forms beside
+// it.
 //
-// Matches SPEC.md §3 with the state transposed: S here is [Dk, Dv], row = key index, column = value index.
+// Matches SPEC.md §3 with the state transposed: S here is [Dk, Dv], row = key index, column = value
+// index.
 #pragma once
 
 #include <array>

@@ -1,8 +1,10 @@
 // What a product does with its finished sums before they leave the registers.
 //
-// An epilogue is called once for every vector of adjacent outputs of a row and returns what is stored there:
+// An epilogue is called once for every vector of adjacent outputs of a row and returns what is
+// stored there:
 //   Batch<T> operator()(const Batch<T>& sum, const T* y, Index column, Index count) const noexcept
-// y: the outputs' present contents, column: index of the first, count ≤ lanes of them exist. Any such type will do.
+// y: the outputs' present contents, column: index of the first, count ≤ lanes of them exist. Any
+// such type will do.
 #pragma once
 
 #include "hydralm/simd/batch.hpp"
@@ -42,7 +44,8 @@ struct Add {
 template <Real T>
 struct AddBias {
     const T* bias;
-    simd::Batch<T> operator()(const simd::Batch<T>& sum, const T*, Index column, Index count) const noexcept {
+    simd::Batch<T> operator()(const simd::Batch<T>& sum, const T*, Index column,
+                              Index count) const noexcept {
         return sum + detail::load_some(bias + column, count);
     }
 };

@@ -1,4 +1,5 @@
-// Matrix products with packed weights: packing, product, epilogues, gradients, and the plain loops that specify them.
+// Matrix products with packed weights: packing, product, epilogues, gradients, and the plain loops
+// that specify them.
 #pragma once
 
 #include "hydralm/kernels/matmul/backward.hpp"

@@ -1,9 +1,11 @@
 // PackedMatrix: weights W [rows, cols] in the order the product reads them.
 //
-// Panels of panel_rows output rows; inside a panel, input column by input column: element (r, c) lies at
+// Panels of panel_rows output rows; inside a panel, input column by input column: element (r, c)
+// lies at
 //   (r / P)·P·cols + c·P + r % P,   P = panel_rows = two vectors,
-// the last panel padded with zeros. So the product streams each panel once, front to back, with aligned vector loads. P
-// depends on the instruction set: a packed matrix lives in memory only, files hold row-major weights.
+// the last panel padded with zeros. So the product streams each panel once, front to back, with
+// aligned vector loads. P depends on the instruction set: a packed matrix lives in memory only,
+// files hold row-major weights.
 #pragma once
 
 #include <algorithm>
@@ -20,8 +22,8 @@ public:
     using Scalar = T;
     static constexpr Index panel_rows = 2 * simd::lanes<T>;
 
-    // One panel as the product sees it: two vectors for each input column. A packed form with other storage (bf16, …)
-    // brings its own Panel, and the kernels are templates over it.
+    // One panel as the product sees it: two vectors for each input column. A packed form with other
+    // storage (bf16, …) brings its own Panel, and the kernels are templates over it.
     struct Panel {
         using Scalar = T;
         const T* data;
@@ -35,18 +37,21 @@ public:
     };
 
     PackedMatrix() = default;
-    // data: storage_size(rows, cols) elements that pack or pack_transposed has filled, 64-byte aligned.
+    // data: storage_size(rows, cols) elements that pack or pack_transposed has filled, 64-byte
+    // aligned.
     PackedMatrix(const T* data, Index rows, Index cols) noexcept
-        : data_(data)
-        , rows_(rows)
-        , cols_(cols) {}
+        : data_(data), rows_(rows), cols_(cols) {}
 
     // Elements of the storage, padding included. rows, cols ≥ 0.
-    static constexpr Index storage_size(Index rows, Index cols) noexcept { return round_up(rows, panel_rows) * cols; }
+    static constexpr Index storage_size(Index rows, Index cols) noexcept {
+        return round_up(rows, panel_rows) * cols;
+    }
 
-    // Packs w [rows, cols]. storage: storage_size(w.rows(), w.cols()) elements, all written; apart from w. Allocates nothing.
+    // Packs w [rows, cols]. storage: storage_size(w.rows(), w.cols()) elements, all written; apart
+    // from w. Allocates nothing.
     static PackedMatrix pack(MatrixView<const T> w, T* storage) noexcept {
-        constexpr Index strip = 16;  // columns at a time: the panel's rows are read in whole cache lines
+        constexpr Index strip =
+            16;  // columns at a time: the panel's rows are read in whole cache lines
         T* out = storage;
         for (Index first = 0; first < w.rows(); first += panel_rows) {
             const Index rows = std::min(panel_rows, w.rows() - first);
@@ -62,8 +67,9 @@ public:
         return {storage, w.rows(), w.cols()};
     }
 
-    // Packs the transpose: w [rows, cols] gives a packed [cols, rows], whose product is x·W, the input gradient of y = x·Wᵀ.
-    // storage: storage_size(w.cols(), w.rows()) elements, all written; apart from w. Allocates nothing.
+    // Packs the transpose: w [rows, cols] gives a packed [cols, rows], whose product is x·W, the
+    // input gradient of y = x·Wᵀ. storage: storage_size(w.cols(), w.rows()) elements, all written;
+    // apart from w. Allocates nothing.
     static PackedMatrix pack_transposed(MatrixView<const T> w, T* storage) noexcept {
         T* out = storage;
         for (Index first = 0; first < w.cols(); first += panel_rows) {

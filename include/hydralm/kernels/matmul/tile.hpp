@@ -1,9 +1,10 @@
 // The register tile of the product, and the block of rows × panels that is built from it.
 //
-// A tile holds Rows × Panels × 2 vectors of sums in registers and walks the contraction index in order: per step it loads
-// the panels' vectors, broadcasts one value of each row, and does one multiply-add per sum. Every output element is one
-// chain of simd::fma over the contraction index, whatever tile it falls in: its bits depend on nothing else. Sums of a
-// block wait in L1/L2 between slices of the contraction, which keeps the order and fits both operands in cache.
+// A tile holds Rows × Panels × 2 vectors of sums in registers and walks the contraction index in
+// order: per step it loads the panels' vectors, broadcasts one value of each row, and does one
+// multiply-add per sum. Every output element is one chain of simd::fma over the contraction index,
+// whatever tile it falls in: its bits depend on nothing else. Sums of a block wait in L1/L2 between
+// slices of the contraction, which keeps the order and fits both operands in cache.
 #pragma once
 
 #include <algorithm>
@@ -16,20 +17,23 @@
 
 namespace HYDRALM_NAMESPACE::kernels::detail {
 
-// Sizes of a block, 226 KiB of stack: x and the sums stay in L2, a panel's slice and a few rows of x in L1.
+// Sizes of a block, 226 KiB of stack: x and the sums stay in L2, a panel's slice and a few rows of
+// x in L1.
 template <Real T>
 struct Block {
     // 12 × 2 sums + 2 weights + 1 value on 32 registers; 6 × 2 on 16.
     static constexpr int tile_rows = simd::registers >= 32 ? 12 : 6;
-    static constexpr Index rows = 72;                           // so many share one read of the weights
-    static constexpr Index depth = 1024 / sizeof(T);            // contraction indices of one slice
-    static constexpr Index x_stride = depth + 64 / sizeof(T);   // off the power of two: rows fall in different cache sets
+    static constexpr Index rows = 72;                 // so many share one read of the weights
+    static constexpr Index depth = 1024 / sizeof(T);  // contraction indices of one slice
+    static constexpr Index x_stride =
+        depth + 64 / sizeof(T);  // off the power of two: rows fall in different cache sets
     static constexpr Index panel_rows = PackedMatrix<T>::panel_rows;
     static constexpr Index panels = 2048 / (panel_rows * static_cast<Index>(sizeof(T)));
-    static constexpr Index panel_stride = rows * panel_rows;    // between the sums of two panels
+    static constexpr Index panel_stride = rows * panel_rows;  // between the sums of two panels
     static_assert(rows % tile_rows == 0 && panels % 4 == 0);
 
-    alignas(alignment) std::array<T, rows * x_stride> x;            // [rows, depth], a slice of the left operand
+    alignas(
+        alignment) std::array<T, rows * x_stride> x;  // [rows, depth], a slice of the left operand
     alignas(alignment) std::array<T, panels * panel_stride> sums;  // [panels, rows, panel_rows]
 };
 
@@ -44,28 +48,32 @@ template <Real T>
 using Interleaved = Layout<1, Block<T>::tile_rows>;
 
 template <Real T, int... W>
-[[gnu::always_inline]] inline void multiply_add(simd::Batch<T>* sums, T value, const simd::Batch<T>* weights,
-    std::integer_sequence<int, W...>) noexcept {
+[[gnu::always_inline]] inline void multiply_add(simd::Batch<T>* sums, T value,
+                                                const simd::Batch<T>* weights,
+                                                std::integer_sequence<int, W...>) noexcept {
     const simd::Batch<T> v = simd::broadcast(value);
     ((sums[W] = simd::fma<T>(v, weights[W], sums[W])), ...);
 }
 
-// What a tile asks for in each step so that it lies in L2 when its turn comes: the address moves on by step bytes. One
-// request a step costs nothing where a burst of them would stall. Nothing is read; the addresses need not be valid.
+// What a tile asks for in each step so that it lies in L2 when its turn comes: the address moves on
+// by step bytes. One request a step costs nothing where a burst of them would stall. Nothing is
+// read; the addresses need not be valid.
 struct Ahead {
     const void* address;
     Index step;
 };
 
-// sums[p][r][:] (+)= Σ_k x(r, k) · panels[p](first + k, :) for k in [0, count), in order; from zero when fresh.
-// x: in the layout X; sums: in the layout of Block::sums.
+// sums[p][r][:] (+)= Σ_k x(r, k) · panels[p](first + k, :) for k in [0, count), in order; from zero
+// when fresh. x: in the layout X; sums: in the layout of Block::sums.
 template <class X, int Rows, int Panels, class Panel>
-[[gnu::noinline]] void tile(const typename Panel::Scalar* x, const Panel* panels, Index first, Index count,
-    typename Panel::Scalar* sums, bool fresh, Ahead ahead) noexcept {
+[[gnu::noinline]] void tile(const typename Panel::Scalar* x, const Panel* panels, Index first,
+                            Index count, typename Panel::Scalar* sums, bool fresh,
+                            Ahead ahead) noexcept {
     using T = typename Panel::Scalar;
     using B = Block<T>;
     constexpr int width = 2 * Panels;
-    [&]<int... R, int... W>(std::integer_sequence<int, R...>, std::integer_sequence<int, W...> all) {
+    [&]<int... R, int... W>(std::integer_sequence<int, R...>,
+                            std::integer_sequence<int, W...> all) {
         std::array<simd::Batch<T>, Rows * width> s;
         const auto address = [sums](int r, int w) {
             return sums + (w / 2) * B::panel_stride + r * B::panel_rows + (w % 2) * simd::lanes<T>;
@@ -78,17 +86,21 @@ template <class X, int Rows, int Panels, class Panel>
         std::copy_n(panels, Panels, local.begin());
         for (Index k = 0; k < count; ++k) {
             if constexpr (Panels == 1) {
-                for (Index line = 0; line < Panel::column_bytes; line += 64) __builtin_prefetch(wanted + line, 0, 2);
+                for (Index line = 0; line < Panel::column_bytes; line += 64)
+                    __builtin_prefetch(wanted + line, 0, 2);
                 wanted += ahead.step;
             }
             const std::array<simd::Batch<T>, width> weights{local[W / 2].load(first + k, W % 2)...};
-            (multiply_add<T>(s.data() + R * width, x[R * X::row_stride + k * X::step], weights.data(), all), ...);
+            (multiply_add<T>(s.data() + R * width, x[R * X::row_stride + k * X::step],
+                             weights.data(), all),
+             ...);
         }
         each_row([&](auto r) { (simd::store<T>(address(r, W), s[r * width + W]), ...); });
     }(std::make_integer_sequence<int, Rows>{}, std::make_integer_sequence<int, width>{});
 }
 
-// Panels a tile takes at once: one row alone takes four, to have chains and streams enough in flight.
+// Panels a tile takes at once: one row alone takes four, to have chains and streams enough in
+// flight.
 template <int Rows>
 inline constexpr int panels_at_once = Rows == 1 ? 4 : 1;
 
@@ -103,7 +115,8 @@ struct Slice {
     Index panel_count, first, count;
     B& block;
 
-    // As many tiles of Rows rows as fit into [row, x.rows()), for all panels; moves row behind them.
+    // As many tiles of Rows rows as fit into [row, x.rows()), for all panels; moves row behind
+    // them.
     template <int Rows>
     void tiles(Index& row) const noexcept {
         if constexpr (Rows <= B::tile_rows) {
@@ -114,7 +127,8 @@ struct Slice {
                 for (Index t = 0; t < fit; ++t) {
                     const Index r = start + t * Rows;
                     fetch_rows(r, Rows, p / step, ceil_div(panel_count, step));
-                    tile<RowMajor<T>, Rows, step>(block.x.data() + r * B::x_stride, panels + p, first, count,
+                    tile<RowMajor<T>, Rows, step>(
+                        block.x.data() + r * B::x_stride, panels + p, first, count,
                         block.sums.data() + p * B::panel_stride + r * B::panel_rows, first == 0,
                         next_panel(p + step, t, fit));
                 }
@@ -134,22 +148,25 @@ private:
         const Index next = first + count, size = std::min(B::depth, x.cols() - next);
         constexpr Index line = 64 / sizeof(T);
         for (Index i = r; i < r + rows; ++i)
-            for (Index c = share * size / shares / line * line; c < (share + 1) * size / shares; c += line)
+            for (Index c = share * size / shares / line * line; c < (share + 1) * size / shares;
+                 c += line)
                 __builtin_prefetch(x.row(i) + next + c, 0, 2);
     }
 };
 
-// block.sums[p][r][:] = Σ_k x(r, k) · panels[p](k, :). x: [≤ Block::rows, depth]; panels: an array of Block::panels of
-// which panel_count hold, followed by copies of the last up to a multiple of four.
+// block.sums[p][r][:] = Σ_k x(r, k) · panels[p](k, :). x: [≤ Block::rows, depth]; panels: an array
+// of Block::panels of which panel_count hold, followed by copies of the last up to a multiple of
+// four.
 template <class Panel>
 void accumulate(MatrixView<const typename Panel::Scalar> x, const Panel* panels, Index panel_count,
-    Block<typename Panel::Scalar>& block) noexcept {
+                Block<typename Panel::Scalar>& block) noexcept {
     using T = typename Panel::Scalar;
     using B = Block<T>;
     Index first = 0;
     do {
         const Index count = std::min(B::depth, x.cols() - first);
-        for (Index r = 0; r < x.rows(); ++r) std::copy_n(x.row(r) + first, count, block.x.data() + r * B::x_stride);
+        for (Index r = 0; r < x.rows(); ++r)
+            std::copy_n(x.row(r) + first, count, block.x.data() + r * B::x_stride);
         const Slice<Panel> slice{x, panels, panel_count, first, count, block};
         Index row = 0;
         [&]<int... Rows>(std::integer_sequence<int, Rows...>) {

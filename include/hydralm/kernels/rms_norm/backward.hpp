@@ -1,8 +1,8 @@
-// Gradient of RMS normalisation. Matches reference::rms_norm_backward; error as the forward form's, relative to the
-// largest element of the row, and for dweight to Σ_n |dy x r|.
+// Gradient of RMS normalisation. Matches reference::rms_norm_backward; error as the forward form's,
+// relative to the largest element of the row, and for dweight to Σ_n |dy x r|.
 //
-// Rows are taken in blocks of a fixed height, each with a partial dweight of its own, added in the order of the blocks:
-// the same bits for any number of threads.
+// Rows are taken in blocks of a fixed height, each with a partial dweight of its own, added in the
+// order of the blocks: the same bits for any number of threads.
 #pragma once
 
 #include <algorithm>
@@ -33,16 +33,17 @@ void rms_norm_backward_row(Index d, const T* x, const T* weight, double eps, con
         simd::sum<T>(d, [](auto v, auto w, auto g) { return v * w * g; }, x, weight, dy);
     const auto scale = simd::broadcast<T>(r);
     const auto pull = simd::broadcast<T>(r * r * r * projection / static_cast<T>(d));
-    simd::map<T>(d, partial, [scale](auto p, auto v, auto g) { return p + g * v * scale; }, partial,
-                 x, dy);
+    simd::map<T>(
+        d, partial, [scale](auto p, auto v, auto g) { return p + g * v * scale; }, partial, x, dy);
     const auto gradient = [scale, pull](auto v, auto w, auto g) {
         return scale * w * g - v * pull;
     };
     if (residual == nullptr) {
         simd::map<T>(d, dx, gradient, x, weight, dy);
     } else {
-        simd::map<T>(d, dx, [&](auto e, auto v, auto w, auto g) { return e + gradient(v, w, g); },
-                     residual, x, weight, dy);
+        simd::map<T>(
+            d, dx, [&](auto e, auto v, auto w, auto g) { return e + gradient(v, w, g); }, residual,
+            x, weight, dy);
     }
 }
 
@@ -51,10 +52,11 @@ void rms_norm_backward_row(Index d, const T* x, const T* weight, double eps, con
 // dx[n,i] = residual[n,i] + r_n w[i] dy[n,i] − x[n,i] (r_n³/d) Σ_j x[n,j] w[j] dy[n,j],
 // dweight[i] += Σ_n dy[n,i] x[n,i] r_n,     r_n as in rms_norm, computed again from x.
 //
-// x, dy, dx [N,d], weight, dweight [d]; residual [N,d], or an empty view for zero: the gradient that reaches x past the
-// norm. Writes dx, adds to dweight. dx may be dy or residual (dx = residual accumulates); dx may be x; no other overlap.
-// Takes rms_norm_backward_workspace_bytes<T>(N, d) of workspace, gives them back. No errors.
-// Cost: 10 operations an element; 3 reads and 1 write of a row.
+// x, dy, dx [N,d], weight, dweight [d]; residual [N,d], or an empty view for zero: the gradient
+// that reaches x past the norm. Writes dx, adds to dweight. dx may be dy or residual (dx = residual
+// accumulates); dx may be x; no other overlap. Takes rms_norm_backward_workspace_bytes<T>(N, d) of
+// workspace, gives them back. No errors. Cost: 10 operations an element; 3 reads and 1 write of a
+// row.
 template <Real T>
 void rms_norm_backward(MatrixView<const std::type_identity_t<T>> x,
                        std::span<const std::type_identity_t<T>> weight, double eps,
@@ -78,8 +80,9 @@ void rms_norm_backward(MatrixView<const std::type_identity_t<T>> x,
         },
         rows * d > Index{1} << 14);
     for (Index block = 0; block < blocks; ++block)
-        simd::map<T>(d, dweight.data(), [](auto sum, auto p) { return sum + p; }, dweight.data(),
-                     partials + block * d);
+        simd::map<T>(
+            d, dweight.data(), [](auto sum, auto p) { return sum + p; }, dweight.data(),
+            partials + block * d);
 }
 
 }  // namespace HYDRALM_NAMESPACE::kernels

@@ -1,7 +1,7 @@
 // RMS normalisation over rows, one pass for the mean square and one for the result.
 //
-// Matches reference::rms_norm. Error: at most (d/(4·lanes) + log₂ lanes + 8)/2 units in the last place, usually under 3.
-// A row's bits depend on its elements, weight, eps and d only.
+// Matches reference::rms_norm. Error: at most (d/(4·lanes) + log₂ lanes + 8)/2 units in the last
+// place, usually under 3. A row's bits depend on its elements, weight, eps and d only.
 #pragma once
 
 #include <cmath>
@@ -23,11 +23,12 @@ T inverse_rms(Index d, const T* x, double eps) noexcept {
 
 }  // namespace detail
 
-// y[n,i] = x[n,i] · r_n · w[i],  r_n = (mean_i x[n,i]² + eps)^(−1/2)        (Zhang & Sennrich, arXiv 1910.07467, eq. 4)
+// y[n,i] = x[n,i] · r_n · w[i],  r_n = (mean_i x[n,i]² + eps)^(−1/2)        (Zhang & Sennrich,
+// arXiv 1910.07467, eq. 4)
 //
-// x [N,d], weight [d], y [N,d], any N ≥ 0, d ≥ 1, any strides and alignment; eps ≥ 0. Finite while Σ x² is.
-// Writes y; x and y may be the same view. No allocation, no errors. Cost: 2 reads and 1 write of a row, from cache.
-// With y's width static, loops over d are unrolled by it.
+// x [N,d], weight [d], y [N,d], any N ≥ 0, d ≥ 1, any strides and alignment; eps ≥ 0. Finite while
+// Σ x² is. Writes y; x and y may be the same view. No allocation, no errors. Cost: 2 reads and 1
+// write of a row, from cache. With y's width static, loops over d are unrolled by it.
 template <Real T, Index Cols>
 void rms_norm(MatrixView<const std::type_identity_t<T>> x,
               std::span<const std::type_identity_t<T>> weight, double eps,
@@ -36,8 +37,8 @@ void rms_norm(MatrixView<const std::type_identity_t<T>> x,
     for_rows(y.rows(), d, [&](Index first, Index count) {
         for (Index n = first; n < first + count; ++n) {
             const auto r = simd::broadcast<T>(detail::inverse_rms(d, x.row(n), eps));
-            simd::map<T>(d, y.row(n), [r](auto v, auto w) { return v * r * w; }, x.row(n),
-                         weight.data());
+            simd::map<T>(
+                d, y.row(n), [r](auto v, auto w) { return v * r * w; }, x.row(n), weight.data());
         }
     });
 }

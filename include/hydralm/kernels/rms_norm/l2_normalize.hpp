@@ -1,7 +1,9 @@
-// Heads scaled to unit length, and the gradient. Matches reference::l2_normalize and its backward form.
+// Heads scaled to unit length, and the gradient. Matches reference::l2_normalize and its backward
+// form.
 //
-// Error: at most (D/(4·lanes) + log₂ lanes + 8)/2 units in the last place; the gradient's is relative to the largest
-// element of its slice before the division by the norm. Slices are independent of each other bit for bit.
+// Error: at most (D/(4·lanes) + log₂ lanes + 8)/2 units in the last place; the gradient's is
+// relative to the largest element of its slice before the division by the norm. Slices are
+// independent of each other bit for bit.
 #pragma once
 
 #include <algorithm>
@@ -23,17 +25,19 @@ concept HeadDim = D > 0 && D % 4 == 0;
 
 // Every slice s of D elements of a row becomes s / m, m = max(‖s‖₂, 1e−12).
 //
-// x [N, H·D], any strides; norms [N,H] receives m, what the gradient needs, or is an empty view. In place. ‖s‖² must not
-// overflow. No allocation, no errors. Cost: 1 read and 1 write of x.
+// x [N, H·D], any strides; norms [N,H] receives m, what the gradient needs, or is an empty view. In
+// place. ‖s‖² must not overflow. No allocation, no errors. Cost: 1 read and 1 write of x.
 template <Index D, Real T>
 void l2_normalize(MatrixView<T> x, MatrixView<std::type_identity_t<T>> norms = {}) noexcept {
-    static_assert(detail::HeadDim<D>, "hydralm: head_dim: must be a multiple of 4; choose d_model / n_heads so");
+    static_assert(detail::HeadDim<D>,
+                  "hydralm: head_dim: must be a multiple of 4; choose d_model / n_heads so");
     const Index heads = x.cols() / D;
     for_rows(x.rows(), x.cols(), [&](Index first, Index count) {
         for (Index n = first; n < first + count; ++n) {
             for (Index h = 0; h < heads; ++h) {
                 T* s = x.row(n) + h * D;
-                const T m = std::max(std::sqrt(simd::squared_norm<T>(D, s)), static_cast<T>(l2_norm_floor));
+                const T m =
+                    std::max(std::sqrt(simd::squared_norm<T>(D, s)), static_cast<T>(l2_norm_floor));
                 const auto scale = simd::broadcast<T>(T(1) / m);
                 simd::map<T>(D, s, [scale](auto v) { return v * scale; }, s);
                 if (norms.data() != nullptr) norms(n, h) = m;
@@ -42,15 +46,18 @@ void l2_normalize(MatrixView<T> x, MatrixView<std::type_identity_t<T>> norms = {
     });
 }
 
-// dx = (dy − y (y·dy)) / m per slice; dx = dy / m where the norm was clamped, for there m is a constant.
+// dx = (dy − y (y·dy)) / m per slice; dx = dy / m where the norm was clamped, for there m is a
+// constant.
 //
-// y, dy, dx [N, H·D]; y and norms [N,H] as l2_normalize left them. Writes dx, which may be dy or y. No allocation, no
-// errors. Cost: 4 operations an element, 2 reads and 1 write.
+// y, dy, dx [N, H·D]; y and norms [N,H] as l2_normalize left them. Writes dx, which may be dy or y.
+// No allocation, no errors. Cost: 4 operations an element, 2 reads and 1 write.
 template <Index D, Real T>
 void l2_normalize_backward(MatrixView<const std::type_identity_t<T>> y,
                            MatrixView<const std::type_identity_t<T>> norms,
-                           MatrixView<const std::type_identity_t<T>> dy, MatrixView<T> dx) noexcept {
-    static_assert(detail::HeadDim<D>, "hydralm: head_dim: must be a multiple of 4; choose d_model / n_heads so");
+                           MatrixView<const std::type_identity_t<T>> dy,
+                           MatrixView<T> dx) noexcept {
+    static_assert(detail::HeadDim<D>,
+                  "hydralm: head_dim: must be a multiple of 4; choose d_model / n_heads so");
     const Index heads = dx.cols() / D;
     for_rows(dx.rows(), 2 * dx.cols(), [&](Index first, Index count) {
         for (Index n = first; n < first + count; ++n) {
@@ -59,10 +66,12 @@ void l2_normalize_backward(MatrixView<const std::type_identity_t<T>> y,
                 const T* incoming = dy.row(n) + h * D;
                 const T m = norms(n, h);
                 const bool clamped = m <= static_cast<T>(l2_norm_floor);
-                const auto along = simd::broadcast<T>(clamped ? T(0) : simd::dot<T>(D, unit, incoming));
+                const auto along =
+                    simd::broadcast<T>(clamped ? T(0) : simd::dot<T>(D, unit, incoming));
                 const auto scale = simd::broadcast<T>(T(1) / m);
-                simd::map<T>(D, dx.row(n) + h * D,
-                             [=](auto v, auto g) { return (g - v * along) * scale; }, unit, incoming);
+                simd::map<T>(
+                    D, dx.row(n) + h * D, [=](auto v, auto g) { return (g - v * along) * scale; },
+                    unit, incoming);
             }
         }
     });

@@ -23,7 +23,8 @@ void rms_norm(MatrixView<const std::type_identity_t<T>> x,
     }
 }
 
-// dx[n,i] = r_n w[i] dy[n,i] − x[n,i] (r_n³/d) Σ_j x[n,j] w[j] dy[n,j];  dweight[i] += Σ_n dy[n,i] x[n,i] r_n.
+// dx[n,i] = r_n w[i] dy[n,i] − x[n,i] (r_n³/d) Σ_j x[n,j] w[j] dy[n,j];  dweight[i] += Σ_n dy[n,i]
+// x[n,i] r_n.
 template <class T>
 void rms_norm_backward(MatrixView<const std::type_identity_t<T>> x,
                        std::span<const std::type_identity_t<T>> weight, double eps,
@@ -46,7 +47,8 @@ void rms_norm_backward(MatrixView<const std::type_identity_t<T>> x,
     }
 }
 
-// Every slice s of head_dim elements of a row becomes s / m, m = max(‖s‖₂, 1e−12).     x [N, H·head_dim], norms [N,H] = m
+// Every slice s of head_dim elements of a row becomes s / m, m = max(‖s‖₂, 1e−12).     x [N,
+// H·head_dim], norms [N,H] = m
 template <class T>
 void l2_normalize(Index head_dim, MatrixView<T> x, MatrixView<std::type_identity_t<T>> norms) {
     for (Index n = 0; n < x.rows(); ++n) {
@@ -60,7 +62,8 @@ void l2_normalize(Index head_dim, MatrixView<T> x, MatrixView<std::type_identity
     }
 }
 
-// dx = (dy − y (y·dy)) / m per slice; dx = dy / m where the norm was clamped (m = 1e−12), for there m is a constant.
+// dx = (dy − y (y·dy)) / m per slice; dx = dy / m where the norm was clamped (m = 1e−12), for there
+// m is a constant.
 template <class T>
 void l2_normalize_backward(Index head_dim, MatrixView<const std::type_identity_t<T>> y,
                            MatrixView<const std::type_identity_t<T>> norms,

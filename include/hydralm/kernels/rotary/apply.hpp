@@ -1,6 +1,7 @@
 // Rotation of queries and keys by a table of cosines and sines, and back.
 //
-// Matches rotary_reference within 2 ULP of the larger of a pair. A row's bits depend on that row alone.
+// Matches rotary_reference within 2 ULP of the larger of a pair. A row's bits depend on that row
+// alone.
 #pragma once
 
 #include <type_traits>
@@ -13,8 +14,9 @@ namespace detail {
 
 template <Index D, bool Inverse, Real T>
 void rotate(MatrixView<T> x, MatrixView<const T> table) noexcept {
-    static_assert(D >= 4 && D % 4 == 0,
-                  "hydralm: head_dim: must be a multiple of 4; choose n_heads so that d_model / n_heads is");
+    static_assert(
+        D >= 4 && D % 4 == 0,
+        "hydralm: head_dim: must be a multiple of 4; choose n_heads so that d_model / n_heads is");
     using Batch = simd::Batch<T>;
     constexpr Index half = D / 2, lanes = simd::lanes<T>, rest = half % lanes;
     const auto turn = [](Batch& a, Batch& b, const Batch& c, const Batch& s) {
@@ -35,8 +37,10 @@ void rotate(MatrixView<T> x, MatrixView<const T> table) noexcept {
             }
             if constexpr (rest != 0) {
                 constexpr Index j = half - rest;
-                Batch a = simd::load_partial(p + j, rest), b = simd::load_partial(p + half + j, rest);
-                turn(a, b, simd::load_partial(cosine + j, rest), simd::load_partial(sine + j, rest));
+                Batch a = simd::load_partial(p + j, rest),
+                      b = simd::load_partial(p + half + j, rest);
+                turn(a, b, simd::load_partial(cosine + j, rest),
+                     simd::load_partial(sine + j, rest));
                 simd::store_partial(p + j, a, rest);
                 simd::store_partial(p + half + j, b, rest);
             }
@@ -46,7 +50,8 @@ void rotate(MatrixView<T> x, MatrixView<const T> table) noexcept {
 
 }  // namespace detail
 
-// (a, b) ← (a cos θ − b sin θ, b cos θ + a sin θ) for the pairs (j, j + D/2) of every head of every row.
+// (a, b) ← (a cos θ − b sin θ, b cos θ + a sin θ) for the pairs (j, j + D/2) of every head of every
+// row.
 //   x      [N, H·D], in place; any number of heads
 //   table  [N, D] of the rows' positions, from rotary_table
 // No allocation. Cost: one read and one write of x. Source: SPEC.md §4; arXiv 2104.09864.
@@ -57,7 +62,8 @@ void rotary_apply(MatrixView<T, Cols> x, std::type_identity_t<MatrixView<const T
 
 // The inverse rotation, which is also what the gradient needs: dx = rotary_apply_inverse(dy).
 template <Index D, Real T, Index Cols>
-void rotary_apply_inverse(MatrixView<T, Cols> x, std::type_identity_t<MatrixView<const T>> table) noexcept {
+void rotary_apply_inverse(MatrixView<T, Cols> x,
+                          std::type_identity_t<MatrixView<const T>> table) noexcept {
     detail::rotate<D, true, T>(x, table);
 }
 

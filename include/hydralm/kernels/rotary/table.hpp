@@ -1,7 +1,8 @@
 // Cosines and sines of the rotary angles of a run of positions, in double until they are stored.
 //
-// Absolute error below 1e-13 against cos(position · frequency) in double. The value at a position is a function of the
-// position alone: anchor · Π w^(2^i) over the bits of its distance from the anchor, the multiple of 256 below it.
+// Absolute error below 1e-13 against cos(position · frequency) in double. The value at a position
+// is a function of the position alone: anchor · Π w^(2^i) over the bits of its distance from the
+// anchor, the multiple of 256 below it.
 #pragma once
 
 #include <array>
@@ -13,16 +14,19 @@
 
 namespace HYDRALM_NAMESPACE::kernels {
 
-// Row n of table [N, D] = cos θ_0 … cos θ_{D/2−1}, sin θ_0 … sin θ_{D/2−1} with θ_j = (first_position + n) · base^(−2j/D).
+// Row n of table [N, D] = cos θ_0 … cos θ_{D/2−1}, sin θ_0 … sin θ_{D/2−1} with θ_j =
+// (first_position + n) · base^(−2j/D).
 //   first_position ≥ 0 and below 2^53; base > 0
 //   table          [N, D], written
-// No allocation. Cost: D/2 powers and sines for the call and sines for every 256 positions; one complex product per entry.
-// Source: SPEC.md §4; arXiv 2104.09864.
+// No allocation. Cost: D/2 powers and sines for the call and sines for every 256 positions; one
+// complex product per entry. Source: SPEC.md §4; arXiv 2104.09864.
 template <Index D, class T, Index Cols>
     requires Real<T>
-void rotary_table(std::int64_t first_position, std::type_identity_t<double> base, MatrixView<T, Cols> table) noexcept {
-    static_assert(D >= 4 && D % 4 == 0,
-                  "hydralm: head_dim: must be a multiple of 4; choose n_heads so that d_model / n_heads is");
+void rotary_table(std::int64_t first_position, std::type_identity_t<double> base,
+                  MatrixView<T, Cols> table) noexcept {
+    static_assert(
+        D >= 4 && D % 4 == 0,
+        "hydralm: head_dim: must be a multiple of 4; choose n_heads so that d_model / n_heads is");
     constexpr int levels = 8;
     constexpr std::int64_t run = std::int64_t{1} << levels;
     constexpr std::size_t half = D / 2;
@@ -31,7 +35,8 @@ void rotary_table(std::int64_t first_position, std::type_identity_t<double> base
     };
     const auto multiply = [](const Turn& a, const Turn& b, Turn& out) {
         for (std::size_t j = 0; j < half; ++j) {
-            const double c = a.c[j] * b.c[j] - a.s[j] * b.s[j], s = a.c[j] * b.s[j] + a.s[j] * b.c[j];
+            const double c = a.c[j] * b.c[j] - a.s[j] * b.s[j],
+                         s = a.c[j] * b.s[j] + a.s[j] * b.c[j];
             out.c[j] = c;
             out.s[j] = s;
         }
@@ -46,7 +51,8 @@ void rotary_table(std::int64_t first_position, std::type_identity_t<double> base
     }
     for (std::size_t i = 1; i < levels; ++i) multiply(power[i - 1], power[i - 1], power[i]);
 
-    std::array<Turn, levels + 1> prefix;  // prefix[i]: the turn of the position with its low i bits cleared
+    std::array<Turn, levels + 1>
+        prefix;  // prefix[i]: the turn of the position with its low i bits cleared
     for (Index n = 0; n < table.rows(); ++n) {
         const std::int64_t position = first_position + n;
         int stale = levels;  // prefixes below this one changed since the position before

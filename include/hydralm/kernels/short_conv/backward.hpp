@@ -1,6 +1,8 @@
-// Gradients of the causal depthwise convolution, a batch of channels at a time, from the last token to the first.
+// Gradients of the causal depthwise convolution, a batch of channels at a time, from the last token
+// to the first.
 //
-// Matches central differences of short_conv_reference: 1e-8 in double, 1e-4 in float. The order of every sum is fixed.
+// Matches central differences of short_conv_reference: 1e-8 in double, 1e-4 in float. The order of
+// every sum is fixed.
 #pragma once
 
 #include "hydralm/core/arena.hpp"
@@ -27,18 +29,18 @@ constexpr Index short_conv_backward_workspace_bytes(Index taps) noexcept {
 //   x           [N, C], and cache [K − 1, C] as it was before the forward pass
 //   weight      [K, C]; bias [C] or null
 //   dy          [N, C]
-//   dcache      [K − 1, C]: in, the gradient of the cache that the forward pass left; out, of the one that it found
-//   dx          [N, C], written; may be dy
-//   dweight     [K, C], added to
-//   dbias       [C], added to, or null
-//   derivative  f', from batches to batches, e.g. [](auto s) { return simd::silu_derivative(s); }
+//   dcache      [K − 1, C]: in, the gradient of the cache that the forward pass left; out, of the
+//   one that it found dx          [N, C], written; may be dy dweight     [K, C], added to dbias
+//   [C], added to, or null derivative  f', from batches to batches, e.g. [](auto s) { return
+//   simd::silu_derivative(s); }
 // No allocation, no errors. Cost: 6 K FLOP and f' per element.
 template <Real T, class Derivative = NoActivationDerivative>
-void short_conv_backward(MatrixView<const std::type_identity_t<T>> x, MatrixView<const std::type_identity_t<T>> cache,
-                         MatrixView<const std::type_identity_t<T>> weight, const std::type_identity_t<T>* bias,
-                         MatrixView<const std::type_identity_t<T>> dy, MatrixView<std::type_identity_t<T>> dcache,
-                         MatrixView<T> dx, MatrixView<std::type_identity_t<T>> dweight, std::type_identity_t<T>* dbias,
-                         Arena& arena, const Derivative& derivative = {}) noexcept {
+void short_conv_backward(
+    MatrixView<const std::type_identity_t<T>> x, MatrixView<const std::type_identity_t<T>> cache,
+    MatrixView<const std::type_identity_t<T>> weight, const std::type_identity_t<T>* bias,
+    MatrixView<const std::type_identity_t<T>> dy, MatrixView<std::type_identity_t<T>> dcache,
+    MatrixView<T> dx, MatrixView<std::type_identity_t<T>> dweight, std::type_identity_t<T>* dbias,
+    Arena& arena, const Derivative& derivative = {}) noexcept {
     using Batch = simd::Batch<T>;
     constexpr Index lanes = simd::lanes<T>;
     const Arena::Scope scope(arena);
@@ -48,12 +50,16 @@ void short_conv_backward(MatrixView<const std::type_identity_t<T>> x, MatrixView
     T* const sums = arena.take<T>(taps * lanes);   // row j: Σ δ_t z_{t−K+1+j}
     for (Index c = 0; c < x.cols(); c += lanes) {
         const Index count = std::min(lanes, x.cols() - c);
-        const auto get = [&](const T* p) { return count == lanes ? simd::load<T>(p) : simd::load_partial<T>(p, count); };
+        const auto get = [&](const T* p) {
+            return count == lanes ? simd::load<T>(p) : simd::load_partial<T>(p, count);
+        };
         const auto put = [&](T* p, const Batch& v) {
             if (count == lanes) simd::store<T>(p, v);
             else simd::store_partial<T>(p, v, count);
         };
-        const auto z = [&](Index t) { return get(t < 0 ? cache.row(taps - 1 + t) + c : x.row(t) + c); };
+        const auto z = [&](Index t) {
+            return get(t < 0 ? cache.row(taps - 1 + t) + c : x.row(t) + c);
+        };
         std::fill_n(later, taps * lanes, T(0));
         std::fill_n(sums, taps * lanes, T(0));
         const Batch b = bias != nullptr ? get(bias + c) : Batch(T(0));
@@ -63,17 +69,21 @@ void short_conv_backward(MatrixView<const std::type_identity_t<T>> x, MatrixView
             Batch delta(T(0));
             if (t >= 0) {
                 Batch s = b;
-                for (Index j = 0; j < taps; ++j) s = simd::fma(get(weight.row(j) + c), z(t - taps + 1 + j), s);
+                for (Index j = 0; j < taps; ++j)
+                    s = simd::fma(get(weight.row(j) + c), z(t - taps + 1 + j), s);
                 delta = get(dy.row(t) + c) * derivative(s);
                 db = db + delta;
                 for (Index j = 0; j < taps; ++j)
-                    simd::store<T>(sums + j * lanes, simd::fma(delta, z(t - taps + 1 + j), simd::load<T>(sums + j * lanes)));
+                    simd::store<T>(sums + j * lanes, simd::fma(delta, z(t - taps + 1 + j),
+                                                               simd::load<T>(sums + j * lanes)));
             }
             simd::store<T>(later, delta);
-            const Index left = t - (N - taps + 1);  // row t is row `left` of the cache that forward left
+            const Index left =
+                t - (N - taps + 1);  // row t is row `left` of the cache that forward left
             Batch dz = left >= 0 ? get(dcache.row(left) + c) : Batch(T(0));
             for (Index j = 0; j < taps; ++j)
-                dz = simd::fma(get(weight.row(j) + c), simd::load<T>(later + (taps - 1 - j) * lanes), dz);
+                dz = simd::fma(get(weight.row(j) + c),
+                               simd::load<T>(later + (taps - 1 - j) * lanes), dz);
             put(t >= 0 ? dx.row(t) + c : dcache.row(taps - 1 + t) + c, dz);
         }
         for (Index j = 0; j < taps; ++j)

@@ -5,8 +5,8 @@
 
 namespace HYDRALM_NAMESPACE::kernels {
 
-// y_t[c] = f(b[c] + Σ_{j < K} w[j, c] · z_{t − K + 1 + j}[c]), z being the cache followed by x; then cache ← the last K − 1
-// rows of z.
+// y_t[c] = f(b[c] + Σ_{j < K} w[j, c] · z_{t − K + 1 + j}[c]), z being the cache followed by x;
+// then cache ← the last K − 1 rows of z.
 //   x        [N, C]
 //   weight   [K, C], tap-major (pack_short_conv_weight), K ≥ 1; tap K − 1 meets the current token
 //   bias     [C], or null for none
@@ -15,8 +15,8 @@ namespace HYDRALM_NAMESPACE::kernels {
 //   f        T → T, e.g. [](auto z) { return simd::silu(z); }
 // No allocation. Source: SPEC.md §3.
 template <Real T, class Activation>
-void short_conv_reference(MatrixView<const T> x, MatrixView<const T> weight, const T* bias, MatrixView<T> cache,
-                          MatrixView<T> y, const Activation& f) noexcept {
+void short_conv_reference(MatrixView<const T> x, MatrixView<const T> weight, const T* bias,
+                          MatrixView<T> cache, MatrixView<T> y, const Activation& f) noexcept {
     const Index taps = weight.rows();
     const auto z = [&](Index t, Index c) { return t < 0 ? cache(taps - 1 + t, c) : x(t, c); };
     for (Index c = 0; c < x.cols(); ++c) {

@@ -1,5 +1,5 @@
-// Gradient of softmax over rows. Matches reference::softmax_backward within (V/(4·lanes) + 16)/2 units in the last place
-// of max |dy|.
+// Gradient of softmax over rows. Matches reference::softmax_backward within (V/(4·lanes) + 16)/2
+// units in the last place of max |dy|.
 #pragma once
 
 #include <type_traits>
@@ -12,16 +12,19 @@ namespace HYDRALM_NAMESPACE::kernels {
 
 // dx[n,i] = y[n,i] (dy[n,i] − Σ_j y[n,j] dy[n,j]).
 //
-// y [N,V] = softmax(x), dy, dx [N,V], any strides. Writes dx, which may be dy or y. No allocation, no errors.
-// Cost: 4 operations an element; 4 reads and 1 write, the second pair from cache.
+// y [N,V] = softmax(x), dy, dx [N,V], any strides. Writes dx, which may be dy or y. No allocation,
+// no errors. Cost: 4 operations an element; 4 reads and 1 write, the second pair from cache.
 template <Real T, Index Cols>
-void softmax_backward(MatrixView<const std::type_identity_t<T>> y, MatrixView<const std::type_identity_t<T>> dy,
+void softmax_backward(MatrixView<const std::type_identity_t<T>> y,
+                      MatrixView<const std::type_identity_t<T>> dy,
                       MatrixView<T, Cols> dx) noexcept {
     for_rows(dx.rows(), 2 * dx.cols(), [&](Index first, Index count) {
         for (Index n = first; n < first + count; ++n) {
-            const auto projection = simd::broadcast<T>(simd::dot<T>(dx.cols(), y.row(n), dy.row(n)));
-            simd::map<T>(dx.cols(), dx.row(n), [projection](auto p, auto g) { return p * (g - projection); }, y.row(n),
-                         dy.row(n));
+            const auto projection =
+                simd::broadcast<T>(simd::dot<T>(dx.cols(), y.row(n), dy.row(n)));
+            simd::map<T>(
+                dx.cols(), dx.row(n), [projection](auto p, auto g) { return p * (g - projection); },
+                y.row(n), dy.row(n));
         }
     });
 }

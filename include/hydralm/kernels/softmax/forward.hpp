@@ -1,7 +1,7 @@
 // Softmax over rows: one pass for the maximum and the sum, one for the result.
 //
-// Matches reference::softmax within 24 + |x − m|/2 units in the last place of each probability (x − m is rounded too). A
-// row's bits depend on its elements only.
+// Matches reference::softmax within 24 + |x − m|/2 units in the last place of each probability (x −
+// m is rounded too). A row's bits depend on its elements only.
 #pragma once
 
 #include <span>
@@ -16,7 +16,8 @@ namespace detail {
 
 // y[i] = scale · softmax(x)[i], given all of x in total. y may be x.
 template <Real T>
-void scaled_softmax_row(Index n, const T* x, const LogSumExp<T>& total, double scale, T* y) noexcept {
+void scaled_softmax_row(Index n, const T* x, const LogSumExp<T>& total, double scale,
+                        T* y) noexcept {
     const auto m = simd::broadcast<T>(total.shift());
     const auto factor = simd::broadcast<T>(static_cast<T>(scale / total.sum()));
     simd::map<T>(n, y, [m, factor](auto v) { return simd::exp(v - m) * factor; }, x);
@@ -26,8 +27,9 @@ void scaled_softmax_row(Index n, const T* x, const LogSumExp<T>& total, double s
 
 // y[n,i] = e^{x[n,i]} / Σ_j e^{x[n,j]}, shifted by the row's maximum so that nothing overflows.
 //
-// x, y [N,V], any N, V ≥ 0, any strides; x finite or −∞ (probability 0). A row of nothing but −∞, or with a NaN or +∞,
-// becomes NaN. Writes y, which may be x. No allocation, no errors. Cost: two exponentials an element; 2 reads, 1 write.
+// x, y [N,V], any N, V ≥ 0, any strides; x finite or −∞ (probability 0). A row of nothing but −∞,
+// or with a NaN or +∞, becomes NaN. Writes y, which may be x. No allocation, no errors. Cost: two
+// exponentials an element; 2 reads, 1 write.
 template <Real T, Index Cols>
 void softmax(MatrixView<const std::type_identity_t<T>> x, MatrixView<T, Cols> y) noexcept {
     const Index width = y.cols();

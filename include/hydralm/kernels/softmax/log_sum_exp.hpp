@@ -1,8 +1,8 @@
 // LogSumExp: ln Σ e^{x_i} of values that arrive in pieces, in one pass and constant memory.
 //
-// Blocks of 512 are summed in T about their own maximum; between blocks the sum is a double about the largest value so
-// far (Milakov & Gimelshein, arXiv 1805.02867, algorithm 3). Relative error of the sum: below 16 units in the last
-// place of T, for any number of values.
+// Blocks of 512 are summed in T about their own maximum; between blocks the sum is a double about
+// the largest value so far (Milakov & Gimelshein, arXiv 1805.02867, algorithm 3). Relative error of
+// the sum: below 16 units in the last place of T, for any number of values.
 #pragma once
 
 #include <algorithm>
@@ -14,8 +14,8 @@
 
 namespace HYDRALM_NAMESPACE::kernels {
 
-// Add values in any pieces; a piece that ends inside a block of 512 changes the rounding, nothing else. −∞ counts for
-// nothing; a NaN or +∞ makes the result NaN. Allocates nothing, never throws.
+// Add values in any pieces; a piece that ends inside a block of 512 changes the rounding, nothing
+// else. −∞ counts for nothing; a NaN or +∞ makes the result NaN. Allocates nothing, never throws.
 template <Real T>
 class LogSumExp {
 public:
@@ -24,11 +24,14 @@ public:
         for (Index i = 0; i < n; i += block) add_block(values.data() + i, std::min(block, n - i));
     }
 
-    // The largest value so far, −∞ for none, and Σ e^{x_i − shift()}, 1 ≤ sum() where a value is finite.
+    // The largest value so far, −∞ for none, and Σ e^{x_i − shift()}, 1 ≤ sum() where a value is
+    // finite.
     T largest() const noexcept { return largest_; }
     double sum() const noexcept { return sum_; }
     // largest(), or 0 while that is −∞.
-    T shift() const noexcept { return largest_ == -std::numeric_limits<T>::infinity() ? T(0) : largest_; }
+    T shift() const noexcept {
+        return largest_ == -std::numeric_limits<T>::infinity() ? T(0) : largest_;
+    }
     // ln Σ e^{x_i}; −∞ for no values.
     double value() const noexcept { return static_cast<double>(shift()) + std::log(sum_); }
 
@@ -38,7 +41,8 @@ private:
     void add_block(const T* x, Index n) noexcept {
         const T largest = simd::maximum<T>(n, x);
         if (largest > largest_) {
-            if (sum_ != 0.0) sum_ *= std::exp(static_cast<double>(largest_) - static_cast<double>(largest));
+            if (sum_ != 0.0)
+                sum_ *= std::exp(static_cast<double>(largest_) - static_cast<double>(largest));
             largest_ = largest;
         }
         const T shift = this->shift();

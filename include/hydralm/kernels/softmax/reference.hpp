@@ -22,8 +22,8 @@ void softmax(MatrixView<const std::type_identity_t<T>> x, MatrixView<T> y) {
 
 // dx[n,i] = y[n,i] (dy[n,i] − Σ_j y[n,j] dy[n,j]).
 template <class T>
-void softmax_backward(MatrixView<const std::type_identity_t<T>> y, MatrixView<const std::type_identity_t<T>> dy,
-                      MatrixView<T> dx) {
+void softmax_backward(MatrixView<const std::type_identity_t<T>> y,
+                      MatrixView<const std::type_identity_t<T>> dy, MatrixView<T> dx) {
     for (Index n = 0; n < dx.rows(); ++n) {
         T projection = 0;
         for (Index i = 0; i < dx.cols(); ++i) projection += y(n, i) * dy(n, i);

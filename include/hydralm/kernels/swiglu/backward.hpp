@@ -28,11 +28,13 @@ GateGradient<Batch> swiglu_gradient(const Batch& g, const Batch& u, const Batch&
 
 // dg = dy u σ(g) (1 + g (1 − σ(g))),  du = dy g σ(g).
 //
-// gate_up [N,2h] = [g, u] as swiglu read it, dy [N,h], d_gate_up [N,2h] = [dg, du]; any N, h ≥ 0, any strides. Writes
-// d_gate_up, which may be gate_up. No allocation, no errors. Cost: one exponential and one division an element.
+// gate_up [N,2h] = [g, u] as swiglu read it, dy [N,h], d_gate_up [N,2h] = [dg, du]; any N, h ≥ 0,
+// any strides. Writes d_gate_up, which may be gate_up. No allocation, no errors. Cost: one
+// exponential and one division an element.
 template <Real T>
 void swiglu_backward(MatrixView<const std::type_identity_t<T>> gate_up,
-                     MatrixView<const std::type_identity_t<T>> dy, MatrixView<T> d_gate_up) noexcept {
+                     MatrixView<const std::type_identity_t<T>> dy,
+                     MatrixView<T> d_gate_up) noexcept {
     constexpr Index width = simd::lanes<T>;
     const Index h = dy.cols();
     for_rows(dy.rows(), 8 * h, [&](Index first, Index count) {

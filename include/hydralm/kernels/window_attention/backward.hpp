@@ -1,4 +1,5 @@
-// Gradients of sliding-window attention. Probabilities are computed again, tile by tile, from q, k and log_sum_exp.
+// Gradients of sliding-window attention. Probabilities are computed again, tile by tile, from q, k
+// and log_sum_exp.
 //
 // Matches window_attention_backward_reference within 2·10⁻⁵ of the largest gradient in float.
 #pragma once
@@ -20,24 +21,29 @@ namespace detail {
 
 // gradient[r, :] += Σ_{i < queries} weights[r, i] · rows[i, :], r < Rows; rows [·, D] strided.
 template <Index D, Index Rows, Real T>
-[[gnu::always_inline]] inline void add_weighted_rows(const T* weights, const T* rows, Index row_stride, Index queries,
-                                                     T* gradient, Index stride) noexcept {
+[[gnu::always_inline]] inline void add_weighted_rows(const T* weights, const T* rows,
+                                                     Index row_stride, Index queries, T* gradient,
+                                                     Index stride) noexcept {
     using Row = RowBatches<D, T>;
-    const auto run = [&]<Index Width>(std::integral_constant<Index, Width>, auto first) __attribute__((always_inline)) {
+    const auto run = [&]<Index Width>(std::integral_constant<Index, Width>,
+                                      auto first) __attribute__((always_inline)) {
         simd::Batch<T> sum[Rows][Width];
         simd::unroll<Rows>([&](auto r) {
-            simd::unroll<Width>([&](auto c) { sum[r][c] = Row::template load<first + c>(gradient + r * stride); });
+            simd::unroll<Width>(
+                [&](auto c) { sum[r][c] = Row::template load<first + c>(gradient + r * stride); });
         });
         for (Index i = 0; i < queries; ++i) {
             simd::Batch<T> x[Width];
-            simd::unroll<Width>([&](auto c) { x[c] = Row::template load<first + c>(rows + i * row_stride); });
+            simd::unroll<Width>(
+                [&](auto c) { x[c] = Row::template load<first + c>(rows + i * row_stride); });
             simd::unroll<Rows>([&](auto r) {
                 const auto w = simd::broadcast(weights[r * AttentionTile<T>::strip + i]);
                 simd::unroll<Width>([&](auto c) { sum[r][c] = simd::fma<T>(w, x[c], sum[r][c]); });
             });
         }
         simd::unroll<Rows>([&](auto r) {
-            simd::unroll<Width>([&](auto c) { Row::template store<first + c>(gradient + r * stride, sum[r][c]); });
+            simd::unroll<Width>(
+                [&](auto c) { Row::template store<first + c>(gradient + r * stride, sum[r][c]); });
         });
     };
     simd::unroll<Row::count / 2>([&](auto pair) {
@@ -75,21 +81,24 @@ struct AttentionGradientStrip {
                2 * arena_bytes<T>(Tile::strip);
     }
 
-    void begin(MatrixView<const T> q, MatrixView<const T> out, MatrixView<const T> grad, const T* log_sum_exp) noexcept {
+    void begin(MatrixView<const T> q, MatrixView<const T> out, MatrixView<const T> grad,
+               const T* log_sum_exp) noexcept {
         const Index rows = q.rows();
-        pack_strip<D>(q.data(), q.stride(), rows, std::numbers::log2e_v<T> / std::sqrt(static_cast<T>(D)), queries);
+        pack_strip<D>(q.data(), q.stride(), rows,
+                      std::numbers::log2e_v<T> / std::sqrt(static_cast<T>(D)), queries);
         pack_strip<D>(grad.data(), grad.stride(), rows, T(1), dout);
         std::fill(dqueries, dqueries + D * Tile::strip, T(0));
         for (Index i = 0; i < Tile::strip; ++i) {
-            level[i] = i < rows ? log_sum_exp[i] * std::numbers::log2e_v<T> : std::numeric_limits<T>::infinity();
+            level[i] = i < rows ? log_sum_exp[i] * std::numbers::log2e_v<T>
+                                : std::numeric_limits<T>::infinity();
             delta[i] = i < rows ? simd::dot<T>(D, grad.row(i), out.row(i)) : T(0);
         }
     }
 
     // p and ds of rows keys, and what they add to dqueries. visible(r, b, probability) masks.
     template <Index Batches, class Visible>
-    void take(const T* keys, Index key_stride, const T* values, Index value_stride, Index rows, Index first_batch,
-              const Visible& visible) noexcept {
+    void take(const T* keys, Index key_stride, const T* values, Index value_stride, Index rows,
+              Index first_batch, const Visible& visible) noexcept {
         const Index lane = first_batch * Tile::lanes;
         product<D, Batches>(keys, key_stride, rows, queries + lane, p + lane);
         product<D, Batches>(values, value_stride, rows, dout + lane, ds + lane);
@@ -97,9 +106,12 @@ struct AttentionGradientStrip {
         for (Index r = 0; r < rows; ++r)
             simd::unroll<Batches>([&](auto b) {
                 const Index column = lane + b * Tile::lanes, at = r * Tile::strip + column;
-                const Batch probability = visible(r, simd::exp2<T>(simd::load(p + at) - simd::load(level + column)));
+                const Batch probability =
+                    visible(r, simd::exp2<T>(simd::load(p + at) - simd::load(level + column)));
                 simd::store(p + at, probability);
-                simd::store(ds + at, probability * (simd::load(ds + at) - simd::load(delta + column)) * scale);
+                simd::store(
+                    ds + at,
+                    probability * (simd::load(ds + at) - simd::load(delta + column)) * scale);
             });
         Batch one[Batches];
         simd::unroll<Batches>([&](auto b) { one[b] = Batch(T(1)); });
@@ -107,17 +119,18 @@ struct AttentionGradientStrip {
     }
 
     // What p and ds of rows keys add to the gradients of those keys and values.
-    void give(MatrixView<const T> q, MatrixView<const T> grad, Index first_query, Index queries_count, MatrixView<T> dkeys,
-              MatrixView<T> dvalues) const noexcept {
+    void give(MatrixView<const T> q, MatrixView<const T> grad, Index first_query,
+              Index queries_count, MatrixView<T> dkeys, MatrixView<T> dvalues) const noexcept {
         const auto add = [&](const T* weights, MatrixView<const T> rows, MatrixView<T> gradient) {
             const T* const x = rows.row(first_query);
             Index r = 0;
             for (; r + Tile::rows <= gradient.rows(); r += Tile::rows)
-                add_weighted_rows<D, Tile::rows>(weights + r * Tile::strip + first_query, x, rows.stride(), queries_count,
-                                                 gradient.row(r), gradient.stride());
+                add_weighted_rows<D, Tile::rows>(weights + r * Tile::strip + first_query, x,
+                                                 rows.stride(), queries_count, gradient.row(r),
+                                                 gradient.stride());
             for (; r < gradient.rows(); ++r)
-                add_weighted_rows<D, 1>(weights + r * Tile::strip + first_query, x, rows.stride(), queries_count,
-                                        gradient.row(r), gradient.stride());
+                add_weighted_rows<D, 1>(weights + r * Tile::strip + first_query, x, rows.stride(),
+                                        queries_count, gradient.row(r), gradient.stride());
         };
         add(ds, q, dkeys);
         add(p, grad, dvalues);
@@ -137,7 +150,8 @@ constexpr Index window_attention_backward_workspace_bytes() noexcept {
     return detail::AttentionGradientStrip<D, T>::bytes();
 }
 
-// Gradients of window_attention (formulas: window_attention_backward_reference); one head, one thread.
+// Gradients of window_attention (formulas: window_attention_backward_reference); one head, one
+// thread.
 //   q, keys, values, window, first_position, out, log_sum_exp   as in and from the forward pass
 //   dout            [N, D], ∂L/∂out
 //   dq              [N, D], written; aliases nothing
@@ -146,19 +160,22 @@ constexpr Index window_attention_backward_workspace_bytes() noexcept {
 // No allocation. Cost: 10·D FLOP and one exponential per visible pair.
 // Source: Dao et al., arXiv 2205.14135, algorithm 4.
 template <Index D, class Q, Index Cols, class T = std::remove_const_t<Q>>
-void window_attention_backward(MatrixView<Q, Cols> q, std::type_identity_t<MatrixView<const T>> keys,
-                               std::type_identity_t<MatrixView<const T>> values, Index window,
-                               std::int64_t first_position, std::type_identity_t<MatrixView<const T>> out,
-                               const std::type_identity_t<T>* log_sum_exp, std::type_identity_t<MatrixView<const T>> dout,
-                               std::type_identity_t<MatrixView<T>> dq, std::type_identity_t<MatrixView<T>> dkeys,
-                               std::type_identity_t<MatrixView<T>> dvalues, Arena& arena) noexcept {
-    static_assert(D >= 4 && D % 4 == 0,
-                  "hydralm: head_dim: must be a multiple of 4; choose n_heads so that d_model / n_heads is");
+void window_attention_backward(
+    MatrixView<Q, Cols> q, std::type_identity_t<MatrixView<const T>> keys,
+    std::type_identity_t<MatrixView<const T>> values, Index window, std::int64_t first_position,
+    std::type_identity_t<MatrixView<const T>> out, const std::type_identity_t<T>* log_sum_exp,
+    std::type_identity_t<MatrixView<const T>> dout, std::type_identity_t<MatrixView<T>> dq,
+    std::type_identity_t<MatrixView<T>> dkeys, std::type_identity_t<MatrixView<T>> dvalues,
+    Arena& arena) noexcept {
+    static_assert(
+        D >= 4 && D % 4 == 0,
+        "hydralm: head_dim: must be a multiple of 4; choose n_heads so that d_model / n_heads is");
     using Tile = detail::AttentionTile<T>;
     const Arena::Scope scope(arena);
     detail::AttentionGradientStrip<D, T> strip(arena);
     const Index past = keys.rows() - q.rows();
-    const detail::AttentionRange range = detail::attention_range<T>(past, q.rows(), window, first_position);
+    const detail::AttentionRange range =
+        detail::attention_range<T>(past, q.rows(), window, first_position);
     for (Index j = 0; j < keys.rows(); ++j) {
         std::fill_n(dkeys.row(j), D, T(0));
         std::fill_n(dvalues.row(j), D, T(0));
@@ -166,28 +183,32 @@ void window_attention_backward(MatrixView<Q, Cols> q, std::type_identity_t<Matri
     const auto all = [](Index, const simd::Batch<T>& p) { return p; };
     for (Index i = 0; i < q.rows(); i += Tile::strip) {
         const Index rows = std::min(Tile::strip, q.rows() - i);
-        const MatrixView<const T> strip_q = q.middle_rows(i, rows), strip_dout = dout.middle_rows(i, rows);
+        const MatrixView<const T> strip_q = q.middle_rows(i, rows),
+                                  strip_dout = dout.middle_rows(i, rows);
         strip.begin(strip_q, out.middle_rows(i, rows), strip_dout, log_sum_exp + i);
         const auto give = [&](Index first, Index last, Index query, Index queries) {
-            strip.give(strip_q, strip_dout, query, std::min(queries, rows - query), dkeys.middle_rows(first, last - first),
+            strip.give(strip_q, strip_dout, query, std::min(queries, rows - query),
+                       dkeys.middle_rows(first, last - first),
                        dvalues.middle_rows(first, last - first));
         };
         detail::for_key_tiles<T>(
             range, i,
             [&](Index first, Index last) {
-                strip.template take<Tile::batches>(keys.row(first), keys.stride(), values.row(first), values.stride(),
-                                                   last - first, 0, all);
+                strip.template take<Tile::batches>(keys.row(first), keys.stride(),
+                                                   values.row(first), values.stride(), last - first,
+                                                   0, all);
                 give(first, last, 0, Tile::strip);
             },
             [&](Index first, Index last, Index batch, bool masked) {
                 const auto take = [&](const auto& visible) {
-                    strip.template take<1>(keys.row(first), keys.stride(), values.row(first), values.stride(),
-                                           last - first, batch, visible);
+                    strip.template take<1>(keys.row(first), keys.stride(), values.row(first),
+                                           values.stride(), last - first, batch, visible);
                 };
                 const Index query = batch * Tile::lanes;
                 if (masked)
                     take([&](Index r, const simd::Batch<T>& p) {
-                        return detail::where_visible<T>(first + r, past + i + query, window, p, simd::Batch<T>(T(0)));
+                        return detail::where_visible<T>(first + r, past + i + query, window, p,
+                                                        simd::Batch<T>(T(0)));
                     });
                 else take(all);
                 if (query < rows) give(first, last, query, Tile::lanes);

@@ -1,8 +1,10 @@
-// Sliding-window attention over any number of queries of one head, with a softmax that streams over tiles of keys.
+// Sliding-window attention over any number of queries of one head, with a softmax that streams over
+// tiles of keys.
 //
-// Matches window_attention_reference within 4·10⁻⁶ of the largest |out| in float (scores of size |s| add |s| ULP).
-// Key tiles lie on absolute positions and a masked pair contributes exactly 0, so the bits of a row depend only on its
-// query and the keys it sees: neither on how many queries come along, nor on where a sequence is cut.
+// Matches window_attention_reference within 4·10⁻⁶ of the largest |out| in float (scores of size
+// |s| add |s| ULP). Key tiles lie on absolute positions and a masked pair contributes exactly 0, so
+// the bits of a row depend only on its query and the keys it sees: neither on how many queries come
+// along, nor on where a sequence is cut.
 #pragma once
 
 #include <algorithm>
@@ -26,11 +28,11 @@ struct AttentionStrip {
     using Tile = AttentionTile<T>;
     using Batch = simd::Batch<T>;
 
-    T* queries;    // [D, strip], times log₂e/√D
-    T* output;     // [D, strip], before division by sum
-    T* weights;    // [keys of a tile, strip]
-    T* largest;    // [strip], the largest score so far
-    T* sum;        // [strip], Σ 2^(score − largest)
+    T* queries;  // [D, strip], times log₂e/√D
+    T* output;   // [D, strip], before division by sum
+    T* weights;  // [keys of a tile, strip]
+    T* largest;  // [strip], the largest score so far
+    T* sum;      // [strip], Σ 2^(score − largest)
 
     explicit AttentionStrip(Arena& arena) noexcept
         : queries(arena.take<T>(D * Tile::strip)),
@@ -45,21 +47,24 @@ struct AttentionStrip {
     }
 
     void begin(const T* q, Index stride, Index rows) noexcept {
-        pack_strip<D>(q, stride, rows, std::numbers::log2e_v<T> / std::sqrt(static_cast<T>(D)), queries);
+        pack_strip<D>(q, stride, rows, std::numbers::log2e_v<T> / std::sqrt(static_cast<T>(D)),
+                      queries);
         std::fill(output, output + D * Tile::strip, T(0));
         std::fill(largest, largest + Tile::strip, std::numeric_limits<T>::lowest());
         std::fill(sum, sum + Tile::strip, T(0));
     }
 
-    // Takes in rows keys for Batches batches of queries from batch first_batch on. visible(r, b, score) masks.
+    // Takes in rows keys for Batches batches of queries from batch first_batch on. visible(r, b,
+    // score) masks.
     template <Index Batches, class Visible>
-    void take(const T* keys, Index key_stride, const T* values, Index value_stride, Index rows, Index first_batch,
-              const Visible& visible) noexcept {
+    void take(const T* keys, Index key_stride, const T* values, Index value_stride, Index rows,
+              Index first_batch, const Visible& visible) noexcept {
         const Index lane = first_batch * Tile::lanes;
         T* const w = weights + lane;
         product<D, Batches>(keys, key_stride, rows, queries + lane, w);
         Batch top[Batches], total[Batches], factor[Batches];
-        simd::unroll<Batches>([&](auto b) { top[b] = simd::load(largest + lane + b * Tile::lanes); });
+        simd::unroll<Batches>(
+            [&](auto b) { top[b] = simd::load(largest + lane + b * Tile::lanes); });
         for (Index r = 0; r < rows; ++r)
             simd::unroll<Batches>([&](auto b) {
                 T* const at = w + r * Tile::strip + b * Tile::lanes;
@@ -88,8 +93,10 @@ struct AttentionStrip {
     void end(T* out, Index stride, Index rows, T* log_sum_exp) noexcept {
         for (Index i = 0; i < rows; ++i) {
             const T inverse = T(1) / sum[i];
-            for (Index d = 0; d < D; ++d) out[i * stride + d] = output[d * Tile::strip + i] * inverse;
-            if (log_sum_exp != nullptr) log_sum_exp[i] = largest[i] * std::numbers::ln2_v<T> + std::log(sum[i]);
+            for (Index d = 0; d < D; ++d)
+                out[i * stride + d] = output[d * Tile::strip + i] * inverse;
+            if (log_sum_exp != nullptr)
+                log_sum_exp[i] = largest[i] * std::numbers::ln2_v<T> + std::log(sum[i]);
         }
     }
 };
@@ -104,29 +111,34 @@ constexpr Index window_attention_workspace_bytes(Index = 0, Index = 0) noexcept 
 
 // o_i = Σ_j p_ij v_j,  p_ij = softmax_j(q_i·k_j/√D),  j ∈ (P + i − W, P + i]; one head, one thread.
 //   q               [N, D], rotated; N ≥ 0
-//   keys, values    [P + N, D], rotated, finite: the P tokens before query 0, oldest first, then one per query. P =
-//                   min(first_position, W − 1) for exact results; rows beyond the window may be there and are not read
+//   keys, values    [P + N, D], rotated, finite: the P tokens before query 0, oldest first, then
+//   one per query. P =
+//                   min(first_position, W − 1) for exact results; rows beyond the window may be
+//                   there and are not read
 //   window          W ≥ 1
 //   first_position  absolute position of query 0, ≥ P
 //   out             [N, D], written; may be q, aliases nothing else
 //   arena           window_attention_workspace_bytes<T, D>()
 //   log_sum_exp     [N], ln Σ_j exp(q_i·k_j/√D), written for the backward pass; or null
-// A part [a, b) of the queries on its own (another thread): q rows [a, b), keys rows [0, P + b), first_position + a. Same
-// bits. Fastest where rows are contiguous or their stride is no multiple of 4096 bytes.
-// No allocation. Cost: 4·D FLOP and one exponential per visible pair, the edges of the window rounded up to a batch.
-// Source: SPEC.md §4; Milakov and Gimelshein, arXiv 1805.02867 (streaming softmax); Dao et al., arXiv 2205.14135 (tiles).
+// A part [a, b) of the queries on its own (another thread): q rows [a, b), keys rows [0, P + b),
+// first_position + a. Same bits. Fastest where rows are contiguous or their stride is no multiple
+// of 4096 bytes. No allocation. Cost: 4·D FLOP and one exponential per visible pair, the edges of
+// the window rounded up to a batch. Source: SPEC.md §4; Milakov and Gimelshein, arXiv 1805.02867
+// (streaming softmax); Dao et al., arXiv 2205.14135 (tiles).
 template <Index D, class Q, Index Cols, class T = std::remove_const_t<Q>>
 void window_attention(MatrixView<Q, Cols> q, std::type_identity_t<MatrixView<const T>> keys,
-                      std::type_identity_t<MatrixView<const T>> values, Index window, std::int64_t first_position,
-                      std::type_identity_t<MatrixView<T>> out, Arena& arena,
-                      std::type_identity_t<T>* log_sum_exp = nullptr) noexcept {
-    static_assert(D >= 4 && D % 4 == 0,
-                  "hydralm: head_dim: must be a multiple of 4; choose n_heads so that d_model / n_heads is");
+                      std::type_identity_t<MatrixView<const T>> values, Index window,
+                      std::int64_t first_position, std::type_identity_t<MatrixView<T>> out,
+                      Arena& arena, std::type_identity_t<T>* log_sum_exp = nullptr) noexcept {
+    static_assert(
+        D >= 4 && D % 4 == 0,
+        "hydralm: head_dim: must be a multiple of 4; choose n_heads so that d_model / n_heads is");
     using Tile = detail::AttentionTile<T>;
     const Arena::Scope scope(arena);
     detail::AttentionStrip<D, T> strip(arena);
     const Index past = keys.rows() - q.rows();
-    const detail::AttentionRange range = detail::attention_range<T>(past, q.rows(), window, first_position);
+    const detail::AttentionRange range =
+        detail::attention_range<T>(past, q.rows(), window, first_position);
     const auto as_scored = [](Index, auto, const T* score) { return simd::load(score); };
     for (Index i = 0; i < q.rows(); i += Tile::strip) {
         const Index rows = std::min(Tile::strip, q.rows() - i);
@@ -134,24 +146,27 @@ void window_attention(MatrixView<Q, Cols> q, std::type_identity_t<MatrixView<con
         detail::for_key_tiles<T>(
             range, i,
             [&](Index first, Index last) {
-                strip.template take<Tile::batches>(keys.row(first), keys.stride(), values.row(first), values.stride(),
-                                                   last - first, 0, as_scored);
+                strip.template take<Tile::batches>(keys.row(first), keys.stride(),
+                                                   values.row(first), values.stride(), last - first,
+                                                   0, as_scored);
             },
             [&](Index first, Index last, Index batch, bool masked) {
                 const auto take = [&](const auto& visible) {
-                    strip.template take<1>(keys.row(first), keys.stride(), values.row(first), values.stride(),
-                                           last - first, batch, visible);
+                    strip.template take<1>(keys.row(first), keys.stride(), values.row(first),
+                                           values.stride(), last - first, batch, visible);
                 };
                 if (!masked) return take(as_scored);
                 take([&](Index r, auto, T* score) {
                     const simd::Batch<T> hidden(-std::numeric_limits<T>::infinity());
-                    const auto s = detail::where_visible<T>(first + r, past + i + batch * Tile::lanes, window,
-                                                            simd::load(score), hidden);
+                    const auto s =
+                        detail::where_visible<T>(first + r, past + i + batch * Tile::lanes, window,
+                                                 simd::load(score), hidden);
                     simd::store(score, s);
                     return s;
                 });
             });
-        strip.end(out.row(i), out.stride(), rows, log_sum_exp == nullptr ? nullptr : log_sum_exp + i);
+        strip.end(out.row(i), out.stride(), rows,
+                  log_sum_exp == nullptr ? nullptr : log_sum_exp + i);
     }
 }
 

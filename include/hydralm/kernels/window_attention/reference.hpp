@@ -9,16 +9,17 @@
 
 namespace HYDRALM_NAMESPACE::kernels {
 
-// o_i = Σ_j p_ij v_j,  p_ij = exp(s_ij − ℓ_i),  s_ij = q_i·k_j/√D,  ℓ_i = ln Σ_j exp(s_ij),  j ∈ (P + i − W, P + i].
+// o_i = Σ_j p_ij v_j,  p_ij = exp(s_ij − ℓ_i),  s_ij = q_i·k_j/√D,  ℓ_i = ln Σ_j exp(s_ij),  j ∈ (P
+// + i − W, P + i].
 //   q               [N, D]
-//   keys, values    [P + N, D], the P tokens before the first query, oldest first, then one per query; P ≥ 0
-//   window          W ≥ 1
-//   out             [N, D], written; aliases nothing
-//   log_sum_exp     ℓ [N], written; or null
+//   keys, values    [P + N, D], the P tokens before the first query, oldest first, then one per
+//   query; P ≥ 0 window          W ≥ 1 out             [N, D], written; aliases nothing log_sum_exp
+//   ℓ [N], written; or null
 // No allocation. Source: SPEC.md §4.
 template <Real T>
-void window_attention_reference(MatrixView<const T> q, MatrixView<const T> keys, MatrixView<const T> values, Index window,
-                                MatrixView<T> out, T* log_sum_exp = nullptr) noexcept {
+void window_attention_reference(MatrixView<const T> q, MatrixView<const T> keys,
+                                MatrixView<const T> values, Index window, MatrixView<T> out,
+                                T* log_sum_exp = nullptr) noexcept {
     const Index past = keys.rows() - q.rows(), D = q.cols();
     const T scale = T(1) / std::sqrt(static_cast<T>(D));
     for (Index i = 0; i < q.rows(); ++i) {
@@ -33,7 +34,8 @@ void window_attention_reference(MatrixView<const T> q, MatrixView<const T> keys,
         for (Index j = first; j <= past + i; ++j) sum += std::exp(score(j) - largest);
         for (Index d = 0; d < D; ++d) {
             T o = 0;
-            for (Index j = first; j <= past + i; ++j) o += std::exp(score(j) - largest) * values(j, d);
+            for (Index j = first; j <= past + i; ++j)
+                o += std::exp(score(j) - largest) * values(j, d);
             out(i, d) = o / sum;
         }
         if (log_sum_exp != nullptr) log_sum_exp[i] = largest + std::log(sum);
@@ -45,10 +47,11 @@ void window_attention_reference(MatrixView<const T> q, MatrixView<const T> keys,
 //   dq_i = Σ_j ds_ij k_j/√D,  dk_j = Σ_i ds_ij q_i/√D,  dv_j = Σ_i p_ij dout_i.
 // out and log_sum_exp are the forward's; dq [N, D], dkeys, dvalues [P + N, D] are written.
 template <Real T>
-void window_attention_backward_reference(MatrixView<const T> q, MatrixView<const T> keys, MatrixView<const T> values,
-                                         Index window, MatrixView<const T> out, const T* log_sum_exp,
-                                         MatrixView<const T> dout, MatrixView<T> dq, MatrixView<T> dkeys,
-                                         MatrixView<T> dvalues) noexcept {
+void window_attention_backward_reference(MatrixView<const T> q, MatrixView<const T> keys,
+                                         MatrixView<const T> values, Index window,
+                                         MatrixView<const T> out, const T* log_sum_exp,
+                                         MatrixView<const T> dout, MatrixView<T> dq,
+                                         MatrixView<T> dkeys, MatrixView<T> dvalues) noexcept {
     const Index past = keys.rows() - q.rows(), D = q.cols();
     const T scale = T(1) / std::sqrt(static_cast<T>(D));
     const auto dot = [D](MatrixView<const T> a, Index i, MatrixView<const T> b, Index j) {

@@ -1,7 +1,8 @@
-// Sliding-window attention of one token against a ring of keys and values: one read of each, streaming softmax.
+// Sliding-window attention of one token against a ring of keys and values: one read of each,
+// streaming softmax.
 //
-// Matches the last row of window_attention_reference over the same keys, to rounding. Slots are taken in the order of the
-// ring, in blocks of 64; dimensions stand in the lanes.
+// Matches the last row of window_attention_reference over the same keys, to rounding. Slots are
+// taken in the order of the ring, in blocks of 64; dimensions stand in the lanes.
 #pragma once
 
 #include <algorithm>
@@ -44,12 +45,16 @@ struct RowBatches {
 //   keys, values    [≥ count, D]: the ring, in any order of slots, the token itself included
 //   count           min(position + 1, W) ≥ 1
 //   out             [D], written; may be q
-// No allocation. Cost: 4·D FLOP per slot, 2·count·D elements read once. Source: SPEC.md §4; arXiv 1805.02867.
+// No allocation. Cost: 4·D FLOP per slot, 2·count·D elements read once. Source: SPEC.md §4; arXiv
+// 1805.02867.
 template <Index D, Real T>
-void window_attention_step(const std::type_identity_t<T>* q, std::type_identity_t<MatrixView<const T>> keys,
-                           std::type_identity_t<MatrixView<const T>> values, Index count, T* out) noexcept {
-    static_assert(D >= 4 && D % 4 == 0,
-                  "hydralm: head_dim: must be a multiple of 4; choose n_heads so that d_model / n_heads is");
+void window_attention_step(const std::type_identity_t<T>* q,
+                           std::type_identity_t<MatrixView<const T>> keys,
+                           std::type_identity_t<MatrixView<const T>> values, Index count,
+                           T* out) noexcept {
+    static_assert(
+        D >= 4 && D % 4 == 0,
+        "hydralm: head_dim: must be a multiple of 4; choose n_heads so that d_model / n_heads is");
     using Row = detail::RowBatches<D, T>;
     using Batch = simd::Batch<T>;
     constexpr Index lanes = simd::lanes<T>, block = 64;
@@ -71,15 +76,17 @@ void window_attention_step(const std::type_identity_t<T>* q, std::type_identity_
             simd::unroll<lanes>([&](auto l) {
                 const T* const key = keys.row(first + std::min<Index>(r + l, rows - 1));
                 Batch s = query[0] * Row::template load<0>(key);
-                simd::unroll<Row::count - 1>(
-                    [&](auto c) { s = simd::fma<T>(query[c + 1], Row::template load<c + 1>(key), s); });
+                simd::unroll<Row::count - 1>([&](auto c) {
+                    s = simd::fma<T>(query[c + 1], Row::template load<c + 1>(key), s);
+                });
                 products[l] = s;
             });
             const Batch scores = simd::sum_each<T>(products);
             simd::store(weights.data() + r, scores);
             top = simd::max<T>(top, scores);
         }
-        std::fill(weights.data() + rows, weights.data() + padded, -std::numeric_limits<T>::infinity());
+        std::fill(weights.data() + rows, weights.data() + padded,
+                  -std::numeric_limits<T>::infinity());
         const T new_largest = simd::reduce_max<T>(top);
         const T factor = std::exp2(largest - new_largest);
         largest = new_largest;
@@ -94,8 +101,9 @@ void window_attention_step(const std::type_identity_t<T>* q, std::type_identity_
         for (Index r = 0; r < rows; ++r) {
             const Batch p(weights[static_cast<std::size_t>(r)]);
             const T* const value = values.row(first + r);
-            simd::unroll<Row::count>(
-                [&](auto c) { output[c] = simd::fma<T>(p, Row::template load<c>(value), output[c]); });
+            simd::unroll<Row::count>([&](auto c) {
+                output[c] = simd::fma<T>(p, Row::template load<c>(value), output[c]);
+            });
         }
     }
     const Batch inverse(T(1) / sum);

@@ -1,6 +1,6 @@
-// The register tiles of windowed attention. Queries stand in the lanes: a strip of queries is packed transposed once,
-// [D, strip]; keys and values are read as they lie and broadcast. So scores and their softmax never cross lanes, and
-// nothing is packed per key.
+// The register tiles of windowed attention. Queries stand in the lanes: a strip of queries is
+// packed transposed once, [D, strip]; keys and values are read as they lie and broadcast. So scores
+// and their softmax never cross lanes, and nothing is packed per key.
 #pragma once
 
 #include <algorithm>
@@ -14,34 +14,39 @@
 
 namespace HYDRALM_NAMESPACE::kernels::detail {
 
-// Shapes for T on this instruction set. A tile of rows × batches accumulators hides the latency of the multiply-add
-// (4 cycles, 2 ports) and leaves registers for the loads.
+// Shapes for T on this instruction set. A tile of rows × batches accumulators hides the latency of
+// the multiply-add (4 cycles, 2 ports) and leaves registers for the loads.
 template <Real T>
 struct AttentionTile {
     static constexpr Index lanes = simd::lanes<T>;
     static constexpr Index batches = simd::registers >= 32 ? 2 : 3;  // of queries, in a strip
-    static constexpr Index rows = simd::registers >= 32 ? 8 : 4;     // keys or head dimensions in a register tile
+    static constexpr Index rows =
+        simd::registers >= 32 ? 8 : 4;  // keys or head dimensions in a register tile
     static constexpr Index strip = lanes * batches;
-    static constexpr Index keys = 64;  // of a key tile, which begins at a multiple of this in absolute position
+    static constexpr Index keys =
+        64;  // of a key tile, which begins at a multiple of this in absolute position
 };
 
-// The strips of one sequence against its key tiles, in local rows (row j of the keys, query i at row past + i).
-// phase: absolute position of key row 0, modulo the key tile.
+// The strips of one sequence against its key tiles, in local rows (row j of the keys, query i at
+// row past + i). phase: absolute position of key row 0, modulo the key tile.
 struct AttentionRange {
     Index past, queries, window, phase;
 };
 
 template <Real T>
-constexpr AttentionRange attention_range(Index past, Index queries, Index window, std::int64_t first_position) noexcept {
+constexpr AttentionRange attention_range(Index past, Index queries, Index window,
+                                         std::int64_t first_position) noexcept {
     constexpr Index tile = AttentionTile<T>::keys;
-    return {past, queries, window, static_cast<Index>(((first_position - past) % tile + tile) % tile)};
+    return {past, queries, window,
+            static_cast<Index>(((first_position - past) % tile + tile) % tile)};
 }
 
-// Calls whole(first, last) for the key tiles that every query of the strip sees whole, edge(first, last, batch, masked)
-// for each batch of queries on the others, [first, last) being the keys that some query of it sees. Ascending order.
+// Calls whole(first, last) for the key tiles that every query of the strip sees whole, edge(first,
+// last, batch, masked) for each batch of queries on the others, [first, last) being the keys that
+// some query of it sees. Ascending order.
 template <Real T, class Whole, class Edge>
-[[gnu::always_inline]] inline void for_key_tiles(const AttentionRange& range, Index first_query, const Whole& whole,
-                                                 const Edge& edge) noexcept {
+[[gnu::always_inline]] inline void for_key_tiles(const AttentionRange& range, Index first_query,
+                                                 const Whole& whole, const Edge& edge) noexcept {
     using Tile = AttentionTile<T>;
     const Index row = range.past + first_query, end = range.past + range.queries;
     const Index last = std::min(end, row + Tile::strip);
@@ -52,8 +57,10 @@ template <Real T, class Whole, class Edge>
         } else {
             for (Index b = 0; b < Tile::batches; ++b) {
                 const Index own = row + b * Tile::lanes;
-                const Index from = std::max(j, own - range.window + 1), to = std::min(next, own + Tile::lanes);
-                if (from < to) edge(from, to, b, to - 1 > own || from <= own + Tile::lanes - 1 - range.window);
+                const Index from = std::max(j, own - range.window + 1),
+                            to = std::min(next, own + Tile::lanes);
+                if (from < to)
+                    edge(from, to, b, to - 1 > own || from <= own + Tile::lanes - 1 - range.window);
             }
         }
         j = next;
@@ -62,7 +69,8 @@ template <Real T, class Whole, class Edge>
 
 // Lane i of the result: x where query row + i sees key j, other elsewhere.
 template <Real T>
-[[gnu::always_inline]] inline simd::Batch<T> where_visible(Index j, Index row, Index window, const simd::Batch<T>& x,
+[[gnu::always_inline]] inline simd::Batch<T> where_visible(Index j, Index row, Index window,
+                                                           const simd::Batch<T>& x,
                                                            const simd::Batch<T>& other) noexcept {
     constexpr Index L = simd::lanes<T>;
     alignas(alignment) static constexpr auto lane = [] {
@@ -76,45 +84,54 @@ template <Real T>
     return simd::select(i < low, other, simd::select(i < high, x, other));
 }
 
-// out[r, i] = Σ_d matrix[r, d] · packed[d, i] for r < Rows; packed and out have rows of strip elements.
+// out[r, i] = Σ_d matrix[r, d] · packed[d, i] for r < Rows; packed and out have rows of strip
+// elements.
 template <Index D, Index Rows, Index Batches, Real T>
-[[gnu::always_inline]] inline void product_tile(const T* matrix, Index stride, const T* packed, T* out) noexcept {
+[[gnu::always_inline]] inline void product_tile(const T* matrix, Index stride, const T* packed,
+                                                T* out) noexcept {
     using Tile = AttentionTile<T>;
     simd::Batch<T> sum[Rows][Batches];
-    simd::unroll<Rows>([&](auto r) { simd::unroll<Batches>([&](auto b) { sum[r][b] = simd::Batch<T>(T(0)); }); });
+    simd::unroll<Rows>(
+        [&](auto r) { simd::unroll<Batches>([&](auto b) { sum[r][b] = simd::Batch<T>(T(0)); }); });
     for (Index d = 0; d < D; ++d) {
         simd::Batch<T> p[Batches];
-        simd::unroll<Batches>([&](auto b) { p[b] = simd::load(packed + d * Tile::strip + b * Tile::lanes); });
+        simd::unroll<Batches>(
+            [&](auto b) { p[b] = simd::load(packed + d * Tile::strip + b * Tile::lanes); });
         simd::unroll<Rows>([&](auto r) {
             const auto m = simd::broadcast(matrix[r * stride + d]);
             simd::unroll<Batches>([&](auto b) { sum[r][b] = simd::fma<T>(m, p[b], sum[r][b]); });
         });
     }
     simd::unroll<Rows>([&](auto r) {
-        simd::unroll<Batches>([&](auto b) { simd::store(out + r * Tile::strip + b * Tile::lanes, sum[r][b]); });
+        simd::unroll<Batches>(
+            [&](auto b) { simd::store(out + r * Tile::strip + b * Tile::lanes, sum[r][b]); });
     });
 }
 
-// The same for any number of rows. The last tile of rows may overlap the one before it: it writes the same bits again.
+// The same for any number of rows. The last tile of rows may overlap the one before it: it writes
+// the same bits again.
 template <Index D, Index Batches, Real T>
 inline void product(const T* matrix, Index stride, Index rows, const T* packed, T* out) noexcept {
     using Tile = AttentionTile<T>;
     const auto run = [&]<Index Rows>(std::integral_constant<Index, Rows>) {
         for (Index r = 0; r < rows; r += Rows) {
             const Index at = std::min(r, rows - Rows);
-            product_tile<D, Rows, Batches>(matrix + at * stride, stride, packed, out + at * Tile::strip);
+            product_tile<D, Rows, Batches>(matrix + at * stride, stride, packed,
+                                           out + at * Tile::strip);
         }
     };
     if (rows >= Tile::rows) run(std::integral_constant<Index, Tile::rows>{});
     else run(std::integral_constant<Index, 1>{});
 }
 
-// packed[d, i] = packed[d, i] · factor_i + Σ_{r < rows} matrix[r, d] · weights[r, i]. factor: Batches batches.
+// packed[d, i] = packed[d, i] · factor_i + Σ_{r < rows} matrix[r, d] · weights[r, i]. factor:
+// Batches batches.
 template <Index D, Index Batches, Real T>
-inline void accumulate(const T* matrix, Index stride, Index rows, const T* weights, const simd::Batch<T>* factor,
-                       T* packed) noexcept {
+inline void accumulate(const T* matrix, Index stride, Index rows, const T* weights,
+                       const simd::Batch<T>* factor, T* packed) noexcept {
     using Tile = AttentionTile<T>;
-    const auto run = [&]<Index Dims>(std::integral_constant<Index, Dims>, Index d) __attribute__((always_inline)) {
+    const auto run = [&]<Index Dims>(std::integral_constant<Index, Dims>,
+                                     Index d) __attribute__((always_inline)) {
         simd::Batch<T> sum[Dims][Batches];
         T* const p = packed + d * Tile::strip;
         simd::unroll<Dims>([&](auto i) {
@@ -124,18 +141,22 @@ inline void accumulate(const T* matrix, Index stride, Index rows, const T* weigh
         });
         for (Index r = 0; r < rows; ++r) {
             simd::Batch<T> w[Batches];
-            simd::unroll<Batches>([&](auto b) { w[b] = simd::load(weights + r * Tile::strip + b * Tile::lanes); });
+            simd::unroll<Batches>(
+                [&](auto b) { w[b] = simd::load(weights + r * Tile::strip + b * Tile::lanes); });
             simd::unroll<Dims>([&](auto i) {
                 const auto m = simd::broadcast(matrix[r * stride + d + i]);
-                simd::unroll<Batches>([&](auto b) { sum[i][b] = simd::fma<T>(m, w[b], sum[i][b]); });
+                simd::unroll<Batches>(
+                    [&](auto b) { sum[i][b] = simd::fma<T>(m, w[b], sum[i][b]); });
             });
         }
         simd::unroll<Dims>([&](auto i) {
-            simd::unroll<Batches>([&](auto b) { simd::store(p + i * Tile::strip + b * Tile::lanes, sum[i][b]); });
+            simd::unroll<Batches>(
+                [&](auto b) { simd::store(p + i * Tile::strip + b * Tile::lanes, sum[i][b]); });
         });
     };
     Index d = 0;
-    for (; d + Tile::rows <= D; d += Tile::rows) run(std::integral_constant<Index, Tile::rows>{}, d);
+    for (; d + Tile::rows <= D; d += Tile::rows)
+        run(std::integral_constant<Index, Tile::rows>{}, d);
     if constexpr (D % Tile::rows != 0) run(std::integral_constant<Index, 4>{}, d);
 }
 
@@ -145,7 +166,8 @@ inline void pack_strip(const T* matrix, Index stride, Index rows, T factor, T* p
     constexpr Index strip = AttentionTile<T>::strip;
     for (Index i = 0; i < rows; ++i)
         for (Index d = 0; d < D; ++d) packed[d * strip + i] = factor * matrix[i * stride + d];
-    for (Index d = 0; d < D; ++d) std::fill(packed + d * strip + rows, packed + (d + 1) * strip, T(0));
+    for (Index d = 0; d < D; ++d)
+        std::fill(packed + d * strip + rows, packed + (d + 1) * strip, T(0));
 }
 
 }  // namespace HYDRALM_NAMESPACE::kernels::detail
