@@ -1,4 +1,5 @@
-// Gated DeltaNet alone against the double reference of the layer: shapes, forms, carried state, extreme gates.
+// Gated DeltaNet alone against the double reference of the layer: shapes, forms, carried state,
+// extreme gates.
 #include "hydralm/layers/gated_delta_net.hpp"
 
 #include "support/catch.hpp"
@@ -20,13 +21,16 @@ struct Case {
     using Layer = GatedDeltaNet<T, D, C>;
 
     explicit Case(RuntimeDeltaNetShape shape, std::uint64_t seed)
-        : layer(shape), reference_shape{shape.d_model, shape.n_heads, D, shape.conv_kernel, shape.use_gate, shape.norm_qk},
+        : layer(shape),
+          reference_shape{shape.d_model,     shape.n_heads,  D,
+                          shape.conv_kernel, shape.use_gate, shape.norm_qk},
           tensors(random_tensors(layer, seed)),
           where("D " + std::to_string(D) + ", K " + std::to_string(shape.conv_kernel) + ", gate " +
-                std::to_string(shape.use_gate) + ", norm " + std::to_string(shape.norm_qk) + ", seed " +
-                std::to_string(seed)) {
+                std::to_string(shape.use_gate) + ", norm " + std::to_string(shape.norm_qk) +
+                ", seed " + std::to_string(seed)) {
         if (!shape.norm_qk)  // keys short enough for a stable recurrence
-            for (double& w : tensors["qkv_proj.weight"]) w = static_cast<double>(static_cast<float>(w / std::sqrt(double(D))));
+            for (double& w : tensors["qkv_proj.weight"])
+                w = static_cast<double>(static_cast<float>(w / std::sqrt(double(D))));
     }
 
     // For every N: N tokens in one form, the rest in the other, against the reference of the whole.
@@ -36,10 +40,12 @@ struct Case {
         for (const Index N : counts)
             for (const Form first : {Form::parallel, Form::recurrent}) {
                 LayerCase<Layer> actual(layer, tensors);
-                const auto text = where + ", N " + std::to_string(N) + (first == Form::parallel ? ", parallel" : ", recurrent");
+                const auto text = where + ", N " + std::to_string(N) +
+                                  (first == Form::parallel ? ", parallel" : ", recurrent");
                 auto y = actual.forward(std::span(rows).first(static_cast<std::size_t>(N)), first);
-                const auto rest = actual.forward(std::span(rows).subspan(static_cast<std::size_t>(N)),
-                                                 first == Form::parallel ? Form::recurrent : Form::parallel);
+                const auto rest =
+                    actual.forward(std::span(rows).subspan(static_cast<std::size_t>(N)),
+                                   first == Form::parallel ? Form::recurrent : Form::parallel);
                 y.insert(y.end(), rest.begin(), rest.end());
                 check_close(y, expected, bound<T>, text);
                 actual.check_state(reference, bound<T>, text);
@@ -69,16 +75,18 @@ template <Real T, Index D>
 void check_extreme_gates() {
     const auto rows = [&] {
         auto all = random_rows(2 * C + 9, d_model, 7);
-        for (std::size_t n = 0; n < all.size(); ++n) all[n][0] = n / static_cast<std::size_t>(C) % 2 == 0 ? -1.0 : 1.0;
+        for (std::size_t n = 0; n < all.size(); ++n)
+            all[n][0] = n / static_cast<std::size_t>(C) % 2 == 0 ? -1.0 : 1.0;
         return all;
     }();
     const auto with_bias = [&](double alpha_weight, double alpha_bias, double beta_bias) {
         Case<T, D> c({d_model, 2, 4, true, true}, 7);
         Values& weight = c.tensors["ab_proj.weight"];  // [2H, d]
-        for (Index i = 0; i < 2 * d_model; ++i) at(weight, i) = i % d_model == 0 ? alpha_weight : 0.0;
+        for (Index i = 0; i < 2 * d_model; ++i)
+            at(weight, i) = i % d_model == 0 ? alpha_weight : 0.0;
         c.tensors["ab_proj.bias"] = {alpha_bias, alpha_bias, beta_bias, beta_bias};
-        c.where += ", alpha bias " + std::to_string(alpha_bias) + " and weight " + std::to_string(alpha_weight) +
-                   ", beta bias " + std::to_string(beta_bias);
+        c.where += ", alpha bias " + std::to_string(alpha_bias) + " and weight " +
+                   std::to_string(alpha_weight) + ", beta bias " + std::to_string(beta_bias);
         c.check(rows, {1, C - 1, C + 1, 2 * C + 9});
     };
     for (const double beta : {-60.0, 0.0, 60.0}) {
@@ -140,13 +148,15 @@ TEST_CASE("Gated DeltaNet in double is its reference", "[gated_delta_net]") {
     sweep<double, 128>();
 }
 
-TEST_CASE("Gated DeltaNet stays exact where decay underflows and where it is absent", "[gated_delta_net]") {
+TEST_CASE("Gated DeltaNet stays exact where decay underflows and where it is absent",
+          "[gated_delta_net]") {
     check_extreme_gates<float, 12>();
     check_extreme_gates<double, 12>();
     check_extreme_gates<float, 64>();
 }
 
-TEST_CASE("Gated DeltaNet has the same bits with a shape known to the compiler", "[gated_delta_net]") {
+TEST_CASE("Gated DeltaNet has the same bits with a shape known to the compiler",
+          "[gated_delta_net]") {
     check_static_shape<float, 16>();
     check_static_shape<double, 12>();
 }
@@ -156,8 +166,10 @@ TEST_CASE("Gated DeltaNet adds to its output when asked to", "[gated_delta_net]"
     check_writes<double>();
 }
 
-TEST_CASE("Gated DeltaNet: a stream has the same bits whatever its neighbours", "[gated_delta_net]") {
+TEST_CASE("Gated DeltaNet: a stream has the same bits whatever its neighbours",
+          "[gated_delta_net]") {
     const GatedDeltaNet<float, 12, C> layer({d_model, 3, 4, true, true});
     for (const Index N : {1, 9, 40})
-        for (const Form form : {Form::parallel, Form::recurrent}) check_batch(layer, random_tensors(layer, 3), N, form);
+        for (const Form form : {Form::parallel, Form::recurrent})
+            check_batch(layer, random_tensors(layer, 3), N, form);
 }

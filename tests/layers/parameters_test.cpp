@@ -41,18 +41,22 @@ constexpr auto infos = [] {
     describe_parameters(Everything{}, [&](const ParameterInfo& info) { all.at(n++) = info; });
     return all;
 }();
-static_assert(infos[0].name() == "matrix.weight" && infos[0].rank == 2 && infos[0].parts == 3 && infos[0].fields == 1);
-static_assert(infos[1].name() == "outer.inner.fused.weight" && infos[1].rows() == 21 && infos[1].parts == 3 &&
-              infos[1].fields == 3);
-static_assert(infos[2].name() == "outer.taps.weight" && infos[2].rank == 3 && infos[2].shape()[1] == 1 &&
-              infos[2].size() == 36 && infos[2].kind == ParameterKind::convolution);
-static_assert(infos[3].name() == "bias" && infos[3].rank == 1 && infos[3].size() == 11 && infos[3].cols() == 1);
+static_assert(infos[0].name() == "matrix.weight" && infos[0].rank == 2 && infos[0].parts == 3 &&
+              infos[0].fields == 1);
+static_assert(infos[1].name() == "outer.inner.fused.weight" && infos[1].rows() == 21 &&
+              infos[1].parts == 3 && infos[1].fields == 3);
+static_assert(infos[2].name() == "outer.taps.weight" && infos[2].rank == 3 &&
+              infos[2].shape()[1] == 1 && infos[2].size() == 36 &&
+              infos[2].kind == ParameterKind::convolution);
+static_assert(infos[3].name() == "bias" && infos[3].rank == 1 && infos[3].size() == 11 &&
+              infos[3].cols() == 1);
 static_assert(optimiser_group(ParameterKind::projection) == "muon");
 static_assert(optimiser_group(ParameterKind::residual_projection) == "muon");
 static_assert(optimiser_group(ParameterKind::embedding) == "adamw");
 static_assert(optimiser_group(ParameterKind::gate) == "adamw");
 
-// Numbers whose bits are easily lost: −0, subnormals, infinities, a NaN with a payload; then counting.
+// Numbers whose bits are easily lost: −0, subnormals, infinities, a NaN with a payload; then
+// counting.
 template <Real T>
 T awkward(Index i) {
     using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
@@ -60,7 +64,9 @@ T awkward(Index i) {
         case 0: return -T(0);
         case 1: return std::numeric_limits<T>::denorm_min();
         case 2: return -std::numeric_limits<T>::infinity();
-        case 3: return std::bit_cast<T>(static_cast<Bits>(std::bit_cast<Bits>(std::numeric_limits<T>::quiet_NaN()) | 123));
+        case 3:
+            return std::bit_cast<T>(
+                static_cast<Bits>(std::bit_cast<Bits>(std::numeric_limits<T>::quiet_NaN()) | 123));
         default: return static_cast<T>(i);
     }
 }
@@ -77,7 +83,8 @@ TEST_CASE("Packed parameters come back bit for bit", "[parameters]") {
         Everything{}.visit(p, bind);
         std::vector<T> given, taken;
         const auto fill = [&](const ParameterInfo&, std::span<T> values) {
-            for (T& value : values) given.push_back(value = awkward<T>(static_cast<Index>(given.size()) % 40));
+            for (T& value : values)
+                given.push_back(value = awkward<T>(static_cast<Index>(given.size()) % 40));
         };
         StorePacked<T, decltype(fill)> store(buffer.data(), scratch.span(), fill);
         Everything{}.visit(p, store);
@@ -91,7 +98,8 @@ TEST_CASE("Packed parameters come back bit for bit", "[parameters]") {
         REQUIRE(given.size() == taken.size());
         CHECK(std::memcmp(given.data(), taken.data(), given.size() * sizeof(T)) == 0);
         CHECK(p.taps(2, 5) == given[30 + 63 + 5 * 4 + 2]);
-        for (const void* begin : {static_cast<const void*>(p.taps.data()), static_cast<const void*>(p.vector.data())})
+        for (const void* begin :
+             {static_cast<const void*>(p.taps.data()), static_cast<const void*>(p.vector.data())})
             CHECK(reinterpret_cast<std::uintptr_t>(begin) % alignment == 0);
     };
     check(float{});

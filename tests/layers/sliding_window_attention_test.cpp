@@ -1,4 +1,5 @@
-// Sliding-window attention alone against the double reference of the layer: windows, forms, far positions.
+// Sliding-window attention alone against the double reference of the layer: windows, forms, far
+// positions.
 #include "hydralm/layers/sliding_window_attention.hpp"
 
 #include "support/catch.hpp"
@@ -22,12 +23,14 @@ struct Case {
     using Layer = SlidingWindowAttention<T, D>;
 
     Case(RuntimeWindowShape shape, std::uint64_t seed)
-        : layer(shape), reference_shape{shape.d_model, shape.n_heads, D, shape.window, shape.rope_base},
+        : layer(shape),
+          reference_shape{shape.d_model, shape.n_heads, D, shape.window, shape.rope_base},
           tensors(random_tensors(layer, seed)),
-          where("D " + std::to_string(D) + ", W " + std::to_string(shape.window) + ", seed " + std::to_string(seed)) {}
+          where("D " + std::to_string(D) + ", W " + std::to_string(shape.window) + ", seed " +
+                std::to_string(seed)) {}
 
-    // For every N: N tokens in one form, the rest in the other, against the reference of the whole; from a random past of
-    // position tokens.
+    // For every N: N tokens in one form, the rest in the other, against the reference of the whole;
+    // from a random past of position tokens.
     void check(const std::vector<Values>& rows, std::initializer_list<Index> counts, double within,
                std::int64_t position = 0) const {
         const Index I = layer.shape().n_heads * D, W = layer.shape().window;
@@ -39,13 +42,15 @@ struct Case {
         const Values expected = run_reference(reference, rows);
         for (const Index N : counts)
             for (const Form first : {Form::parallel, Form::recurrent}) {
-                const auto text = where + ", position " + std::to_string(position) + ", N " + std::to_string(N) +
+                const auto text = where + ", position " + std::to_string(position) + ", N " +
+                                  std::to_string(N) +
                                   (first == Form::parallel ? ", parallel" : ", recurrent");
                 LayerCase<Layer> actual(layer, tensors);
                 restore(actual, start);
                 auto y = actual.forward(std::span(rows).first(static_cast<std::size_t>(N)), first);
-                const auto rest = actual.forward(std::span(rows).subspan(static_cast<std::size_t>(N)),
-                                                 first == Form::parallel ? Form::recurrent : Form::parallel);
+                const auto rest =
+                    actual.forward(std::span(rows).subspan(static_cast<std::size_t>(N)),
+                                   first == Form::parallel ? Form::recurrent : Form::parallel);
                 y.insert(y.end(), rest.begin(), rest.end());
                 check_close(y, expected, within, text);
                 actual.check_state(reference, within, text);
@@ -54,15 +59,18 @@ struct Case {
 
     // Token t lies in slot t mod W of every head's ring.
     void restore(LayerCase<Layer>& target, const ReferenceWindowAttention& source) const {
-        const Index H = layer.shape().n_heads, W = layer.shape().window, kept = static_cast<Index>(source.keys.size());
+        const Index H = layer.shape().n_heads, W = layer.shape().window,
+                    kept = static_cast<Index>(source.keys.size());
         const auto state = target.state();
         for (Index i = 0; i < kept; ++i)
             for (Index h = 0; h < H; ++h)
                 for (Index j = 0; j < D; ++j) {
                     const Index slot = (source.position - kept + i) % W;
                     const auto token = static_cast<std::size_t>(i);
-                    state.keys[(h * W + slot) * D + j] = static_cast<T>(at(source.keys[token], h * D + j));
-                    state.values[(h * W + slot) * D + j] = static_cast<T>(at(source.values[token], h * D + j));
+                    state.keys[(h * W + slot) * D + j] =
+                        static_cast<T>(at(source.keys[token], h * D + j));
+                    state.values[(h * W + slot) * D + j] =
+                        static_cast<T>(at(source.values[token], h * D + j));
                 }
         target.position = source.position;
     }
@@ -80,7 +88,9 @@ void sweep() {
         const Case<T, D> c({d_model, 2, W, 10000.0}, ++seed);
         const Index total = std::min<Index>(3 * W + 5, 120);
         const auto rows = random_rows(total, d_model, seed);
-        c.check(rows, {0, 1, std::min(W - 1, total), std::min(W, total), std::min(W + 1, total), total}, bound<T>);
+        c.check(rows,
+                {0, 1, std::min(W - 1, total), std::min(W, total), std::min(W + 1, total), total},
+                bound<T>);
         c.check(rows, {0, 1, total}, bound<T>, 5);
         c.check(rows, {0, 1, total}, far_bound<T>, 10000003);
     }
@@ -117,7 +127,8 @@ void check_full_attention() {
         for (const Form form : {Form::parallel, Form::recurrent}) {
             const SlidingWindowAttention<T, 12> layer({d_model, 2, W, 10000.0});
             LayerCase<SlidingWindowAttention<T, 12>> actual(layer, full.tensors);
-            check_close(actual.forward(rows, form), expected, bound<T>, "full attention, W " + std::to_string(W));
+            check_close(actual.forward(rows, form), expected, bound<T>,
+                        "full attention, W " + std::to_string(W));
         }
 }
 
@@ -160,18 +171,22 @@ TEST_CASE("A window of at least N is full attention", "[sliding_window_attention
     check_full_attention<double>();
 }
 
-TEST_CASE("Sliding-window attention has the same bits with a shape known to the compiler", "[sliding_window_attention]") {
+TEST_CASE("Sliding-window attention has the same bits with a shape known to the compiler",
+          "[sliding_window_attention]") {
     check_static_shape<float, 16>();
     check_static_shape<double, 12>();
 }
 
-TEST_CASE("Sliding-window attention adds to its output when asked to", "[sliding_window_attention]") {
+TEST_CASE("Sliding-window attention adds to its output when asked to",
+          "[sliding_window_attention]") {
     check_writes<float>();
     check_writes<double>();
 }
 
-TEST_CASE("Sliding-window attention: a stream has the same bits whatever its neighbours", "[sliding_window_attention]") {
+TEST_CASE("Sliding-window attention: a stream has the same bits whatever its neighbours",
+          "[sliding_window_attention]") {
     const SlidingWindowAttention<float, 12> layer({d_model, 3, 8, 10000.0});
     for (const Index N : {1, 9, 40})
-        for (const Form form : {Form::parallel, Form::recurrent}) check_batch(layer, random_tensors(layer, 3), N, form);
+        for (const Form form : {Form::parallel, Form::recurrent})
+            check_batch(layer, random_tensors(layer, 3), N, form);
 }

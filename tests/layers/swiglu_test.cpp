@@ -24,10 +24,12 @@ void sweep() {
                     const auto rows = random_rows(N, d, 1);
                     Values expected;
                     for (const Values& x : rows)
-                        for (const double y : reference_swiglu(tensors, x)) expected.push_back(y + (write == Write::add ? 3 : 0));
+                        for (const double y : reference_swiglu(tensors, x))
+                            expected.push_back(y + (write == Write::add ? 3 : 0));
                     LayerCase<SwiGLU<T>> actual(layer, tensors);
                     check_close(actual.forward(rows, Form::parallel, write), expected, bound<T>,
-                                "d " + std::to_string(d) + ", h " + std::to_string(hidden) + ", N " + std::to_string(N));
+                                "d " + std::to_string(d) + ", h " + std::to_string(hidden) +
+                                    ", N " + std::to_string(N));
                 }
         }
 }
@@ -42,7 +44,8 @@ public:
     using Parameters = typename Inner::template Parameters<Storage>;
     using State = typename Inner::State;
 
-    NamedResidual(Index d, Index hidden) : inner_(SwiGLU<T>({d, hidden}), RuntimeNormShape{d, 1e-3}) {}
+    NamedResidual(Index d, Index hidden)
+        : inner_(SwiGLU<T>({d, hidden}), RuntimeNormShape{d, 1e-3}) {}
     template <class P, class V>
     void visit(P& p, V& v) const {
         inner_.visit(p, v, "norm2", "mlp");
@@ -52,8 +55,8 @@ public:
         inner_.visit_state(s, v);
     }
     Index workspace_bytes(Index B, Index N) const { return inner_.workspace_bytes(B, N); }
-    void forward(const Parameters<PackedStorage<T>>& p, Streams streams, Index N, MatrixView<const T> x, MatrixView<T> y,
-                 Form form, Write, Arena& arena) const {
+    void forward(const Parameters<PackedStorage<T>>& p, Streams streams, Index N,
+                 MatrixView<const T> x, MatrixView<T> y, Form form, Write, Arena& arena) const {
         y.eigen() = x.eigen();
         inner_.forward(p, streams, N, y, form, arena);
     }
@@ -68,7 +71,8 @@ void check_residual() {
     const NamedResidual<T> layer(d, 40);
     auto tensors = random_tensors(layer, 2);
     REQUIRE(tensors.size() == 3);
-    NamedValues inner{{"w_fused.weight", tensors.at("mlp.w_fused.weight")}, {"w_down.weight", tensors.at("mlp.w_down.weight")}};
+    NamedValues inner{{"w_fused.weight", tensors.at("mlp.w_fused.weight")},
+                      {"w_down.weight", tensors.at("mlp.w_down.weight")}};
     auto rows = random_rows(9, d, 2);
     rows[3] = zeros(d);
     Values expected;

@@ -3,7 +3,9 @@
 
 #include <cmath>
 #include <cstddef>
+#include <cstring>
 #include <limits>
+#include <span>
 #include <sstream>
 #include <string>
 
@@ -44,6 +46,16 @@ void check_close(const Actual& actual, const Expected& expected, double bound, c
     const Difference d = difference(actual, expected);
     INFO(where << ": relative to max " << d.relative_to_max << ", relative RMS " << d.relative_rms << ", bound " << bound);
     CHECK(d.relative_to_max <= bound);
+}
+
+// Whether two arrays, anything with size() and data(), are the same bytes.
+template <class A, class B>
+bool same_bits(const A& a, const B& b) {
+    const auto bytes = [](const auto& x) {
+        return std::as_bytes(std::span(x.data(), static_cast<std::size_t>(x.size())));
+    };
+    return bytes(a).size() == bytes(b).size() &&
+           (a.size() == 0 || std::memcmp(a.data(), b.data(), bytes(a).size()) == 0);
 }
 
 }  // namespace hydralm::test

@@ -1,4 +1,5 @@
-// A layer with storage of its own: parameters, the state of one stream, scratch memory, strided input and output.
+// A layer with storage of its own: parameters, the state of one stream, scratch memory, strided
+// input and output.
 #pragma once
 
 #include <array>
@@ -18,18 +19,20 @@
 
 namespace hydralm::test {
 
-// Exact float values, so that float and double layers have the same parameters: weights uniform ±1.5/√in, biases and taps
-// ±1/2.
+// Exact float values, so that float and double layers have the same parameters: weights uniform
+// ±1.5/√in, biases and taps ±1/2.
 template <class Layer>
 NamedValues random_tensors(const Layer& layer, std::uint64_t seed) {
     NamedValues tensors;
     std::uint64_t stream = 0;
     describe_parameters(layer, [&](const ParameterInfo& info) {
         Random random(seed, ++stream);
-        const double range = info.rank == 2 ? 1.5 / std::sqrt(static_cast<double>(info.cols())) : 0.5;
+        const double range =
+            info.rank == 2 ? 1.5 / std::sqrt(static_cast<double>(info.cols())) : 0.5;
         Values& values = tensors[std::string(info.name())];
         for (Index i = 0; i < info.size(); ++i)
-            values.push_back(static_cast<double>(static_cast<float>(random.uniform(-range, range))));
+            values.push_back(
+                static_cast<double>(static_cast<float>(random.uniform(-range, range))));
     });
     return tensors;
 }
@@ -47,21 +50,26 @@ inline std::vector<Values> random_rows(Index N, Index d, std::uint64_t seed) {
 template <class T>
 class StridedRows {
 public:
-    StridedRows(Index N, Index d, T fill) : N_(N), d_(d), data_(static_cast<std::size_t>(N * (d + 3) + 1), fill), fill_(fill) {}
-    explicit StridedRows(std::span<const Values> rows, Index d) : StridedRows(static_cast<Index>(rows.size()), d, T(0)) {
+    StridedRows(Index N, Index d, T fill)
+        : N_(N), d_(d), data_(static_cast<std::size_t>(N * (d + 3) + 1), fill), fill_(fill) {}
+    explicit StridedRows(std::span<const Values> rows, Index d)
+        : StridedRows(static_cast<Index>(rows.size()), d, T(0)) {
         for (Index n = 0; n < N_; ++n)
-            for (Index i = 0; i < d; ++i) view()(n, i) = static_cast<T>(at(rows[static_cast<std::size_t>(n)], i));
+            for (Index i = 0; i < d; ++i)
+                view()(n, i) = static_cast<T>(at(rows[static_cast<std::size_t>(n)], i));
     }
     MatrixView<T> view() { return {data_.data() + 1, N_, d_, d_ + 3}; }
     std::vector<T> dense() {
         std::vector<T> values;
-        for (Index n = 0; n < N_; ++n) values.insert(values.end(), view().row(n), view().row(n) + d_);
+        for (Index n = 0; n < N_; ++n)
+            values.insert(values.end(), view().row(n), view().row(n) + d_);
         return values;
     }
     bool gaps_untouched() {
         bool same = std::memcmp(data_.data(), &fill_, sizeof(T)) == 0;
         for (Index n = 0; n < N_; ++n)
-            for (Index i = 0; i < 3; ++i) same = same && std::memcmp(view().row(n) + d_ + i, &fill_, sizeof(T)) == 0;
+            for (Index i = 0; i < 3; ++i)
+                same = same && std::memcmp(view().row(n) + d_ + i, &fill_, sizeof(T)) == 0;
         return same;
     }
 
@@ -96,8 +104,8 @@ public:
     LayerCase(const LayerCase&) = delete;
     LayerCase& operator=(const LayerCase&) = delete;
 
-    // Outputs [N, d], row after row, of a misaligned strided input into a misaligned strided output that starts as NaN, or
-    // for Write::add as the number 3.
+    // Outputs [N, d], row after row, of a misaligned strided input into a misaligned strided output
+    // that starts as NaN, or for Write::add as the number 3.
     std::vector<T> forward(std::span<const Values> rows, Form form, Write write = Write::assign) {
         const auto N = static_cast<Index>(rows.size());
         StridedRows<T> x(rows, d_);
@@ -115,12 +123,14 @@ public:
     // The arrays of the state as files have them, against those of a reference.
     template <class Reference>
     void check_state(const Reference& reference, double bound, const std::string& where) {
-        layer_.export_state(state(), position, [&](const std::string& name, auto shape, const std::vector<T>& values) {
-            Index size = 1;
-            for (const Index extent : shape) size *= extent;
-            CHECK(size == static_cast<Index>(values.size()));
-            check_close(values, reference.state(name), bound, where + ", state " + name);
-        });
+        layer_.export_state(state(), position,
+                            [&](const std::string& name, auto shape, const std::vector<T>& values) {
+                                Index size = 1;
+                                for (const Index extent : shape) size *= extent;
+                                CHECK(size == static_cast<Index>(values.size()));
+                                check_close(values, reference.state(name), bound,
+                                            where + ", state " + name);
+                            });
     }
 
     typename Layer::State state() { return bind_state(layer_, state_.data()); }
@@ -144,12 +154,6 @@ private:
     typename Layer::template Parameters<PackedStorage<T>> parameters_{};
 };
 
-template <class A, class B>
-bool same_bits(const A& a, const B& b) {
-    return a.size() == b.size() &&
-           (a.size() == 0 || std::memcmp(a.data(), b.data(), static_cast<std::size_t>(a.size()) * sizeof(a[0])) == 0);
-}
-
 // Outputs of a reference for every row, one after the other.
 template <class Reference>
 Values run_reference(Reference& reference, std::span<const Values> rows) {
@@ -161,7 +165,8 @@ Values run_reference(Reference& reference, std::span<const Values> rows) {
     return all;
 }
 
-// B streams of N tokens, each after its own past, in one call: every row and every state has the bits of the stream alone.
+// B streams of N tokens, each after its own past, in one call: every row and every state has the
+// bits of the stream alone.
 template <class Layer>
 void check_batch(const Layer& layer, const NamedValues& tensors, Index N, Form form) {
     using T = typename Layer::Scalar;
@@ -187,7 +192,8 @@ void check_batch(const Layer& layer, const NamedValues& tensors, Index N, Form f
     StridedRows<T> x(input, d), y(B * N, d, std::numeric_limits<T>::quiet_NaN());
     AlignedBuffer<std::byte> workspace(layer.workspace_bytes(B, N));
     Arena arena(workspace.span());
-    layer.forward(all.parameters(), Streams(streams.data(), B), N, x.view(), y.view(), form, Write::assign, arena);
+    layer.forward(all.parameters(), Streams(streams.data(), B), N, x.view(), y.view(), form,
+                  Write::assign, arena);
     CHECK(same_bits(y.dense(), alone));
     for (std::size_t b = 0; b < pasts.size(); ++b) CHECK(same_bits(before[b], after[b]));
 }

@@ -49,7 +49,8 @@ public:
     };
 
     ReferenceDeltaNet(Shape shape, const NamedValues& tensors)
-        : s_(shape), p_(tensors),
+        : s_(shape),
+          p_(tensors),
           conv_cache(static_cast<std::size_t>(shape.conv_kernel - 1), zeros(3 * inner())),
           S(zeros(shape.n_heads * shape.head_dim * shape.head_dim)) {}
 
@@ -154,7 +155,8 @@ public:
             double sum = 0;
             for (double& w : weights) sum += w = std::exp(w - most);
             for (std::size_t s = 0; s < weights.size(); ++s)
-                for (Index i = h * D; i < (h + 1) * D; ++i) at(o, i) += weights[s] / sum * at(values[s], i);
+                for (Index i = h * D; i < (h + 1) * D; ++i)
+                    at(o, i) += weights[s] / sum * at(values[s], i);
         }
         return product(p_.at("o_proj.weight"), o);
     }
@@ -176,10 +178,12 @@ private:
         const Index D = s_.head_dim;
         for (Index h = 0; h < s_.n_heads; ++h)
             for (Index j = 0; j < D / 2; ++j) {
-                const long double frequency = std::pow(static_cast<long double>(s_.rope_base),
-                                                       -2.0L * static_cast<long double>(j) / static_cast<long double>(D));
+                const long double frequency =
+                    std::pow(static_cast<long double>(s_.rope_base),
+                             -2.0L * static_cast<long double>(j) / static_cast<long double>(D));
                 const long double angle = static_cast<long double>(position) * frequency;
-                const auto c = static_cast<double>(std::cos(angle)), s = static_cast<double>(std::sin(angle));
+                const auto c = static_cast<double>(std::cos(angle)),
+                           s = static_cast<double>(std::sin(angle));
                 double& a = at(x, h * D + j);
                 double& b = at(x, h * D + j + D / 2);
                 const double a0 = a, b0 = b;

@@ -1,0 +1,10 @@
+// expect: hydralm: dn_chunk_size: must be positive; 64 is usual
+#include <hydralm/model/config.hpp>
+
+#ifdef HYDRALM_CONTROL
+constexpr hydralm::HydraConfig config{.dn_chunk_size = 1};
+#else
+constexpr hydralm::HydraConfig config{.dn_chunk_size = 0};
+#endif
+
+static_assert(hydralm::ValidConfig<config>::value);

@@ -1,0 +1,10 @@
+// expect: hydralm: rms_eps: must be positive and finite; 1e-5 is usual
+#include <hydralm/model/config.hpp>
+
+#ifdef HYDRALM_CONTROL
+constexpr hydralm::HydraConfig config{.rms_eps = 1e-6};
+#else
+constexpr hydralm::HydraConfig config{.rms_eps = 0.0};
+#endif
+
+static_assert(hydralm::ValidConfig<config>::value);

@@ -1,0 +1,10 @@
+// expect: hydralm: swa_every: must not be negative; 0 means no sliding-window layer
+#include <hydralm/model/config.hpp>
+
+#ifdef HYDRALM_CONTROL
+constexpr hydralm::HydraConfig config{.swa_every = 0};
+#else
+constexpr hydralm::HydraConfig config{.swa_every = -1};
+#endif
+
+static_assert(hydralm::ValidConfig<config>::value);

@@ -1,0 +1,134 @@
+// Streams that step together have the bits they would have alone.
+#include "hydralm/inference/batch_decoder.hpp"
+
+#include <vector>
+
+#include "support/catch.hpp"
+#include "support/small_model.hpp"
+
+namespace {
+
+using namespace hydralm;
+using namespace hydralm::test;
+
+constexpr Index V = small_hybrid.vocab_size;
+
+// Token n of stream b.
+std::vector<token_id> column(const std::vector<std::vector<token_id>>& texts, Index n) {
+    std::vector<token_id> tokens;
+    for (const auto& text : texts) tokens.push_back(text[static_cast<std::size_t>(n)]);
+    return tokens;
+}
+
+template <class Model>
+void check_neighbours() {
+    using T = typename Model::Scalar;
+    const Model model = random_model<Model>(1);
+    for (const Index B : {1, 2, 3, 4, 5, 8, 17}) {
+        BatchDecoder<Model> batch(model, B);
+        REQUIRE(batch.streams() == B);
+        std::vector<typename Model::State> alone;
+        std::vector<std::vector<token_id>> texts;
+        for (Index b = 0; b < B; ++b) {
+            // Streams of different ages: some past the window, some new.
+            const auto seed = static_cast<std::uint64_t>(b);
+            alone.push_back(model.new_state());
+            if (b % 3 > 0)
+                model.prefill(random_tokens(b % 3 == 1 ? 11 : 300, V, seed), alone.back());
+            batch.state(b) = alone.back();
+            texts.push_back(random_tokens(40, V, 100 + seed));
+        }
+        for (Index n = 0; n < 40; ++n) {
+            const auto logits = batch.step(column(texts, n));
+            REQUIRE(logits.rows() == B);
+            REQUIRE(logits.cols() == V);
+            for (Index b = 0; b < B; ++b) {
+                const auto i = static_cast<std::size_t>(b);
+                const auto expected = model.step(texts[i][static_cast<std::size_t>(n)], alone[i]);
+                INFO(B << " streams, stream " << b << ", token " << n);
+                REQUIRE(same_bits(std::span<const T>(logits.row(b), V), expected));
+            }
+        }
+        for (Index b = 0; b < B; ++b) {
+            const auto& state = alone[static_cast<std::size_t>(b)];
+            CHECK(batch.state(b).position() == state.position());
+            CHECK(same_bits(batch.state(b).bytes(), state.bytes()));
+        }
+    }
+}
+
+}  // namespace
+
+TEST_CASE("A stream in a batch has the bits it has alone", "[batch_decoder]") {
+    check_neighbours<HydraLM<small_hybrid, float>>();
+    check_neighbours<HydraLM<small_hybrid, double>>();
+}
+
+TEST_CASE("Identical streams give one answer, with any number of threads", "[batch_decoder]") {
+    using Model = HydraLM<small_hybrid>;
+    const Model model = random_model<Model>(2);
+    const auto tokens = random_tokens(30, V, 2);
+    auto alone = model.new_state();
+    const auto expected = logits_by_step(model, alone, tokens);
+    const int threads_before = num_threads();
+    for (const int threads : {1, 2, 3, 7}) {
+        set_num_threads(threads);
+        BatchDecoder<Model> batch(model, 19);
+        for (std::size_t n = 0; n < tokens.size(); ++n) {
+            const auto logits = batch.step(std::vector<token_id>(19, tokens[n]));
+            for (Index b = 0; b < 19; ++b)
+                REQUIRE(same_bits(std::span<const float>(logits.row(b), V),
+                                  std::span(expected).subspan(n * V, V)));
+        }
+    }
+    set_num_threads(threads_before);
+}
+
+TEST_CASE("A prompt may be fed into a stream of the batch", "[batch_decoder]") {
+    using Model = HydraLM<small_hybrid>;
+    const Model model = random_model<Model>(3);
+    BatchDecoder<Model> batch(model, 2);
+    const auto prompt = random_tokens(20, V, 3);
+    model.prefill(prompt, batch.state(1), Form::recurrent);
+    auto alone = model.new_state();
+    logits_by_step(model, alone, prompt);
+    const auto logits = batch.step(std::vector<token_id>{1, 2});
+    CHECK(same_bits(std::span<const float>(logits.row(1), V), model.step(2, alone)));
+}
+
+TEST_CASE("A batch refuses bad tokens, its states unchanged", "[batch_decoder]") {
+    using Model = HydraLM<small_hybrid>;
+    const Model model = random_model<Model>(4);
+    BatchDecoder<Model> batch(model, 3);
+    batch.step(std::vector<token_id>{1, 2, 3});
+    const std::vector<typename Model::State> before{batch.state(0), batch.state(1), batch.state(2)};
+    const auto message = [&](std::vector<token_id> tokens) -> std::string {
+        try {
+            batch.step(tokens);
+        } catch (const Error& error) {
+            return error.what();
+        }
+        return "accepted";
+    };
+    CHECK(message({1, 2}) ==
+          "hydralm: tokens: expected 3 ids, one per stream, found 2; give every stream a token");
+    CHECK(message({}) ==
+          "hydralm: tokens: expected 3 ids, one per stream, found 0; give every stream a token");
+    CHECK(message({1, 2, 53}) ==
+          "hydralm: token 2: expected an id in [0, 53), found 53; use the tokeniser the model was "
+          "made for");
+    CHECK(message({1, -1, 3}) ==
+          "hydralm: token 1: expected an id in [0, 53), found -1; use the tokeniser the model was "
+          "made for");
+    for (Index b = 0; b < 3; ++b) {
+        CHECK(batch.state(b).position() == 1);
+        CHECK(same_bits(batch.state(b).bytes(), before[static_cast<std::size_t>(b)].bytes()));
+    }
+}
+
+TEST_CASE("A batch has at least one stream", "[batch_decoder]") {
+    using Model = HydraLM<small_hybrid>;
+    const Model model;
+    CHECK_THROWS_AS(BatchDecoder<Model>(model, 0), Error);
+    CHECK_THROWS_AS(BatchDecoder<Model>(model, -1), Error);
+}

@@ -1,0 +1,138 @@
+// The state of a stream as a value: snapshots, forks, rollback, restoring; and weights as values.
+#include <cmath>
+#include <vector>
+
+#include "support/catch.hpp"
+#include "support/small_model.hpp"
+
+namespace {
+
+using namespace hydralm;
+using namespace hydralm::test;
+
+using Model = HydraLM<small_hybrid>;
+constexpr Index V = small_hybrid.vocab_size;
+
+// What the stream gives from here on.
+std::vector<float> go_on(const Model& model, Model::State& state) {
+    const auto tokens = random_tokens(40, V, 9);
+    auto logits = logits_in_pieces(model, state, slice(tokens, 0, 30));
+    const auto steps = logits_by_step(model, state, slice(tokens, 30, 10));
+    logits.insert(logits.end(), steps.begin(), steps.end());
+    return logits;
+}
+
+}  // namespace
+
+TEST_CASE("A copy of a state goes on exactly as the original", "[state]") {
+    const Model model = random_model<Model>(1);
+    const auto prompt = random_tokens(300, V, 1);
+    auto state = model.new_state();
+    model.prefill(prompt, state);
+    const Model::State snapshot = state;
+    const auto expected = go_on(model, state);
+    REQUIRE(state.position() == 340);
+
+    auto fork = snapshot;
+    CHECK(fork.position() == 300);
+    CHECK(same_bits(go_on(model, fork), expected));
+    CHECK(same_bits(fork.bytes(), state.bytes()));
+
+    state = snapshot;  // rollback
+    CHECK(state.position() == 300);
+    CHECK(same_bits(go_on(model, state), expected));
+
+    auto& self = state;
+    state = snapshot;
+    state = self;
+    CHECK(same_bits(go_on(model, state), expected));
+
+    // Into a state of less scratch, and from one.
+    auto small = model.new_state(1);
+    small = snapshot;
+    CHECK(same_bits(logits_by_step(model, small, prompt), [&] {
+        auto same = snapshot;
+        return logits_by_step(model, same, prompt);
+    }()));
+
+    auto source = snapshot;
+    Model::State moved = std::move(source);
+    CHECK(same_bits(go_on(model, moved), expected));
+    moved = Model::State(snapshot);
+    CHECK(same_bits(go_on(model, moved), expected));
+    source = snapshot;  // a moved-from state may be assigned to
+    CHECK(same_bits(go_on(model, source), expected));
+}
+
+TEST_CASE("A state restored from bytes goes on exactly", "[state]") {
+    const Model model = random_model<Model>(2);
+    auto state = model.new_state();
+    model.prefill(random_tokens(77, V, 2), state);
+    REQUIRE(static_cast<Index>(state.bytes().size()) == Model::state_bytes);
+    const std::vector<std::byte> bytes(state.bytes().begin(), state.bytes().end());
+    auto restored = model.new_state();
+    model.prefill(random_tokens(5, V, 3), restored);
+    restored.restore(bytes, 77);
+    CHECK(same_bits(go_on(model, restored), go_on(model, state)));
+}
+
+TEST_CASE("A reset state is a new one", "[state]") {
+    const Model model = random_model<Model>(3);
+    auto used = model.new_state();
+    model.prefill(random_tokens(300, V, 3), used);
+    used.reset();
+    auto fresh = model.new_state();
+    CHECK(used.position() == 0);
+    CHECK(same_bits(used.bytes(), fresh.bytes()));
+    CHECK(same_bits(go_on(model, used), go_on(model, fresh)));
+}
+
+TEST_CASE("Past 10⁷ tokens a stream goes on finite, alike in every form", "[state]") {
+    using Double = HydraLM<small_hybrid, double>;
+    const auto model = random_model<Double>(4);
+    auto state = model.new_state();
+    model.prefill(random_tokens(100, V, 4), state);
+    const std::vector<std::byte> bytes(state.bytes().begin(), state.bytes().end());
+    const auto tokens = random_tokens(300, V, 5);
+    for (const std::int64_t position : {10000003LL, (1LL << 33) + 5}) {
+        auto parallel = model.new_state(), recurrent = model.new_state();
+        parallel.restore(bytes, position);
+        recurrent.restore(bytes, position);
+        const auto a = logits_in_pieces(model, parallel, tokens);
+        const auto b = logits_by_step(model, recurrent, tokens);
+        CHECK(parallel.position() == position + 300);
+        double worst = 0;
+        for (std::size_t i = 0; i < a.size(); ++i) worst = std::max(worst, std::abs(a[i] - b[i]));
+        CHECK(worst < 1e-9);
+    }
+}
+
+TEST_CASE("A model lives in memory of the caller's", "[state]") {
+    alignas(64) static std::byte memory[Model::weight_bytes];
+    STATIC_REQUIRE(Model::weight_bytes > Model::parameter_count * 4);
+    Model model(memory);
+    initialise(model, 5, InitScheme::fan_in);
+    const Model own = random_model<Model>(5);
+    auto a = model.new_state(), b = own.new_state();
+    CHECK(same_bits(go_on(model, a), go_on(own, b)));
+
+    // Another model over the same memory has the same weights, and so has a moved one.
+    const Model again(memory);
+    a.reset();
+    b.reset();
+    CHECK(same_bits(go_on(again, a), go_on(own, b)));
+    const Model moved = std::move(model);
+    a.reset();
+    b.reset();
+    CHECK(same_bits(go_on(moved, a), go_on(own, b)));
+
+    try {
+        const std::span<std::byte> too_small(memory, 100);
+        const Model refused(too_small);
+        FAIL("accepted");
+    } catch (const Error& error) {
+        CHECK(error.detail().field == "weight memory");
+        CHECK(error.detail().found == "100 bytes");
+    }
+    CHECK_THROWS_AS(Model(std::span(memory).subspan(1)), Error);
+}

@@ -1,0 +1,76 @@
+// Small models with random weights, random texts, and comparison of bits.
+#pragma once
+
+#include <limits>
+#include <span>
+#include <vector>
+
+#include "hydralm/hydralm.hpp"
+#include "support/compare.hpp"
+
+namespace hydralm::test {
+
+// Both mixers; widths that fit no vector; an MLP width and a vocabulary that fit no panel.
+inline constexpr HydraConfig small_hybrid{.vocab_size = 53,
+                                          .d_model = 24,
+                                          .n_layers = 3,
+                                          .n_heads = 2,
+                                          .mlp_multiple_of = 5,
+                                          .swa_window = 24,
+                                          .swa_every = 3};
+
+template <class Model>
+Model random_model(std::uint64_t seed) {
+    Model model;
+    initialise(model, seed, InitScheme::fan_in);
+    return model;
+}
+
+inline std::vector<token_id> random_tokens(Index N, int vocab_size, std::uint64_t seed) {
+    Random random(seed, 77);
+    std::vector<token_id> tokens(static_cast<std::size_t>(N));
+    for (token_id& token : tokens)
+        token = static_cast<token_id>(random.below(static_cast<std::uint64_t>(vocab_size)));
+    return tokens;
+}
+
+inline std::span<const token_id> slice(std::span<const token_id> tokens, Index first, Index count) {
+    return tokens.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count));
+}
+
+// Logits [N, V] of tokens fed in pieces that end at the given positions and at the end; NaN where
+// nothing was written.
+template <class Model>
+std::vector<typename Model::Scalar> logits_in_pieces(const Model& model,
+                                                     typename Model::State& state,
+                                                     std::span<const token_id> tokens,
+                                                     std::vector<Index> ends = {},
+                                                     Form form = Form::parallel) {
+    using T = typename Model::Scalar;
+    constexpr Index V = Model::config.vocab_size;
+    const auto N = static_cast<Index>(tokens.size());
+    std::vector<T> out(static_cast<std::size_t>(N * V), std::numeric_limits<T>::quiet_NaN());
+    const MatrixView<T> rows(out.data(), N, V);
+    ends.push_back(N);
+    Index first = 0;
+    for (const Index end : ends) {
+        model.logits(slice(tokens, first, end - first), state, rows.middle_rows(first, end - first),
+                     form);
+        first = end;
+    }
+    return out;
+}
+
+// Logits [N, V] of tokens fed one by one.
+template <class Model>
+std::vector<typename Model::Scalar> logits_by_step(const Model& model, typename Model::State& state,
+                                                   std::span<const token_id> tokens) {
+    std::vector<typename Model::Scalar> out;
+    for (const token_id token : tokens) {
+        const auto logits = model.step(token, state);
+        out.insert(out.end(), logits.begin(), logits.end());
+    }
+    return out;
+}
+
+}  // namespace hydralm::test
