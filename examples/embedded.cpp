@@ -26,7 +26,8 @@ using Model = hydralm::HydraLM<config>;
 
 alignas(hydralm::alignment) std::array<std::byte, Model::weight_bytes> weights;
 alignas(hydralm::alignment) std::array<std::byte, Model::state_bytes> state;
-alignas(hydralm::alignment) std::array<std::byte, Model::workspace_bytes(1, 1)> scratch;
+alignas(hydralm::alignment)
+    std::array<std::byte, Model::workspace_bytes(1, 1, hydralm::Form::recurrent)> scratch;
 alignas(hydralm::alignment) std::array<float, config.vocab_size> logits;
 
 static_assert(sizeof(weights) + sizeof(state) + sizeof(scratch) + sizeof(logits) < 1024 * 1024,

@@ -5,6 +5,7 @@
 #include <hydralm/io.hpp>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -19,6 +20,16 @@ constexpr std::size_t chunk_tokens = 4096;
 void print(std::string_view text) {
     std::fwrite(text.data(), 1, text.size(), stdout);
     std::fflush(stdout);
+}
+
+// NaN in weights makes NaN of everything; JSON has no word for it.
+void expect_finite(double likelihood, const std::string& model) {
+    if (!std::isfinite(likelihood))
+        throw hydralm::Error({.file = model,
+                              .field = "log-likelihood",
+                              .expected = "a finite number",
+                              .found = std::to_string(likelihood),
+                              .fix = "look for NaN and infinity in the weights"});
 }
 
 template <class Model>
@@ -89,6 +100,7 @@ void run_score(const Options& o) {
             tokens += static_cast<std::int64_t>(n);
         }
     }
+    expect_finite(scorer.log_likelihood(), o.model);
     const nlohmann::ordered_json result{
         {"tokens", tokens},
         {"log_likelihood", scorer.log_likelihood()},
@@ -137,6 +149,7 @@ void run_stream(const Options& o) {
     };
     hydralm::StreamingEngine<Model> engine(model);
     const auto r = engine.run(source, buffer, progress);
+    expect_finite(r.bits_per_token, o.model);
     const nlohmann::ordered_json result{{"tokens", r.tokens},
                                         {"seconds", r.seconds},
                                         {"tokens_per_second", r.tokens_per_second},

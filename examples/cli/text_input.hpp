@@ -60,12 +60,15 @@ public:
                  .fix = "check the path"});
     }
 
+    // Bytes of the file; as many as there could be when it has no size (a pipe).
     std::int64_t size() {
         const auto here = file_.tellg();
         file_.seekg(0, std::ios::end);
         const auto end = file_.tellg();
+        file_.clear();
+        if (end < 0) return std::numeric_limits<std::int64_t>::max();
         file_.seekg(here);
-        return end < 0 ? 0 : static_cast<std::int64_t>(end);
+        return static_cast<std::int64_t>(end);
     }
 
     // Fills tokens as far as the file goes; 0 at its end.

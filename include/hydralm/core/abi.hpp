@@ -10,12 +10,26 @@
 #define HYDRALM_VERSION_MINOR 1
 #define HYDRALM_VERSION_PATCH 0
 
-#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512CD__)
 #define HYDRALM_ABI v0_avx512
+#elif defined(__AVX512F__)
+#define HYDRALM_ABI v0_avx512_partial
 #elif defined(__AVX2__) && defined(__FMA__)
 #define HYDRALM_ABI v0_avx2
+#elif defined(__AVX2__)
+#define HYDRALM_ABI v0_avx2_without_fma
+#elif defined(__AVX__) && defined(__FMA__)
+#define HYDRALM_ABI v0_avx_fma
 #elif defined(__AVX__)
 #define HYDRALM_ABI v0_avx
+#elif defined(__SSE4_2__)
+#define HYDRALM_ABI v0_sse4_2
+#elif defined(__SSE4_1__)
+#define HYDRALM_ABI v0_sse4_1
+#elif defined(__SSSE3__)
+#define HYDRALM_ABI v0_ssse3
+#elif defined(__SSE3__)
+#define HYDRALM_ABI v0_sse3
 #elif defined(__ARM_NEON)
 #define HYDRALM_ABI v0_neon
 #else

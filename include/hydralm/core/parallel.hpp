@@ -11,10 +11,12 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <memory>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "hydralm/core/types.hpp"
@@ -34,26 +36,24 @@ inline void spin_pause() noexcept {
 #endif
 }
 
-// One job at a time: tasks 0 … count−1 are claimed from a shared counter. Workers spin for a few
-// microseconds between jobs (a decoded token is dozens of short jobs), then sleep. A job never
-// waits for a worker that has not joined it, so a busy machine costs a thread's help, not its turn
-// on the processor.
+// One job at a time: tasks 0 … count−1 are claimed from a shared counter. Workers spin for a
+// fraction of a millisecond between jobs (a decoded token is dozens of short jobs), then sleep. A
+// job never waits for a worker that has not joined it, so a busy machine costs a thread's help, not
+// its turn on the processor.
 class ThreadPool {
 public:
     using Task = void (*)(const void* context, Index task);
 
     explicit ThreadPool(int threads) {
         workers_.reserve(static_cast<std::size_t>(std::max(threads - 1, 0)));
-        for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
-    }
-    ~ThreadPool() {
-        {
-            const std::lock_guard lock(sleep_);
-            stopping_.store(true);
+        try {
+            for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
+        } catch (...) {  // the system refused a thread: those that run are ended first
+            stop();
+            throw;
         }
-        wake_.notify_all();
-        for (auto& worker : workers_) worker.join();
     }
+    ~ThreadPool() { stop(); }
     ThreadPool(const ThreadPool&) = delete;
     ThreadPool& operator=(const ThreadPool&) = delete;
 
@@ -101,6 +101,15 @@ private:
         for (Index i = next_.fetch_add(1); i < count_; i = next_.fetch_add(1)) task_(context_, i);
     }
 
+    void stop() noexcept {
+        {
+            const std::lock_guard lock(sleep_);
+            stopping_.store(true);
+        }
+        wake_.notify_all();
+        for (auto& worker : workers_) worker.join();
+    }
+
     // Whether there is a job to join that is not the one with this number.
     bool joinable(std::uint64_t job, std::uint64_t seen) const noexcept {
         return (job & open) != 0 && job / next_job != seen;
@@ -145,10 +154,15 @@ private:
 
 inline int default_num_threads() noexcept {
     if (const char* text = std::getenv("HYDRALM_NUM_THREADS")) {
-        const int n = std::atoi(text);
-        if (n > 0) return std::min(n, 1024);
+        char* end = nullptr;
+        const long n = std::strtol(text, &end, 10);
+        if (end != text && *end == '\0' && n >= 1 && n <= 1024) return static_cast<int>(n);
+        std::fprintf(stderr,
+                     "hydralm: HYDRALM_NUM_THREADS: expected an integer in [1, 1024], found '%s'; "
+                     "using every core\n",
+                     text);
     }
-    return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+    return static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1U, 1024U));
 }
 
 inline std::unique_ptr<ThreadPool>& thread_pool() {
@@ -165,8 +179,8 @@ inline int num_threads() { return detail::thread_pool()->size(); }
 // std::system_error when the system refuses a thread.
 inline void set_num_threads(int n) {
     if (n == num_threads()) return;
-    detail::thread_pool().reset();
-    detail::thread_pool() = std::make_unique<detail::ThreadPool>(std::clamp(n, 1, 1024));
+    auto pool = std::make_unique<detail::ThreadPool>(std::clamp(n, 1, 1024));
+    std::swap(detail::thread_pool(), pool);
 }
 
 // Calls task(i) for every i in [0, count), in any order, on any thread of the pool; returns when

@@ -20,14 +20,9 @@ public:
     using result_type = std::uint64_t;
 
     explicit Random(std::uint64_t seed, std::uint64_t stream = 0) noexcept {
-        std::uint64_t mix = seed ^ (0x9e3779b97f4a7c15U * (2 * stream + 1));
-        for (auto& word : words_) {
-            mix += 0x9e3779b97f4a7c15U;
-            std::uint64_t z = mix;
-            z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9U;
-            z = (z ^ (z >> 27)) * 0x94d049bb133111ebU;
-            word = z ^ (z >> 31);
-        }
+        std::uint64_t mix = stream;
+        mix = seed ^ splitmix(mix);  // streams of one seed begin far apart
+        for (auto& word : words_) word = splitmix(mix);
     }
 
     static constexpr result_type min() noexcept { return 0; }
@@ -66,6 +61,13 @@ public:
     void set_words(const std::array<std::uint64_t, 4>& words) noexcept { words_ = words; }
 
 private:
+    static std::uint64_t splitmix(std::uint64_t& state) noexcept {
+        std::uint64_t z = (state += 0x9e3779b97f4a7c15U);
+        z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9U;
+        z = (z ^ (z >> 27)) * 0x94d049bb133111ebU;
+        return z ^ (z >> 31);
+    }
+
     std::array<std::uint64_t, 4> words_{};
 };
 

@@ -20,11 +20,12 @@ public:
     using T = typename Model::Scalar;
     using State = typename Model::State;
 
+    BatchDecoder(const Model&& model, Index streams) = delete;
     BatchDecoder(const Model& model, Index streams)
         : model_(model),
           states_(checked(streams), model.new_state(1)),
           views_(static_cast<std::size_t>(streams)),
-          workspace_(Model::workspace_bytes(streams, 1)),
+          workspace_(Model::workspace_bytes(streams, 1, Form::recurrent)),
           logits_(streams * Model::config.vocab_size) {}
 
     Index streams() const noexcept { return static_cast<Index>(states_.size()); }

@@ -18,6 +18,7 @@ class Scorer {
 public:
     using T = typename Model::Scalar;
 
+    explicit Scorer(const Model&& model) = delete;
     explicit Scorer(const Model& model)
         : model_(model),
           logits_(Model::prefill_tile * Model::config.vocab_size),

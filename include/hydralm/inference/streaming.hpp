@@ -42,6 +42,7 @@ struct StreamReport {
 template <class Model>
 class StreamingEngine {
 public:
+    explicit StreamingEngine(const Model&& model) = delete;
     explicit StreamingEngine(const Model& model) : state_(model.new_state()), scorer_(model) {}
 
     // Feeds one chunk of tokens, of any length. Throws Error as Model::prefill does. No allocation
@@ -73,6 +74,7 @@ public:
         StreamReport r = report_;
         r.tokens_per_second = r.seconds > 0.0 ? static_cast<double>(r.tokens) / r.seconds : 0.0;
         r.state_bytes = Model::state_bytes;
+        if (chunks_ < 2) r.resident_bytes_first = r.resident_bytes_peak = resident_bytes();
         r.bits_per_token = scorer_.bits_per_token();
         return r;
     }

@@ -106,10 +106,10 @@ public:
     }
 
     // Scratch for B sequences of N tokens.
-    constexpr Index workspace_bytes(Index B, Index N) const noexcept {
+    constexpr Index workspace_bytes(Index B, Index N, Form form = Form::parallel) const noexcept {
         const Index rows = B * N, I = inner();
         return 2 * arena_bytes<T>(rows * 3 * I) + arena_bytes<T>(rows * 2 * shape_.n_heads) +
-               arena_bytes<T>(rows * I) + B * shape_.n_heads * head_scratch;
+               arena_bytes<T>(rows * I) + B * shape_.n_heads * head_scratch(form);
     }
 
     // x [B·N, d], row b·N + n is token n of stream b; y [B·N, d] is replaced or added to. The
@@ -124,7 +124,8 @@ public:
         const MatrixView<T> mixed(arena.take<T>(rows * 3 * I), rows, 3 * I);
         const MatrixView<T> gates(arena.take<T>(rows * 2 * H), rows, 2 * H);
         const MatrixView<T> o(arena.take<T>(rows * I), rows, I);
-        std::byte* const scratch = arena.take<std::byte>(B * H * head_scratch);
+        const Index scratch_size = head_scratch(form);
+        std::byte* const scratch = arena.take<std::byte>(B * H * scratch_size);
 
         kernels::matmul(x, p.qkv_proj, qkv, kernels::Assign{});
         kernels::matmul(x, p.ab_proj, gates, kernels::AddBias<T>{p.ab_bias.data()});
@@ -139,7 +140,7 @@ public:
             [&](Index task) {
                 const Index b = task / H, h = task % H;
                 const auto state = bind_state(*this, streams.bytes(b));
-                Arena own({scratch + task * head_scratch, static_cast<std::size_t>(head_scratch)});
+                Arena own({scratch + task * scratch_size, static_cast<std::size_t>(scratch_size)});
                 mix_head(p, state, streams.position(b), qkv.middle_rows(b * N, N),
                          mixed.middle_rows(b * N, N), gates.middle_rows(b * N, N),
                          o.middle_rows(b * N, N), h, form, own);
@@ -152,8 +153,12 @@ public:
 
 private:
     static constexpr Index block = kernels::gated_delta_default_block<T, HeadDim>;
-    static constexpr Index head_scratch = round_up(
-        kernels::gated_delta_workspace_bytes<T, HeadDim>(block), static_cast<Index>(alignment));
+    static constexpr Index head_scratch(Form form) noexcept {
+        return form == Form::recurrent
+                   ? 0
+                   : round_up(kernels::gated_delta_workspace_bytes<T, HeadDim>(block),
+                              static_cast<Index>(alignment));
+    }
 
     constexpr Index inner() const noexcept { return shape_.n_heads * HeadDim; }
 

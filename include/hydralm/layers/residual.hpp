@@ -40,8 +40,8 @@ public:
         inner_.visit_state(s, v);
     }
 
-    constexpr Index workspace_bytes(Index B, Index N) const noexcept {
-        return arena_bytes<Scalar>(B * N * shape_.d_model) + inner_.workspace_bytes(B, N);
+    constexpr Index workspace_bytes(Index B, Index N, Form form = Form::parallel) const noexcept {
+        return arena_bytes<Scalar>(B * N * shape_.d_model) + inner_.workspace_bytes(B, N, form);
     }
 
     void forward(const Parameters<PackedStorage<Scalar>>& p, Streams streams, Index N,

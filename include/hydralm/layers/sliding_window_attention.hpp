@@ -75,10 +75,10 @@ public:
     }
 
     // Scratch for B sequences of N tokens.
-    constexpr Index workspace_bytes(Index B, Index N) const noexcept {
+    constexpr Index workspace_bytes(Index B, Index N, Form form = Form::parallel) const noexcept {
         const Index rows = B * N, I = inner();
         return arena_bytes<T>(rows * 3 * I) + arena_bytes<T>(rows * I) +
-               arena_bytes<T>(rows * HeadDim) + B * shape_.n_heads * head_scratch(N);
+               arena_bytes<T>(rows * HeadDim) + B * shape_.n_heads * head_scratch(N, form);
     }
 
     // As GatedDeltaNet::forward. Cost: O(B·N·(d·I + I·min(N + position, W))).
@@ -87,7 +87,7 @@ public:
                  Arena& arena) const noexcept {
         const Arena::Scope scope(arena);
         const Index B = streams.count(), rows = B * N, H = shape_.n_heads, I = inner(),
-                    scratch_size = head_scratch(N);
+                    scratch_size = head_scratch(N, form);
         const MatrixView<T> qkv(arena.take<T>(rows * 3 * I), rows, 3 * I);
         const MatrixView<T> o(arena.take<T>(rows * I), rows, I);
         const MatrixView<T> angles(arena.take<T>(rows * HeadDim), rows,
@@ -98,6 +98,8 @@ public:
         for (Index b = 0; b < B; ++b)
             kernels::rotary_table<HeadDim>(streams.position(b), shape_.rope_base,
                                            angles.middle_rows(b * N, N));
+        std::int64_t furthest = 0;
+        for (Index b = 0; b < B; ++b) furthest = std::max(furthest, streams.position(b));
         parallel_for(
             B * H,
             [&](Index task) {
@@ -107,7 +109,7 @@ public:
                 attend_head(state, streams.position(b), qkv.middle_rows(b * N, N),
                             angles.middle_rows(b * N, N), o.middle_rows(b * N, N), h, form, own);
             },
-            rows * I * std::min<std::int64_t>(streams.position(0) + N, shape_.window) > 32768);
+            rows * I * std::min<std::int64_t>(furthest + N, shape_.window) > 32768);
         if (write == Write::add) kernels::matmul(o, p.o_proj, y, kernels::Add{});
         else kernels::matmul(o, p.o_proj, y, kernels::Assign{});
     }
@@ -115,7 +117,9 @@ public:
 private:
     constexpr Index inner() const noexcept { return shape_.n_heads * HeadDim; }
 
-    constexpr Index head_scratch(Index N) const noexcept {
+    // The recurrent form reads the ring where it is.
+    constexpr Index head_scratch(Index N, Form form) const noexcept {
+        if (form == Form::recurrent) return 0;
         return 2 * arena_bytes<T>((shape_.window - 1 + N) * HeadDim) +
                round_up(kernels::window_attention_workspace_bytes<T, HeadDim>(),
                         static_cast<Index>(alignment));

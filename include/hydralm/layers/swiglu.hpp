@@ -37,7 +37,7 @@ public:
     template <class S, class V>
     constexpr void visit_state(S&, V&) const {}
 
-    constexpr Index workspace_bytes(Index B, Index N) const noexcept {
+    constexpr Index workspace_bytes(Index B, Index N, Form = Form::parallel) const noexcept {
         return arena_bytes<T>(B * N * shape_.hidden);
     }
 

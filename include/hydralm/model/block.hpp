@@ -43,8 +43,8 @@ public:
         mixer_.visit_state(s, v);
     }
 
-    constexpr Index workspace_bytes(Index B, Index N) const noexcept {
-        return std::max(mixer_.workspace_bytes(B, N), mlp_.workspace_bytes(B, N));
+    constexpr Index workspace_bytes(Index B, Index N, Form form = Form::parallel) const noexcept {
+        return std::max(mixer_.workspace_bytes(B, N, form), mlp_.workspace_bytes(B, N, form));
     }
 
     void forward(const Parameters<PackedStorage<Scalar>>& p, Streams streams, Index N,
@@ -93,10 +93,11 @@ public:
         return offsets;
     }
 
-    constexpr Index workspace_bytes(Index B, Index N) const noexcept {
+    constexpr Index workspace_bytes(Index B, Index N, Form form = Form::parallel) const noexcept {
         Index bytes = 0;
-        for_each(
-            [&](const auto& block, auto) { bytes = std::max(bytes, block.workspace_bytes(B, N)); });
+        for_each([&](const auto& block, auto) {
+            bytes = std::max(bytes, block.workspace_bytes(B, N, form));
+        });
         return bytes;
     }
 

@@ -25,7 +25,7 @@ namespace HYDRALM_NAMESPACE {
 //
 // A const model may be used by many threads at once, each with its own State. Movable, not
 // copyable. Sizes are constants of the type: parameter_count, state_bytes, weight_bytes,
-// workspace_bytes(B, N).
+// workspace_bytes(B, N, form).
 template <HydraConfig given, Real T = float>
 class HydraLM {
     static_assert(ValidConfig<given>::value);
@@ -113,14 +113,15 @@ public:
 
     // What one stream carries on, and its scratch memory. A value: a copy is a snapshot, from which
     // the stream goes on exactly as the original. Belongs to one thread at a time.
-    using State = StreamValues<T>;
+    using State = StreamValues<T, HydraLM>;
 
-    // A stream before its first token. tile: how many tokens prefill takes at once; 1 keeps scratch
-    // smallest.
+    // A stream before its first token. tile: how many tokens prefill takes at once (stream_tile); a
+    // small one keeps scratch memory small, and changes no bit.
     State new_state(Index tile = prefill_tile) const {
         (void)num_threads();  // the pool is made here, not in the first step
-        return State(state_bytes, workspace_bytes(1, std::clamp<Index>(tile, 1, prefill_tile)) +
-                                      arena_bytes<T>(config.vocab_size));
+        tile = stream_tile(tile);
+        return State(state_bytes, workspace_bytes(1, tile) + arena_bytes<T>(config.vocab_size),
+                     tile);
     }
 
     // Feeds tokens [N], N ≥ 1, and returns the logits [V] after the last: valid until the state is
@@ -148,9 +149,18 @@ public:
         return prefill({&token, 1}, state, Form::recurrent);
     }
 
-    // As prefill, writing the logits of every position to out [N, V].
+    // As prefill, writing the logits of every position to out [N, V]; N may be 0. Throws Error also
+    // for another shape of out.
     void logits(std::span<const token_id> tokens, State& state, MatrixView<T> out,
                 Form form = Form::parallel) const {
+        const auto N = static_cast<Index>(tokens.size());
+        if (out.rows() != N || out.cols() != config.vocab_size)
+            throw Error({.field = "out",
+                         .expected = "[" + std::to_string(N) + ", " +
+                                     std::to_string(config.vocab_size) + "]",
+                         .found = "[" + std::to_string(out.rows()) + ", " +
+                                  std::to_string(out.cols()) + "]",
+                         .fix = "give a row of vocab_size logits for every token"});
         run(tokens, state, form, [&](MatrixView<const T> hidden, std::size_t first) {
             head(hidden, out.middle_rows(static_cast<Index>(first), hidden.rows()));
         });
@@ -161,9 +171,8 @@ public:
     template <class F>
     void run(std::span<const token_id> tokens, State& state, Form form, const F& f) const {
         check(tokens);
-        const Index tile = state.tile(
-            [](Index n) { return workspace_bytes(1, n) + arena_bytes<T>(config.vocab_size); },
-            prefill_tile);
+        state.expect_bytes(state_bytes);
+        const Index tile = state.tile();
         for (std::size_t first = 0; first < tokens.size();) {
             const Index n = std::min<Index>(tile - state.position() % tile,
                                             static_cast<Index>(tokens.size() - first));
@@ -195,8 +204,8 @@ public:
     // -------------------------------------------------------------------------------------------
 
     // Scratch of forward for B sequences of N tokens.
-    static constexpr Index workspace_bytes(Index B, Index N) noexcept {
-        return 2 * arena_bytes<T>(B * N * config.d_model) + stack.workspace_bytes(B, N);
+    static constexpr Index workspace_bytes(Index B, Index N, Form form = Form::parallel) noexcept {
+        return 2 * arena_bytes<T>(B * N * config.d_model) + stack.workspace_bytes(B, N, form);
     }
 
     // Takes N tokens of each of B streams through the stack: tokens [B·N], stream after stream, all

@@ -24,13 +24,11 @@ class Standalone {
 public:
     using T = typename Mixer::Scalar;
     // What one stream carries on, and its scratch memory. A value: a copy is a snapshot.
-    using State = StreamValues<T>;
+    using State = StreamValues<T, Standalone>;
 
-    // Tokens that forward takes at once; longer inputs are cut at absolute multiples of it.
-    static constexpr Index default_tile = 256;
-
-    // All parameters zero; allocates them.
-    explicit Standalone(Mixer mixer = {}) : mixer_(mixer), memory_(packed_elements(mixer)) {
+    // All parameters zero; allocates them. Throws Error for a run-time shape that is impossible.
+    explicit Standalone(Mixer mixer = {})
+        : mixer_(checked(mixer)), memory_(packed_elements(mixer)) {
         BindPacked<T> binder(memory_.data());
         mixer_.visit(weights_, binder);
     }
@@ -56,12 +54,12 @@ public:
         mixer_.visit(weights_, read);
     }
 
-    // A stream before its first token. tile: how many tokens forward takes at once; 1 keeps scratch
-    // memory smallest.
-    State new_state(Index tile = default_tile) const {
+    // A stream before its first token. tile: how many tokens forward takes at once (stream_tile); a
+    // small one keeps scratch memory small. Longer inputs are cut at absolute multiples of it.
+    State new_state(Index tile = 256) const {
         (void)num_threads();  // the pool is made here, not in the first call
-        return State(state_bytes(mixer_),
-                     mixer_.workspace_bytes(1, std::clamp<Index>(tile, 1, default_tile)));
+        tile = stream_tile(tile);
+        return State(state_bytes(mixer_), mixer_.workspace_bytes(1, tile), tile);
     }
 
     // y = mixer(x), x and y [N, d], N ≥ 0; the state advances by N tokens. x and y must not
@@ -69,8 +67,8 @@ public:
     void forward(MatrixView<const T> x, MatrixView<T> y, State& state,
                  Form form = Form::parallel) const {
         check(x, y);
-        const Index tile =
-            state.tile([&](Index n) { return mixer_.workspace_bytes(1, n); }, default_tile);
+        state.expect_bytes(state_bytes(mixer_));
+        const Index tile = state.tile();
         for (Index first = 0; first < x.rows();) {
             const Index n = std::min<Index>(tile - state.position() % tile, x.rows() - first);
             Arena arena(state.workspace());
@@ -90,6 +88,25 @@ public:
     }
 
 private:
+    static const Mixer& checked(const Mixer& mixer) {
+        const auto& shape = mixer.shape();
+        const auto require = [](bool good, const char* field, double found) {
+            if (!good)
+                throw Error({.field = field,
+                             .expected = "a number above 0",
+                             .found = std::to_string(found),
+                             .fix = "give the mixer a complete shape"});
+        };
+        require(shape.d_model > 0, "d_model", static_cast<double>(shape.d_model));
+        require(shape.n_heads > 0, "n_heads", static_cast<double>(shape.n_heads));
+        if constexpr (requires { shape.conv_kernel; })
+            require(shape.conv_kernel > 0, "conv_kernel", static_cast<double>(shape.conv_kernel));
+        if constexpr (requires { shape.window; }) {
+            require(shape.window > 0, "window", static_cast<double>(shape.window));
+            require(shape.rope_base > 0.0, "rope_base", shape.rope_base);
+        }
+        return mixer;
+    }
     static Index packed_elements(const Mixer& mixer) {
         Index n = 0;
         describe_parameters(mixer, [&](const ParameterInfo& info) { n += packed_size<T>(info); });

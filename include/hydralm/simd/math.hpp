@@ -1,8 +1,8 @@
 // Element functions, each with a scalar form (the specification) and a batch form under the same
 // name.
 //
-// Batch forms are within a few units in the last place of the scalar ones over the whole range, and
-// finite wherever the scalar form is.
+// Batch forms are within a few units in the last place of the scalar ones, finite wherever those
+// are; results below the smallest normal numbers may be 0.
 #pragma once
 
 #include <array>
