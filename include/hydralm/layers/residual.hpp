@@ -23,6 +23,7 @@ public:
         : inner_(inner)
         , shape_(shape) {}
     constexpr const Inner& inner() const noexcept { return inner_; }
+    constexpr const Shape& shape() const noexcept { return shape_; }
 
     template <class Storage>
     struct Parameters {
