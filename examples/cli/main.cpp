@@ -76,6 +76,14 @@ void describe(CLI::App& app, Options& o) {
     stream_command.add_flag("--repeat", o.repeat,
                             "begin the file again at its end, until --tokens");
 
+    auto& gradients_command =
+        command(app, o, "gradients", "gradient of the mean next-token loss of a text", gradients);
+    add_model(gradients_command, o);
+    gradients_command.add_option("--ids", o.ids, "file of token ids")->required();
+    gradients_command
+        .add_option("--out", o.out, "safetensors file to write: loss, grad.<parameter>")
+        ->required();
+
     auto& kernel = *app.add_subcommand("kernel", "one kernel on tensors from a file");
     kernel.require_subcommand(1);
     auto& delta_command = command(kernel, o, "delta_rule", "the gated delta rule", delta_rule);

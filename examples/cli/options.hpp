@@ -36,4 +36,5 @@ void logits(const Options& options);
 void generate(const Options& options);
 void score(const Options& options);
 void stream(const Options& options);
+void gradients(const Options& options);
 void delta_rule(const Options& options);

@@ -119,6 +119,24 @@ def stream(directory):
     assert 7 < result["bits_per_byte"] < 10
 
 
+def gradients(directory):
+    model, ids = initialised(directory), directory / "ids"
+    ids.write_text(" ".join(str(byte) for byte in TEXT[:200].encode()))
+    found = {}
+    for scalar in ("float", "double"):
+        out = directory / scalar
+        run("gradients", "--model", model, "--ids", ids, "--out", out, "--scalar", scalar)
+        found[scalar] = tensors(out)
+    names = {parameter["name"] for parameter in json_of("info", "--json")["parameters"]}
+    assert found["double"].keys() == {"loss"} | {f"grad.{name}" for name in names}
+    for name, expected in found["double"].items():
+        assert_near(found["float"][name], expected, 1e-3)
+    assert 5 < found["double"]["loss"][1][0] < 6  # about ln 256
+    ids.write_text("1")
+    line = refusal("gradients", "--model", model, "--ids", ids, "--out", directory / "out")
+    assert "at least 2" in line, line
+
+
 def kernel_delta_rule(directory):
     for case in ("d16_n7", "d32_n64_state", "d64_n100_state", "d128_n33"):
         source, out = GOLDEN / "delta_rule" / f"{case}.safetensors", directory / "out"
@@ -156,4 +174,4 @@ def job(check):
 
 
 compiling.run_all([job(check) for check in (
-    info, init, logits, generate, score, stream, kernel_delta_rule, refusals)])
+    info, init, logits, generate, score, stream, gradients, kernel_delta_rule, refusals)])

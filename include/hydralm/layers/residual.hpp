@@ -21,6 +21,7 @@ public:
     constexpr PreNorm() = default;
     constexpr PreNorm(Inner inner, Shape shape) : inner_(inner), shape_(shape) {}
     constexpr const Inner& inner() const noexcept { return inner_; }
+    constexpr const Shape& shape() const noexcept { return shape_; }
 
     template <class Storage>
     struct Parameters {

@@ -18,6 +18,7 @@ public:
 
     constexpr SwiGLU() = default;
     constexpr explicit SwiGLU(Shape shape) : shape_(shape) {}
+    constexpr const Shape& shape() const noexcept { return shape_; }
 
     template <class Storage>
     struct Parameters {

@@ -26,6 +26,8 @@ public:
     constexpr Block() = default;
     constexpr Block(Mixer mixer, Mlp mlp, Norm norm) : mixer_(mixer, norm), mlp_(mlp, norm) {}
     constexpr const Mixer& mixer() const noexcept { return mixer_.inner(); }
+    constexpr const MixerPart& mixer_part() const noexcept { return mixer_; }
+    constexpr const MlpPart& mlp_part() const noexcept { return mlp_; }
 
     template <class Storage>
     struct Parameters {
@@ -76,6 +78,13 @@ public:
     template <class F>
     constexpr void for_each(const F& f) const {
         for_each(f, std::index_sequence_for<Blocks...>{});
+    }
+    // The same, last to first.
+    template <class F>
+    constexpr void for_each_reversed(const F& f) const {
+        [&]<std::size_t... i>(std::index_sequence<i...>) {
+            for_each(f, std::index_sequence<sizeof...(Blocks) - 1 - i...>{});
+        }(std::index_sequence_for<Blocks...>{});
     }
 
     template <class P, class V>

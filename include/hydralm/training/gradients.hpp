@@ -1,0 +1,202 @@
+// Gradients: loss and exact gradient of a whole model over B sequences of N tokens, one buffer in
+// file order.
+//
+// Back-propagation through a chunk of a longer text: states are carried forward, and the gradient
+// of the final states may be given; that of the first states is left in its place. Logits exist for
+// head_rows tokens at a time. All sums have a fixed order: the same bits for any number of threads.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "hydralm/kernels/cross_entropy/cross_entropy.hpp"
+#include "hydralm/layers/gated_delta_net_backward.hpp"
+#include "hydralm/layers/sliding_window_attention_backward.hpp"
+#include "hydralm/model/block_backward.hpp"
+#include "hydralm/model/hydra_lm.hpp"
+
+namespace HYDRALM_NAMESPACE {
+
+// Labels of a loss: labels[n] is predicted from tokens up to n. No loss where it is
+// kernels::ignore_index.
+inline void check_labels(std::span<const token_id> labels, std::size_t tokens, Index vocab_size) {
+    if (labels.size() != tokens)
+        throw Error({.field = "labels",
+                     .expected = std::to_string(tokens) + ", one per token",
+                     .found = std::to_string(labels.size()),
+                     .fix = "give every token a label, or -100 for none"});
+    for (std::size_t i = 0; i < labels.size(); ++i)
+        if (labels[i] != kernels::ignore_index && (labels[i] < 0 || labels[i] >= vocab_size))
+            throw Error(
+                {.field = "label " + std::to_string(i),
+                 .expected = "an id in [0, " + std::to_string(vocab_size) + "), or -100 for none",
+                 .found = std::to_string(labels[i]),
+                 .fix = "use the tokeniser the model was made for"});
+}
+
+// The gradient of one model, and the memory that computing it takes, all of it made by the
+// constructor.
+template <class Model>
+class Gradients {
+public:
+    using T = typename Model::Scalar;
+    static constexpr Index head_rows = 256;  // tokens whose logits exist at a time
+
+    // streams B, tokens N: of every call of add.
+    Gradients(Index streams, Index tokens)
+        : streams_(streams),
+          tokens_(tokens),
+          gradient_(Model::parameter_count),
+          transposed_memory_(transposed_elements()),
+          tape_memory_(tape_bytes(streams, tokens)),
+          workspace_(workspace_bytes(streams, tokens)),
+          dstates_(streams * Model::state_bytes),
+          losses_(std::min(streams * tokens, head_rows)),
+          dstreams_(static_cast<std::size_t>(streams)) {
+        BindFlat<T> flat(gradient_.data());
+        structure_.visit(views_, flat);
+        BindTransposed<T> transposed(transposed_memory_.data());
+        structure_.visit(transposed_, transposed);
+        for (std::size_t b = 0; b < dstreams_.size(); ++b)
+            dstreams_[b].bytes = dstates_.data() + static_cast<Index>(b) * Model::state_bytes;
+    }
+    Gradients(const Gradients&) = delete;
+    Gradients& operator=(const Gradients&) = delete;
+
+    // Bytes of the tape, what backward needs of forward.
+    static constexpr Index tape_bytes(Index B, Index N) noexcept {
+        return training_of(Model::stack).tape_bytes(B, N);
+    }
+    static constexpr Index workspace_bytes(Index B, Index N) noexcept {
+        const Index rows = B * N, d = Model::config.d_model;
+        return 3 * arena_bytes<T>(rows * d) +
+               std::max({training_of(Model::stack).workspace_bytes(B, N),
+                         arena_bytes<T>(std::min(rows, head_rows) * Model::config.vocab_size),
+                         kernels::rms_norm_backward_workspace_bytes<T>(rows, d)});
+    }
+
+    // All parameters in file order and file layout, without gaps.
+    std::span<T> values() noexcept { return gradient_.span(); }
+    std::span<const T> values() const noexcept { return gradient_.span(); }
+    // f(const ParameterInfo&, std::span<const T>) for every parameter, in file order.
+    template <class F>
+    void for_each(const F& f) const {
+        std::size_t first = 0;
+        for (const auto& info : Model::parameters) {
+            f(info, values().subspan(first, static_cast<std::size_t>(info.size())));
+            first += static_cast<std::size_t>(info.size());
+        }
+    }
+
+    // The gradient of the states: [B] times state_bytes, in the layout of a state. Before add, that
+    // of the final states (clear: zero); after it, that of the first ones.
+    std::span<std::byte> state_gradients() noexcept { return dstates_.span(); }
+
+    void clear() noexcept {
+        std::fill_n(gradient_.data(), gradient_.size(), T(0));
+        std::fill_n(dstates_.data(), dstates_.size(), std::byte{0});
+    }
+
+    // Takes the model's weights again: after construction and after every change of them.
+    void refresh(const Model& model) {
+        T* next = transposed_memory_.data();
+        model.get_parameters([&](const ParameterInfo& info, std::span<const T> w) {
+            next = store_transposed<T>(info, w, next);
+        });
+    }
+
+    // Adds the gradient of scale · Σ loss. tokens, labels [B·N], stream after stream. The streams'
+    // states advance by N tokens; positions are the caller's. scale = 1 /
+    // kernels::count_labels(labels) is the mean. Returns the sum of the losses, unscaled. Throws
+    // Error for a wrong count, id or label, nothing changed. No allocation.
+    kernels::LossSum add(const Model& model, std::span<const token_id> tokens,
+                         std::span<const token_id> labels, Streams streams, double scale) {
+        check_tokens(tokens, streams);
+        check_labels(labels, tokens.size(), Model::config.vocab_size);
+        const Index rows = streams_ * tokens_, d = Model::config.d_model;
+        const auto& weights = model.weights();
+        Arena kept(tape_memory_.span()), scratch(workspace_.span());
+        const auto x = detail::take_matrix<T>(scratch, rows, d);
+        const auto normed = detail::take_matrix<T>(scratch, rows, d);
+        const auto dx = detail::take_matrix<T>(scratch, rows, d);
+        typename Training<typename Model::Structure::StackType>::Tape tape{};
+        for (Index r = 0; r < rows; ++r)
+            weights.embed.copy_row(tokens[static_cast<std::size_t>(r)], x.row(r));
+        training_of(Model::stack).record(weights.blocks, streams, tokens_, x, tape, kept, scratch);
+
+        kernels::rms_norm(x, std::span<const T>(weights.norm_f), Model::config.rms_eps, normed);
+        const kernels::LossSum loss = head(model, normed, labels, scale, dx, scratch);
+        kernels::rms_norm_backward<T>(x, weights.norm_f, Model::config.rms_eps, dx, dx,
+                                      views_.norm_f, scratch);
+        training_of(Model::stack)
+            .backward(weights.blocks, transposed_.blocks, tape, streams, tokens_, dx, views_.blocks,
+                      Streams(dstreams_.data(), streams_), scratch);
+        for (Index r = 0; r < rows; ++r) {
+            T* const row = views_.embed.row(tokens[static_cast<std::size_t>(r)]);
+            simd::map<T>(d, row, [](auto a, auto b) { return a + b; }, row, dx.row(r));
+        }
+        return loss;
+    }
+
+private:
+    // Loss of all rows, and dnormed, head_rows at a time.
+    kernels::LossSum head(const Model& model, MatrixView<const T> normed,
+                          std::span<const token_id> labels, double scale, MatrixView<T> dnormed,
+                          Arena& scratch) noexcept {
+        const Arena::Scope scope(scratch);
+        constexpr bool tied = Model::config.tie_embeddings;
+        const auto& transposed = tied ? transposed_.embed : transposed_.lm_head;
+        const auto& gradient = tied ? views_.embed : views_.lm_head;
+        const Index most = std::min(normed.rows(), head_rows);
+        const auto buffer = detail::take_matrix<T>(scratch, most, Model::config.vocab_size);
+        kernels::LossSum total;
+        for (Index first = 0; first < normed.rows(); first += most) {
+            const Index count = std::min(most, normed.rows() - first);
+            const auto logits = buffer.middle_rows(0, count);
+            const auto rows = normed.middle_rows(first, count);
+            model.head(rows, logits);
+            const auto part = kernels::cross_entropy_backward<T>(
+                logits,
+                labels.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count)),
+                scale, logits, losses_.span().first(static_cast<std::size_t>(count)));
+            total.sum += part.sum;
+            total.count += part.count;
+            kernels::matmul_gradient(logits, rows, gradient);
+            kernels::matmul(logits, transposed, dnormed.middle_rows(first, count),
+                            kernels::Assign{});
+        }
+        return total;
+    }
+
+    void check_tokens(std::span<const token_id> tokens, Streams streams) const {
+        if (static_cast<Index>(tokens.size()) != streams_ * tokens_ || streams.count() != streams_)
+            throw Error(
+                {.field = "tokens",
+                 .expected = std::to_string(streams_) + " streams of " + std::to_string(tokens_),
+                 .found = std::to_string(streams.count()) + " streams, " +
+                          std::to_string(tokens.size()) + " tokens",
+                 .fix = "give the shape the gradients were made for"});
+        Model::check(tokens);
+    }
+    static constexpr Index transposed_elements() noexcept {
+        Index n = 0;
+        for (const auto& info : Model::parameters) n += transposed_size<T>(info);
+        return n;
+    }
+
+    using Structure = typename Model::Structure;
+    static constexpr Structure structure_{};
+    Index streams_, tokens_;
+    AlignedBuffer<T> gradient_;
+    AlignedBuffer<T> transposed_memory_;
+    AlignedBuffer<std::byte> tape_memory_;
+    AlignedBuffer<std::byte> workspace_;
+    AlignedBuffer<std::byte> dstates_;
+    AlignedBuffer<double> losses_;
+    std::vector<Stream> dstreams_;
+    typename Structure::template Parameters<FlatStorage<T>> views_;
+    typename Structure::template Parameters<TransposedStorage<T>> transposed_;
+};
+
+}  // namespace HYDRALM_NAMESPACE

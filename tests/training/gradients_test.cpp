@@ -1,0 +1,379 @@
+// Gradients of whole models: golden vectors, chunks with carried state, batches, threads, central
+// differences.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "hydralm/training/gradients.hpp"
+#include "support/allocations.hpp"
+#include "support/catch.hpp"
+#include "support/compare.hpp"
+#include "support/golden_model.hpp"
+
+using namespace hydralm;
+using namespace hydralm::test;
+
+namespace {
+
+// Next-token labels of one text; the last token has none.
+std::vector<token_id> next_tokens(std::span<const token_id> ids) {
+    std::vector<token_id> labels(ids.begin() + 1, ids.end());
+    labels.push_back(kernels::ignore_index);
+    return labels;
+}
+
+// B states in one buffer, zero at the start.
+template <class Model>
+struct States {
+    AlignedBuffer<std::byte> bytes;
+    std::vector<Stream> streams;
+    explicit States(Index B) : bytes(B * Model::state_bytes) {
+        for (Index b = 0; b < B; ++b) streams.push_back({bytes.data() + b * Model::state_bytes, 0});
+    }
+    States(const States& other) : bytes(other.bytes), streams(other.streams) {
+        for (std::size_t b = 0; b < streams.size(); ++b)
+            streams[b].bytes = bytes.data() + static_cast<Index>(b) * Model::state_bytes;
+    }
+    operator Streams() const { return {streams.data(), static_cast<Index>(streams.size())}; }
+    void advance(Index N) {
+        for (Stream& stream : streams) stream.position += N;
+    }
+};
+
+template <class Model>
+void check_golden(const std::string& name) {
+    using T = typename Model::Scalar;
+    constexpr double bound = sizeof(T) == 4 ? 1e-3 : 1e-9;
+    const Model model = golden_model<Model>(name);
+    const GoldenFile expected = read_golden("model/" + name + "/expected.safetensors");
+    const auto ids = expected["input_ids"].as<token_id>();
+    const auto labels = next_tokens(ids);
+    Gradients<Model> gradients(1, static_cast<Index>(ids.size()));
+    gradients.refresh(model);
+    States<Model> states(1);
+    const auto loss =
+        gradients.add(model, ids, labels, states, 1.0 / static_cast<double>(ids.size() - 1));
+    check_close(std::vector{loss.mean()}, expected["loss"].values, bound, name + ", loss");
+    gradients.for_each([&](const ParameterInfo& info, auto values) {
+        const std::string field = "grad." + std::string(info.name());
+        check_close(values, expected[field].values, bound, name + ", " + field);
+    });
+}
+
+// Small models whose kernels have ragged ends: head_dim 4, 3 and 4 taps, a window narrower and
+// wider than the text.
+inline constexpr HydraConfig ungated_untied{.vocab_size = 11,
+                                            .d_model = 8,
+                                            .n_layers = 2,
+                                            .n_heads = 2,
+                                            .head_dim = 4,
+                                            .mlp_multiple_of = 4,
+                                            .dn_short_conv_kernel = 3,
+                                            .dn_use_gate = false,
+                                            .swa_window = 5,
+                                            .layer_types = LayerTypes{deltanet, swa},
+                                            .tie_embeddings = false};
+inline constexpr HydraConfig free_qk_wide{.vocab_size = 11,
+                                          .d_model = 8,
+                                          .n_layers = 2,
+                                          .n_heads = 2,
+                                          .head_dim = 4,
+                                          .mlp_multiple_of = 4,
+                                          .dn_norm_qk = false,
+                                          .swa_window = 64,
+                                          .layer_types = LayerTypes{swa, deltanet}};
+
+template <class Model>
+Model random_model(std::uint64_t seed) {
+    Model model;
+    initialise(model, seed, InitScheme::fan_in);
+    return model;
+}
+
+template <class Model>
+std::vector<token_id> random_ids(Index count, std::uint64_t seed) {
+    Random random(seed, 7);
+    std::vector<token_id> ids(static_cast<std::size_t>(count));
+    for (token_id& id : ids)
+        id = static_cast<token_id>(
+            random.below(static_cast<std::uint64_t>(Model::config.vocab_size)));
+    return ids;
+}
+
+// A state after the first tokens of a text.
+template <class Model>
+States<Model> after(const Model& model, const std::vector<token_id>& ids) {
+    States<Model> states(1);
+    const auto N = static_cast<Index>(ids.size());
+    AlignedBuffer<std::byte> workspace(Model::workspace_bytes(1, N));
+    Arena arena(workspace.span());
+    model.forward(ids.data(), states, N, Form::parallel, arena);
+    states.advance(N);
+    return states;
+}
+
+template <class T>
+std::vector<T> copy(std::span<T> values) {
+    return {values.begin(), values.end()};
+}
+std::vector<double> as_doubles(std::span<const std::byte> bytes) {
+    std::vector<double> values(bytes.size() / sizeof(double));
+    std::memcpy(values.data(), bytes.data(), bytes.size());
+    return values;
+}
+
+// Σ loss of labels in the recurrent form of inference: nothing in common with the gradient but the
+// weights.
+template <class Model>
+double loss_of(const Model& model, const std::vector<token_id>& ids,
+               const std::vector<token_id>& labels, States<Model> states) {
+    const auto N = static_cast<Index>(ids.size());
+    AlignedBuffer<std::byte> workspace(Model::workspace_bytes(1, N));
+    AlignedBuffer<double> logits(N * Model::config.vocab_size), losses(N);
+    Arena arena(workspace.span());
+    const MatrixView<double> rows(logits.data(), N, Model::config.vocab_size);
+    model.head(model.forward(ids.data(), states, N, Form::recurrent, arena), rows);
+    return kernels::cross_entropy(rows, labels, losses.span()).sum;
+}
+
+// f'(0) to fourth order.
+template <class F>
+double central_difference(const F& f) {
+    constexpr double h = 1e-3;
+    return (8 * (f(h) - f(-h)) - (f(2 * h) - f(-2 * h))) / (12 * h);
+}
+
+// Gradients of some forty numbers of every parameter, and of all of the first state, against
+// central differences.
+template <class Model>
+void check_central_differences(Index before, Index N) {
+    constexpr double bound = 1e-8;
+    const Model model = random_model<Model>(3);
+    std::vector<double> weights;
+    model.get_parameters([&](const ParameterInfo&, auto values) {
+        weights.insert(weights.end(), values.begin(), values.end());
+    });
+    const std::string where = "position " + std::to_string(before) + ", N " + std::to_string(N);
+    const auto ids = random_ids<Model>(N, 4);
+    auto labels = next_tokens(ids);
+    labels[labels.size() / 2] = kernels::ignore_index;
+    const States<Model> start = after(model, random_ids<Model>(before, 5));
+    Gradients<Model> gradients(1, N);
+    gradients.refresh(model);
+    gradients.add(model, ids, labels, States(start), 1.0);
+
+    gradients.for_each([&](const ParameterInfo& info, auto exact) {
+        std::vector<double> some, differences;
+        for (std::size_t i = 0; i < exact.size(); i += 1 + exact.size() / 40) {
+            const auto loss_at = [&](double step) {
+                Model moved;
+                auto next = weights.begin();
+                moved.set_parameters([&](const ParameterInfo& p, std::span<double> values) {
+                    std::copy_n(next, values.size(), values.begin());
+                    if (p.name() == info.name()) values[i] += step;
+                    next += static_cast<std::ptrdiff_t>(values.size());
+                });
+                return loss_of(moved, ids, labels, start);
+            };
+            some.push_back(exact[i]);
+            differences.push_back(central_difference(loss_at));
+        }
+        check_close(some, differences, bound, where + ", " + std::string(info.name()));
+    });
+
+    const auto exact = as_doubles(gradients.state_gradients());
+    std::vector<double> differences;
+    for (std::size_t i = 0; i < exact.size(); ++i) {
+        const auto loss_at = [&](double step) {
+            States<Model> moved(start);
+            reinterpret_cast<double*>(moved.bytes.data())[i] += step;
+            return loss_of(model, ids, labels, moved);
+        };
+        differences.push_back(central_difference(loss_at));
+    }
+    check_close(exact, differences, bound, where + ", first state");
+}
+
+// The gradient of a text in pieces, the last first, each given the gradient of the state that it
+// hands on.
+template <class Model>
+void check_pieces(Index before, const std::vector<Index>& pieces) {
+    const Model model = random_model<Model>(8);
+    Index N = 0;
+    for (const Index piece : pieces) N += piece;
+    const auto ids = random_ids<Model>(N, 9);
+    const auto labels = next_tokens(ids);
+    const States<Model> start = after(model, random_ids<Model>(before, 10));
+    Gradients<Model> whole(1, N);
+    whole.refresh(model);
+    double loss = whole.add(model, ids, labels, States(start), 1.0).sum;
+
+    const auto part = [](const std::vector<token_id>& all, Index first, Index count) {
+        return std::span(all).subspan(static_cast<std::size_t>(first),
+                                      static_cast<std::size_t>(count));
+    };
+    std::vector<States<Model>> starts{start};
+    for (Index first = 0; const Index piece : pieces) {
+        States<Model> next(starts.back());
+        Gradients<Model> advance(1, piece);
+        advance.refresh(model);
+        advance.add(model, part(ids, first, piece), part(labels, first, piece), next, 1.0);
+        next.advance(piece);
+        starts.push_back(next);
+        first += piece;
+    }
+    std::vector<double> sum(static_cast<std::size_t>(Model::parameter_count));
+    AlignedBuffer<std::byte> carried(Model::state_bytes);
+    Index first = N;
+    for (std::size_t i = pieces.size(); i-- > 0;) {
+        first -= pieces[i];
+        Gradients<Model> gradients(1, pieces[i]);
+        gradients.refresh(model);
+        std::copy(carried.begin(), carried.end(), gradients.state_gradients().begin());
+        loss -= gradients
+                    .add(model, part(ids, first, pieces[i]), part(labels, first, pieces[i]),
+                         States(starts[i]), 1.0)
+                    .sum;
+        std::copy_n(gradients.state_gradients().begin(), Model::state_bytes, carried.begin());
+        std::transform(sum.begin(), sum.end(), gradients.values().begin(), sum.begin(),
+                       std::plus<>());
+    }
+    const std::string where =
+        "position " + std::to_string(before) + ", pieces of " + std::to_string(pieces[0]) + " …";
+    CHECK(std::abs(loss) < 1e-10);
+    check_close(sum, whole.values(), 1e-10, where);
+    check_close(as_doubles(carried.span()), as_doubles(whole.state_gradients()), 1e-10,
+                where + ", first state");
+}
+
+}  // namespace
+
+TEST_CASE("golden gradients hybrid_4l", "[golden]") {
+    check_golden<HydraLM<hybrid_4l, float>>("hybrid_4l");
+    check_golden<HydraLM<hybrid_4l, double>>("hybrid_4l");
+}
+TEST_CASE("golden gradients default_schedule_8l", "[golden]") {
+    check_golden<HydraLM<default_schedule_8l, float>>("default_schedule_8l");
+    check_golden<HydraLM<default_schedule_8l, double>>("default_schedule_8l");
+}
+TEST_CASE("golden gradients no_qk_norm_2l", "[golden]") {
+    check_golden<HydraLM<no_qk_norm_2l, float>>("no_qk_norm_2l");
+    check_golden<HydraLM<no_qk_norm_2l, double>>("no_qk_norm_2l");
+}
+
+TEST_CASE("gradients against central differences") {
+    for (const Index before : {0, 3, 9})
+        for (const Index N : {1, 4, 37}) {
+            check_central_differences<HydraLM<ungated_untied, double>>(before, N);
+            check_central_differences<HydraLM<free_qk_wide, double>>(before, N);
+        }
+}
+
+TEST_CASE("gradients through pieces with carried state are those of the whole") {
+    for (const Index before : {0, 6, 70})
+        for (const auto& pieces :
+             std::vector<std::vector<Index>>{{20, 21}, {1, 40}, {40, 1}, {3, 2, 1, 35}, {33, 64}}) {
+            check_pieces<HydraLM<hybrid_4l, double>>(before, pieces);
+            check_pieces<HydraLM<free_qk_wide, double>>(before, pieces);
+            check_pieces<HydraLM<ungated_untied, double>>(before, pieces);
+        }
+}
+
+TEST_CASE("a batch has the sum of its streams' gradients") {
+    using Model = HydraLM<hybrid_4l, double>;
+    constexpr Index N = 41;
+    const Model model = random_model<Model>(11);
+    const auto ids = random_ids<Model>(2 * N, 12), labels = random_ids<Model>(2 * N, 13);
+    States<Model> both(2);
+    const std::vector<States<Model>> single{after(model, random_ids<Model>(5, 14)),
+                                            after(model, random_ids<Model>(0, 15))};
+    std::vector<double> sum(static_cast<std::size_t>(Model::parameter_count)), first_states;
+    double loss = 0;
+    for (std::size_t b = 0; b < 2; ++b) {
+        std::copy(single[b].bytes.begin(), single[b].bytes.end(), both.streams[b].bytes);
+        both.streams[b].position = single[b].streams[0].position;
+        Gradients<Model> gradients(1, N);
+        gradients.refresh(model);
+        loss += gradients
+                    .add(model, std::span(ids).subspan(b * N, N),
+                         std::span(labels).subspan(b * N, N), States(single[b]), 0.5)
+                    .sum;
+        std::transform(sum.begin(), sum.end(), gradients.values().begin(), sum.begin(),
+                       std::plus<>());
+        const auto state = as_doubles(gradients.state_gradients());
+        first_states.insert(first_states.end(), state.begin(), state.end());
+    }
+    Gradients<Model> gradients(2, N);
+    gradients.refresh(model);
+    CHECK(gradients.add(model, ids, labels, both, 0.5).sum == Approx(loss).epsilon(1e-13));
+    check_close(gradients.values(), sum, 1e-12, "batch of 2");
+    check_close(as_doubles(gradients.state_gradients()), first_states, 1e-12,
+                "batch of 2, first states");
+}
+
+TEST_CASE("gradients are the same for any number of threads, and take no memory") {
+    using Model = HydraLM<default_schedule_8l, float>;
+    constexpr Index B = 3, N = 150;
+    const Model model = random_model<Model>(16);
+    const auto ids = random_ids<Model>(B * N, 17), labels = random_ids<Model>(B * N, 18);
+    const int threads = num_threads();
+    std::vector<float> expected;
+    std::vector<std::byte> expected_states;
+    double expected_loss = 0;
+    for (const int n : {1, 2, 5}) {
+        set_num_threads(n);
+        Gradients<Model> gradients(B, N);
+        gradients.refresh(model);
+        const States<Model> states(B);
+        const auto allocations_before = allocations();
+        const double loss = gradients.add(model, ids, labels, states, 0.01).sum;
+        CHECK(allocations() == allocations_before);
+        if (n == 1) {
+            expected = copy(gradients.values());
+            expected_states = copy(gradients.state_gradients());
+            expected_loss = loss;
+        }
+        CHECK(loss == expected_loss);
+        CHECK(std::memcmp(expected.data(), gradients.values().data(),
+                          expected.size() * sizeof(float)) == 0);
+        CHECK(std::memcmp(expected_states.data(), gradients.state_gradients().data(),
+                          expected_states.size()) == 0);
+    }
+    set_num_threads(threads);
+}
+
+TEST_CASE("gradients: what is added to, cleared and refused") {
+    using Model = HydraLM<no_qk_norm_2l, double>;
+    constexpr Index N = 9;
+    const Model model = random_model<Model>(19);
+    auto ids = random_ids<Model>(N, 20), labels = random_ids<Model>(N, 21);
+    Gradients<Model> gradients(1, N);
+    gradients.refresh(model);
+    gradients.add(model, ids, labels, States<Model>(1), 1.0);
+    auto twice = copy(gradients.values());
+    for (double& g : twice) g *= 2;
+    std::fill(gradients.state_gradients().begin(), gradients.state_gradients().end(), std::byte{0});
+    gradients.add(model, ids, labels, States<Model>(1), 1.0);
+    check_close(gradients.values(), twice, 1e-13, "added twice");
+
+    gradients.clear();
+    const std::vector<token_id> none(N, kernels::ignore_index);
+    const auto loss = gradients.add(model, ids, none, States<Model>(1), 1.0);
+    CHECK(loss.count == 0);
+    CHECK(loss.sum == 0);
+    CHECK(std::all_of(gradients.values().begin(), gradients.values().end(),
+                      [](double g) { return g == 0; }));
+
+    CHECK_THROWS_AS(gradients.add(model, std::span(ids).first(3), std::span(labels).first(3),
+                                  States<Model>(1), 1.0),
+                    Error);
+    CHECK_THROWS_AS(gradients.add(model, ids, labels, States<Model>(2), 1.0), Error);
+    CHECK_THROWS_AS(gradients.add(model, ids, std::span(labels).first(3), States<Model>(1), 1.0),
+                    Error);
+    labels[4] = Model::config.vocab_size;
+    CHECK_THROWS_AS(gradients.add(model, ids, labels, States<Model>(1), 1.0), Error);
+    labels[4] = 0;
+    ids[4] = -1;
+    CHECK_THROWS_AS(gradients.add(model, ids, labels, States<Model>(1), 1.0), Error);
+}
