@@ -103,7 +103,8 @@ void check_static_shape() {
     const GatedDeltaNet<T, D, C> runtime({d_model, 3, 4, true, true});
     STATIC_REQUIRE(state_bytes(Static{}) > 0);
     REQUIRE(state_bytes(Static{}) == state_bytes(runtime));
-    REQUIRE(Static{}.workspace_bytes(2, 33) == runtime.workspace_bytes(2, 33));
+    for (const Form form : {Form::parallel, Form::recurrent})
+        REQUIRE(Static{}.workspace_bytes(2, 33, form) == runtime.workspace_bytes(2, 33, form));
     const auto tensors = random_tensors(runtime, 5);
     const auto rows = random_rows(2 * C + 3, d_model, 5);
     for (const Form form : {Form::parallel, Form::recurrent}) {

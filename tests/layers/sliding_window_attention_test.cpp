@@ -104,7 +104,8 @@ void check_static_shape() {
     const SlidingWindowAttention<T, D> runtime({d_model, 3, 17, 10000.0});
     STATIC_REQUIRE(state_bytes(Static{}) > 0);
     REQUIRE(state_bytes(Static{}) == state_bytes(runtime));
-    REQUIRE(Static{}.workspace_bytes(2, 33) == runtime.workspace_bytes(2, 33));
+    for (const Form form : {Form::parallel, Form::recurrent})
+        REQUIRE(Static{}.workspace_bytes(2, 33, form) == runtime.workspace_bytes(2, 33, form));
     const auto tensors = random_tensors(runtime, 5);
     const auto rows = random_rows(60, d_model, 5);
     for (const Form form : {Form::parallel, Form::recurrent}) {

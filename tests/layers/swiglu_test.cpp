@@ -54,7 +54,9 @@ public:
     void visit_state(S& s, V& v) const {
         inner_.visit_state(s, v);
     }
-    Index workspace_bytes(Index B, Index N) const { return inner_.workspace_bytes(B, N); }
+    Index workspace_bytes(Index B, Index N, Form form) const {
+        return inner_.workspace_bytes(B, N, form);
+    }
     void forward(const Parameters<PackedStorage<T>>& p, Streams streams, Index N,
                  MatrixView<const T> x, MatrixView<T> y, Form form, Write, Arena& arena) const {
         y.eigen() = x.eigen();

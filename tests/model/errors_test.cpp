@@ -62,3 +62,20 @@ TEST_CASE("An empty prompt is refused; no positions are no logits", "[errors]") 
     CHECK(state.position() == 0);
     CHECK(same_bits(state.bytes(), model.new_state().bytes()));
 }
+
+TEST_CASE("Logits of another shape are refused, the state unchanged", "[errors]") {
+    const Model model = random_model<Model>(1);
+    auto state = model.new_state();
+    std::vector<float> out(5 * V);
+    const auto tokens = random_tokens(3, V, 1);
+    const auto into = [&](Index rows, Index cols) {
+        return [&, rows, cols] {
+            model.logits(tokens, state, MatrixView<float>(out.data(), rows, cols));
+        };
+    };
+    const std::string fix = "; give a row of vocab_size logits for every token";
+    check_refused(into(2, V), "hydralm: out: expected [3, 53], found [2, 53]" + fix);
+    check_refused(into(4, V), "hydralm: out: expected [3, 53], found [4, 53]" + fix);
+    check_refused(into(3, V - 1), "hydralm: out: expected [3, 53], found [3, 52]" + fix);
+    CHECK(state.position() == 0);
+}

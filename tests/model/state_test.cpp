@@ -1,5 +1,6 @@
 // The state of a stream as a value: snapshots, forks, rollback, restoring; and weights as values.
 #include <cmath>
+#include <type_traits>
 #include <vector>
 
 #include "support/catch.hpp"
@@ -47,19 +48,16 @@ TEST_CASE("A copy of a state goes on exactly as the original", "[state]") {
     state = self;
     CHECK(same_bits(go_on(model, state), expected));
 
-    // Into a state of less scratch, and from one.
-    auto small = model.new_state(1);
+    auto small = model.new_state(1);  // into a state of less scratch
     small = snapshot;
-    CHECK(same_bits(logits_by_step(model, small, prompt), [&] {
-        auto same = snapshot;
-        return logits_by_step(model, same, prompt);
-    }()));
+    CHECK(same_bits(go_on(model, small), expected));
 
     auto source = snapshot;
     Model::State moved = std::move(source);
     CHECK(same_bits(go_on(model, moved), expected));
     moved = Model::State(snapshot);
     CHECK(same_bits(go_on(model, moved), expected));
+    CHECK_THROWS_AS(model.step(1, source), Error);
     source = snapshot;  // a moved-from state may be assigned to
     CHECK(same_bits(go_on(model, source), expected));
 }
@@ -74,6 +72,23 @@ TEST_CASE("A state restored from bytes goes on exactly", "[state]") {
     model.prefill(random_tokens(5, V, 3), restored);
     restored.restore(bytes, 77);
     CHECK(same_bits(go_on(model, restored), go_on(model, state)));
+}
+
+TEST_CASE("A state fits its own model only", "[state]") {
+    constexpr HydraConfig other{.vocab_size = 53, .d_model = 24, .n_layers = 2, .n_heads = 2};
+    STATIC_REQUIRE_FALSE(std::is_convertible_v<HydraLM<other>::State, Model::State>);
+    STATIC_REQUIRE_FALSE(std::is_convertible_v<HydraLM<small_hybrid, double>::State, Model::State>);
+    const Model model;
+    auto state = model.new_state();
+    const std::vector<std::byte> short_bytes(Model::state_bytes - 64, std::byte{1});
+    try {
+        state.restore(short_bytes, 7);
+        FAIL("accepted");
+    } catch (const Error& error) {
+        CHECK(error.detail().field == "state");
+    }
+    CHECK(state.position() == 0);
+    CHECK(same_bits(state.bytes(), model.new_state().bytes()));
 }
 
 TEST_CASE("A reset state is a new one", "[state]") {
