@@ -1,6 +1,8 @@
 // Gradient of PreNorm and Residual. Kept: x before the norm, beside the inner module's tape; the norm is computed again.
 #pragma once
 
+#include <algorithm>
+
 #include "hydralm/layers/residual.hpp"
 #include "hydralm/layers/training.hpp"
 

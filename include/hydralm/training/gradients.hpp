@@ -5,6 +5,7 @@
 // fixed order: the same bits for any number of threads.
 #pragma once
 
+#include <algorithm>
 #include <span>
 #include <string>
 #include <vector>
@@ -93,7 +94,9 @@ public:
     // Takes the model's weights again: after construction and after every change of them.
     void refresh(const Model& model) {
         T* next = transposed_memory_.data();
-        model.get_parameters([&](const ParameterInfo& info, std::span<const T> w) { next = store_transposed<T>(info, w, next); });
+        model.get_parameters([&](const ParameterInfo& info, std::span<const T> values) {
+            next = store_transposed<T>(info, values, next);
+        });
     }
 
     // Adds the gradient of scale · Σ loss. tokens, labels [B·N], stream after stream. The streams' states advance by N
