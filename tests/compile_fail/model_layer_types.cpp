@@ -4,9 +4,11 @@
 using enum hydralm::LayerType;
 
 #ifdef HYDRALM_CONTROL
-constexpr hydralm::HydraConfig config{.d_model = 32, .n_layers = 1, .n_heads = 2, .layer_types = {swa}};
+constexpr hydralm::HydraConfig config{
+    .d_model = 32, .n_layers = 1, .n_heads = 2, .layer_types = {swa}};
 #else
-constexpr hydralm::HydraConfig config{.d_model = 32, .n_layers = 2, .n_heads = 2, .layer_types = {swa}};
+constexpr hydralm::HydraConfig config{
+    .d_model = 32, .n_layers = 2, .n_heads = 2, .layer_types = {swa}};
 #endif
 
 hydralm::HydraLM<config> model;

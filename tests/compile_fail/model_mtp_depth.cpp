@@ -1,4 +1,5 @@
-// expect: hydralm: mtp_depth: multi-token prediction is not available in this version; set mtp_depth = 0
+// expect: hydralm: mtp_depth: multi-token prediction is not available in this version; set
+// mtp_depth = 0
 #include <hydralm/model/hydra_lm.hpp>
 
 #ifdef HYDRALM_CONTROL

@@ -65,7 +65,8 @@ TEST_CASE("argmax: ties, NaN, infinities, every width") {
 
 TEST_CASE("greedy: the largest logit, whatever the other filters") {
     for (const double temperature : {0.0, -1.0}) {
-        Sampler<float> sampler(5, {.temperature = temperature, .top_k = 2, .top_p = 0.1, .seed = 3});
+        Sampler<float> sampler(5,
+                               {.temperature = temperature, .top_k = 2, .top_p = 0.1, .seed = 3});
         const auto logits = logits_of(five);
         for (int i = 0; i < 20; ++i) CHECK(sampler(logits) == 1);
         CHECK(sampler(std::vector<float>{1, missing, 7, 7, missing}) == 2);
@@ -81,7 +82,8 @@ TEST_CASE("temperature: divides the logits") {
     for (const double t : {0.25, 2.0}) {
         std::vector<double> expected;
         double sum = 0.0;
-        for (const double p : five) expected.push_back(std::pow(p, 1.0 / t)), sum += expected.back();
+        for (const double p : five)
+            expected.push_back(std::pow(p, 1.0 / t)), sum += expected.back();
         for (double& p : expected) p /= sum;
         check(distribution({.temperature = t}, logits), expected);
     }
@@ -111,7 +113,8 @@ TEST_CASE("top-p: the token that crosses is kept") {
     check(distribution({.top_p = 1.0}, logits), five);
     check(distribution({.top_p = 0.4}, {1, 1, 1, 1, 1}), {0.5, 0.5, 0, 0, 0});
     check(distribution({.top_p = 0.4001}, {1, 1, 1, 1, 1}), {1.0 / 3, 1.0 / 3, 1.0 / 3, 0, 0});
-    check(distribution({.top_k = 2, .top_p = 0.57}, logits), {0, 1, 0, 0, 0});  // of what top-k left
+    check(distribution({.top_k = 2, .top_p = 0.57}, logits),
+          {0, 1, 0, 0, 0});  // of what top-k left
 }
 
 TEST_CASE("top-p and top-k agree with a sort, on random logits") {
@@ -119,14 +122,17 @@ TEST_CASE("top-p and top-k agree with a sort, on random logits") {
     for (int trial = 0; trial < 200; ++trial) {
         const auto n = static_cast<std::size_t>(1 + random.below(300));
         std::vector<float> logits(n);
-        for (float& l : logits) l = std::round(static_cast<float>(4.0 * random.normal())) / 2.0F;  // many ties
+        for (float& l : logits)
+            l = std::round(static_cast<float>(4.0 * random.normal())) / 2.0F;  // many ties
         const double p = random.uniform();
         const auto k = static_cast<int>(random.below(n + 2));
         std::vector<std::size_t> order(n);
         std::vector<double> w(n), expected(n, 0.0);
         double total = 0.0;
-        for (std::size_t i = 0; i < n; ++i) order[i] = i, w[i] = std::exp(static_cast<double>(logits[i]));
-        std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return logits[a] > logits[b]; });
+        for (std::size_t i = 0; i < n; ++i)
+            order[i] = i, w[i] = std::exp(static_cast<double>(logits[i]));
+        std::stable_sort(order.begin(), order.end(),
+                         [&](auto a, auto b) { return logits[a] > logits[b]; });
         if (k > 0 && static_cast<std::size_t>(k) < n) order.resize(static_cast<std::size_t>(k));
         for (const auto i : order) total += w[i];
         double sum = 0.0;
@@ -153,10 +159,12 @@ TEST_CASE("repetition penalty: positive logits divided, negative ones multiplied
     const std::vector<float> logits{2.0F, -1.0F, 2.0F, -1.0F};
     const auto p = distribution({.repetition_penalty = 2.0}, logits, {0, 1, 0, 1, 0});
     const double sum = std::exp(1.0) + std::exp(-2.0) + std::exp(2.0) + std::exp(-1.0);
-    check(p, {std::exp(1.0) / sum, std::exp(-2.0) / sum, std::exp(2.0) / sum, std::exp(-1.0) / sum});
+    check(p,
+          {std::exp(1.0) / sum, std::exp(-2.0) / sum, std::exp(2.0) / sum, std::exp(-1.0) / sum});
     check(distribution({.repetition_penalty = 2.0}, {-infinity, 0, 0}, {0, 1}), {0, 0.5, 0.5});
 
-    Sampler<float> greedy(3, {.temperature = 0.0, .repetition_penalty = 4.0});  // its own choices count
+    Sampler<float> greedy(
+        3, {.temperature = 0.0, .repetition_penalty = 4.0});  // its own choices count
     const std::vector<float> close{3.0F, 2.0F, 1.0F};
     CHECK(greedy(close) == 0);
     CHECK(greedy(close) == 1);
@@ -170,16 +178,20 @@ TEST_CASE("repetition penalty: positive logits divided, negative ones multiplied
 TEST_CASE("unusual logits: NaN and -inf are never chosen, +inf always is") {
     Sampler<float> sampler(6, {.seed = 1});
     for (int i = 0; i < 200; ++i) {
-        const token_id t = sampler(std::vector<float>{missing, 0, -infinity, 0, missing, -infinity});
+        const token_id t =
+            sampler(std::vector<float>{missing, 0, -infinity, 0, missing, -infinity});
         CHECK((t == 1 || t == 3));
     }
     check(distribution({}, {0, infinity, missing, infinity}), {0, 0.5, 0, 0.5});
     for (const double temperature : {0.0, 1.0}) {
         Sampler<float> strict(2, {.temperature = temperature});
-        CHECK_THROWS_WITH(strict(std::vector<float>{missing, missing}), Catch::Contains("logits: expected a value above -inf"));
+        CHECK_THROWS_WITH(strict(std::vector<float>{missing, missing}),
+                          Catch::Contains("logits: expected a value above -inf"));
         CHECK_THROWS_AS(strict(std::vector<float>{-infinity, missing}), Error);
-        CHECK_THROWS_WITH(strict(std::vector<float>{1, 2, 3}), Catch::Contains("expected 2 values, found 3"));
-        CHECK_THROWS_WITH(strict.observe(2), Catch::Contains("token: expected an id in [0, 2), found 2"));
+        CHECK_THROWS_WITH(strict(std::vector<float>{1, 2, 3}),
+                          Catch::Contains("expected 2 values, found 3"));
+        CHECK_THROWS_WITH(strict.observe(2),
+                          Catch::Contains("token: expected an id in [0, 2), found 2"));
         CHECK_THROWS_AS(strict.observe(-1), Error);
     }
 }
@@ -193,7 +205,8 @@ TEST_CASE("options are checked by name") {
         }
         return std::string("none");
     };
-    const double bad = std::numeric_limits<double>::quiet_NaN(), inf = std::numeric_limits<double>::infinity();
+    const double bad = std::numeric_limits<double>::quiet_NaN(),
+                 inf = std::numeric_limits<double>::infinity();
     CHECK(field({}) == "none");
     CHECK(field({.temperature = bad}) == "temperature");
     CHECK(field({.temperature = inf}) == "temperature");
@@ -228,7 +241,12 @@ TEST_CASE("equal seeds, equal draws; reset begins again") {
     Random random(1);
     std::vector<float> logits(1000);
     for (float& l : logits) l = static_cast<float>(random.normal());
-    const SamplingOptions options{.temperature = 0.8, .top_k = 200, .top_p = 0.9, .min_p = 0.01, .repetition_penalty = 1.1, .seed = 9};
+    const SamplingOptions options{.temperature = 0.8,
+                                  .top_k = 200,
+                                  .top_p = 0.9,
+                                  .min_p = 0.01,
+                                  .repetition_penalty = 1.1,
+                                  .seed = 9};
     Sampler<float> a(1000, options), b(1000, options), c(1000, {.seed = 10});
     std::vector<token_id> first, other;
     for (int i = 0; i < 100; ++i) {
@@ -258,7 +276,9 @@ TEST_CASE("sampling allocates nothing") {
     std::vector<float> logits(500), p(500);
     Random random(3);
     for (float& l : logits) l = static_cast<float>(random.normal());
-    Sampler<float> sampler(500, {.temperature = 0.9, .top_k = 90, .top_p = 0.8, .min_p = 0.02, .repetition_penalty = 1.2});
+    Sampler<float> sampler(
+        500,
+        {.temperature = 0.9, .top_k = 90, .top_p = 0.8, .min_p = 0.02, .repetition_penalty = 1.2});
     const long before = test::allocations();
     token_id sum = 0;
     for (int i = 0; i < 50; ++i) sum += sampler(logits);

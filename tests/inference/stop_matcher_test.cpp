@@ -69,7 +69,8 @@ TEST_CASE("stops: none, one byte, nested and overlapping ones") {
     StopMatcher together({"b", "ab"});  // both end with b: the longest
     CHECK(together.push("xab") == "x");
     CHECK(together.stop() == 1);
-    CHECK_THROWS_WITH(StopMatcher({"a", ""}), Catch::Contains("stop: expected a text of at least one byte"));
+    CHECK_THROWS_WITH(StopMatcher({"a", ""}),
+                      Catch::Contains("stop: expected a text of at least one byte"));
 }
 
 TEST_CASE("stops: random texts of few letters, any pieces") {

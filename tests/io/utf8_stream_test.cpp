@@ -1,4 +1,5 @@
-// Utf8Stream: valid text passes, every ill-formed sequence becomes what the WHATWG decoder makes of it, however it is cut.
+// Utf8Stream: valid text passes, every ill-formed sequence becomes what the WHATWG decoder makes of
+// it, however it is cut.
 #include "hydralm/io/utf8_stream.hpp"
 
 #include <string>
@@ -27,42 +28,59 @@ struct Case {
 };
 
 std::vector<Case> cases() {
-    const std::string valid = "a \xC2\x80 \xC3\xA9 \xDF\xBF \xE0\xA0\x80 \xE2\x82\xAC \xED\x9F\xBF \xEE\x80\x80 \xEF\xBF\xBF "
-                              "\xF0\x90\x80\x80 \xF0\x9F\x90\x89 \xF4\x8F\xBF\xBF \xEF\xBB\xBF";
+    const std::string valid =
+        "a \xC2\x80 \xC3\xA9 \xDF\xBF \xE0\xA0\x80 \xE2\x82\xAC \xED\x9F\xBF \xEE\x80\x80 "
+        "\xEF\xBF\xBF "
+        "\xF0\x90\x80\x80 \xF0\x9F\x90\x89 \xF4\x8F\xBF\xBF \xEF\xBB\xBF";
     return {
         {"", ""},
         {std::string("a\0b", 3), std::string("a\0b", 3)},
         {valid, valid},
         {"\x80", R},
         {"\xBF\xBF", R + R},
-        {"\xC0\x80", R + R},                                  // overlong
+        {"\xC0\x80", R + R},  // overlong
         {"\xC1\xBF", R + R},
         {"\xE0\x80\x80", R + R + R},
         {"\xE0\x9F\xBF", R + R + R},
         {"\xF0\x80\x80\x80", R + R + R + R},
         {"\xF0\x8F\xBF\xBF", R + R + R + R},
-        {"\xED\xA0\x80", R + R + R},                          // surrogates
+        {"\xED\xA0\x80", R + R + R},  // surrogates
         {"\xED\xBF\xBF", R + R + R},
         {"\xED\xA0\xBD\xED\xB0\x80", R + R + R + R + R + R},
-        {"\xF4\x90\x80\x80", R + R + R + R},                  // past U+10FFFF
+        {"\xF4\x90\x80\x80", R + R + R + R},  // past U+10FFFF
         {"\xF5\x80\x80\x80", R + R + R + R},
         {"\xFE\xFF", R + R},
-        {"\xC3", R},                                          // cut off
+        {"\xC3", R},  // cut off
         {"\xE2\x82", R},
         {"\xF0\x9F\x90", R},
         {"\xF0\x9F", R},
-        {"\xC3" "a", R + "a"},                                // cut off by something else
-        {"\xE2\x82" "a", R + "a"},
-        {"\xF0\x9F\x90" "a", R + "a"},
+        {"\xC3"
+         "a",
+         R + "a"},  // cut off by something else
+        {"\xE2\x82"
+         "a",
+         R + "a"},
+        {"\xF0\x9F\x90"
+         "a",
+         R + "a"},
         {"\xF0\x9F\x90\xC3\xA9", R + "\xC3\xA9"},
         {"\xE2\xE2\x82\xAC", R + "\xE2\x82\xAC"},
         {"\xC3\xA9\xA9", "\xC3\xA9" + R},
         {"\xF0\x9F\x90\xF0\x9F\x90\x89", R + "\xF0\x9F\x90\x89"},
         // the example of the Unicode Standard, table 3-11 and its neighbours 3-8 to 3-10
-        {"\xE1\x80\xE2\xF0\x91\x92\xF1\xBF" "A", R + R + R + R + "A"},
-        {"\xC0\xAF\xE0\x80\xBF\xF0\x81\x82" "A", R + R + R + R + R + R + R + R + "A"},
-        {"\xED\xA0\x80\xED\xBF\xBF\xED\xAF" "A", R + R + R + R + R + R + R + R + "A"},
-        {"\xF4\x91\x92\x93\xFF" "A\x80\xBF" "B", R + R + R + R + R + "A" + R + R + "B"},
+        {"\xE1\x80\xE2\xF0\x91\x92\xF1\xBF"
+         "A",
+         R + R + R + R + "A"},
+        {"\xC0\xAF\xE0\x80\xBF\xF0\x81\x82"
+         "A",
+         R + R + R + R + R + R + R + R + "A"},
+        {"\xED\xA0\x80\xED\xBF\xBF\xED\xAF"
+         "A",
+         R + R + R + R + R + R + R + R + "A"},
+        {"\xF4\x91\x92\x93\xFF"
+         "A\x80\xBF"
+         "B",
+         R + R + R + R + R + "A" + R + R + "B"},
     };
 }
 
@@ -84,7 +102,9 @@ TEST_CASE("utf8: every code point passes byte by byte, whole and at its last byt
     for (unsigned c = 0x80; c <= 0x10FFFF; ++c) {
         if (c >= 0xD800 && c < 0xE000) continue;
         std::string s;
-        const auto tail = [&](unsigned shift) { s += static_cast<char>(0x80 | ((c >> shift) & 0x3F)); };
+        const auto tail = [&](unsigned shift) {
+            s += static_cast<char>(0x80 | ((c >> shift) & 0x3F));
+        };
         if (c < 0x800) {
             s += static_cast<char>(0xC0 | (c >> 6));
         } else if (c < 0x10000) {
@@ -96,7 +116,8 @@ TEST_CASE("utf8: every code point passes byte by byte, whole and at its last byt
             tail(6);
         }
         tail(0);
-        for (std::size_t i = 0; i + 1 < s.size(); ++i) wrong += stream.push({&s[i], 1}).empty() ? 0 : 1;
+        for (std::size_t i = 0; i + 1 < s.size(); ++i)
+            wrong += stream.push({&s[i], 1}).empty() ? 0 : 1;
         wrong += stream.push({&s.back(), 1}) == s ? 0 : 1;
     }
     CHECK(wrong == 0);

@@ -22,8 +22,9 @@ std::vector<token_id> some_labels(Index rows, Index vocab, std::uint64_t seed) {
     Random random(seed);
     std::vector<token_id> labels;
     for (Index n = 0; n < rows; ++n)
-        labels.push_back(n % 3 == 1 ? kernels::ignore_index
-                                    : static_cast<token_id>(random.below(static_cast<std::uint64_t>(vocab))));
+        labels.push_back(
+            n % 3 == 1 ? kernels::ignore_index
+                       : static_cast<token_id>(random.below(static_cast<std::uint64_t>(vocab))));
     return labels;
 }
 
@@ -35,7 +36,8 @@ TEMPLATE_TEST_CASE("cross_entropy: fast forms are the reference's", "", float, d
     for (const Index vocab : {1, 3, 17, 256, 513, 1541}) {
         for (const Index rows : {0, 1, 2, 40}) {
             for (const double size : {1.0, 30.0}) {
-                const std::string where = "N " + std::to_string(rows) + " V " + std::to_string(vocab) + " seed 1";
+                const std::string where =
+                    "N " + std::to_string(rows) + " V " + std::to_string(vocab) + " seed 1";
                 const auto labels = some_labels(rows, vocab, 2);
                 const Rows<T> logits(rows, vocab, 1, size);
                 Rows<double> exact(rows, vocab);
@@ -48,7 +50,8 @@ TEMPLATE_TEST_CASE("cross_entropy: fast forms are the reference's", "", float, d
                 double sum = 0.0;
                 for (std::size_t n = 0; n < labels.size(); ++n) {
                     INFO(where << " row " << n);
-                    CHECK(std::abs(losses[n] - expected[n]) <= bound * (1.0 + std::abs(expected[n])));
+                    CHECK(std::abs(losses[n] - expected[n]) <=
+                          bound * (1.0 + std::abs(expected[n])));
                     sum += losses[n];
                 }
                 CHECK(total.sum == sum);
@@ -56,15 +59,16 @@ TEMPLATE_TEST_CASE("cross_entropy: fast forms are the reference's", "", float, d
 
                 Rows<T> gradient(rows, vocab), over = logits;
                 Rows<double> gradient_expected(rows, vocab);
-                const auto fused =
-                    kernels::cross_entropy_backward(logits.view(), labels, 0.25, gradient.view(), again);
+                const auto fused = kernels::cross_entropy_backward(logits.view(), labels, 0.25,
+                                                                   gradient.view(), again);
                 CHECK(again == losses);
                 CHECK(fused.sum == total.sum);
-                kernels::reference::cross_entropy_backward(exact.view(), labels, 0.25, gradient_expected.view());
+                kernels::reference::cross_entropy_backward(exact.view(), labels, 0.25,
+                                                           gradient_expected.view());
                 for (Index n = 0; n < rows; ++n)
                     for (Index i = 0; i < vocab; ++i)
-                        CHECK(std::abs(static_cast<double>(gradient.view()(n, i)) - gradient_expected.view()(n, i)) <=
-                              0.25 * bound);
+                        CHECK(std::abs(static_cast<double>(gradient.view()(n, i)) -
+                                       gradient_expected.view()(n, i)) <= 0.25 * bound);
                 CHECK(gradient.padding_untouched());
                 kernels::cross_entropy_backward(over.view(), labels, 0.25, over.view(), again);
                 CHECK(over.values() == gradient.values());
@@ -85,7 +89,8 @@ TEST_CASE("cross_entropy: any number of threads, a row alone") {
     set_num_threads(threads);
     CHECK(a.sum == b.sum);
     CHECK(one == three);
-    kernels::cross_entropy(logits.view().middle_rows(11, 1), std::span(labels).subspan(11, 1), alone);
+    kernels::cross_entropy(logits.view().middle_rows(11, 1), std::span(labels).subspan(11, 1),
+                           alone);
     CHECK(alone[0] == one[11]);
     CHECK(-kernels::log_likelihood<float>(logits.row(11), labels[11]) == one[11]);
 }
@@ -99,7 +104,8 @@ TEST_CASE("cross_entropy: nothing counted, certain and impossible labels") {
     for (float& z : logits.row(0)) z = -std::numeric_limits<float>::infinity();
     logits.view()(0, 2) = 3.0F;
     CHECK(kernels::log_likelihood<float>(logits.row(0), 2) == 0.0);
-    CHECK(kernels::log_likelihood<float>(logits.row(0), 1) == -std::numeric_limits<double>::infinity());
+    CHECK(kernels::log_likelihood<float>(logits.row(0), 1) ==
+          -std::numeric_limits<double>::infinity());
     logits.view()(0, 0) = std::numeric_limits<float>::quiet_NaN();
     CHECK(std::isnan(kernels::log_likelihood<float>(logits.row(0), 2)));
 }
@@ -114,5 +120,6 @@ TEST_CASE("cross_entropy_backward: reference against central differences") {
         return 0.5 * (losses[0] + losses[1]);
     };
     for (Index i = 0; i < 5; ++i)
-        CHECK(test::central_difference(loss, logits.view()(1, i)) == Approx(gradient.view()(1, i)).epsilon(1e-7));
+        CHECK(test::central_difference(loss, logits.view()(1, i)) ==
+              Approx(gradient.view()(1, i)).epsilon(1e-7));
 }

@@ -20,42 +20,53 @@ struct Gradients {
     std::vector<T> q, k, v, gates, state;
 
     Gradients(Index tokens, std::vector<T> dstate)
-        : N(tokens), q(static_cast<std::size_t>(N * D), std::numeric_limits<T>::quiet_NaN()), k(q), v(q),
-          gates(static_cast<std::size_t>(2 * N), std::numeric_limits<T>::quiet_NaN()), state(std::move(dstate)) {}
+        : N(tokens),
+          q(static_cast<std::size_t>(N * D), std::numeric_limits<T>::quiet_NaN()),
+          k(q),
+          v(q),
+          gates(static_cast<std::size_t>(2 * N), std::numeric_limits<T>::quiet_NaN()),
+          state(std::move(dstate)) {}
 
     kernels::GatedDeltaGradients<T, D> views() {
-        return {MatrixView<T, D>(q.data(), N), MatrixView<T, D>(k.data(), N), MatrixView<T, D>(v.data(), N),
-                StridedSpan<T>(gates.data(), N, 2), StridedSpan<T>(gates.data() + 1, N, 2)};
+        return {MatrixView<T, D>(q.data(), N), MatrixView<T, D>(k.data(), N),
+                MatrixView<T, D>(v.data(), N), StridedSpan<T>(gates.data(), N, 2),
+                StridedSpan<T>(gates.data() + 1, N, 2)};
     }
     std::vector<T> column(Index which) const {
         std::vector<T> values;
-        for (Index t = 0; t < N; ++t) values.push_back(gates[static_cast<std::size_t>(2 * t + which)]);
+        for (Index t = 0; t < N; ++t)
+            values.push_back(gates[static_cast<std::size_t>(2 * t + which)]);
         return values;
     }
 };
 
 template <class T, Index D>
-Gradients<T, D> oracle(const DeltaRuleCase<T, D>& c, const std::vector<T>& dout, const std::vector<T>& dstate) {
+Gradients<T, D> oracle(const DeltaRuleCase<T, D>& c, const std::vector<T>& dout,
+                       const std::vector<T>& dstate) {
     Gradients<T, D> g(c.N, dstate);
-    kernels::gated_delta_backward_reference<T, D>(c.input(), MatrixView<const T, D>(c.state.data(), D),
-                                                  MatrixView<const T, D>(dout.data(), c.N), MatrixView<T, D>(g.state.data(), D),
-                                                  g.views());
+    kernels::gated_delta_backward_reference<T, D>(
+        c.input(), MatrixView<const T, D>(c.state.data(), D),
+        MatrixView<const T, D>(dout.data(), c.N), MatrixView<T, D>(g.state.data(), D), g.views());
     return g;
 }
 
 template <Index Chunk, class T, Index D>
-Gradients<T, D> chunked(const DeltaRuleCase<T, D>& c, const std::vector<T>& dout, const std::vector<T>& dstate) {
-    AlignedBuffer<std::byte> bytes(std::max(kernels::gated_delta_workspace_bytes<T, D>(),
-                                            kernels::gated_delta_backward_workspace_bytes<T, D, Chunk>()));
+Gradients<T, D> chunked(const DeltaRuleCase<T, D>& c, const std::vector<T>& dout,
+                        const std::vector<T>& dstate) {
+    AlignedBuffer<std::byte> bytes(
+        std::max(kernels::gated_delta_workspace_bytes<T, D>(),
+                 kernels::gated_delta_backward_workspace_bytes<T, D, Chunk>()));
     Arena arena(bytes.span());
     std::vector<T> kept(static_cast<std::size_t>(ceil_div(c.N, Chunk) * D * D));
     run(c, [&](const auto& input, auto state, auto out) {
         constexpr Index block = kernels::gated_delta_default_block<T, D>;
-        kernels::gated_delta_chunkwise<block>(input, state, out, block, arena, {kept.data(), Chunk});
+        kernels::gated_delta_chunkwise<block>(input, state, out, block, arena,
+                                              {kept.data(), Chunk});
     });
     Gradients<T, D> g(c.N, dstate);
-    kernels::gated_delta_backward<Chunk>(c.input(), kept.data(), MatrixView<const T, D>(dout.data(), c.N),
-                                         MatrixView<T, D>(g.state.data(), g.state.empty() ? 0 : D), g.views(), arena);
+    kernels::gated_delta_backward<Chunk>(
+        c.input(), kept.data(), MatrixView<const T, D>(dout.data(), c.N),
+        MatrixView<T, D>(g.state.data(), g.state.empty() ? 0 : D), g.views(), arena);
     return g;
 }
 
@@ -72,25 +83,39 @@ void check_golden(const std::string& name, const F& form) {
     const GoldenFile file = read_golden("delta_rule/" + name);
     for (Index h = 0; h < file["q"].shape[0]; ++h) {
         const DeltaRuleCase<T, D> c(file, h);
-        const auto part = [&](const std::string& tensor, Index width) { return c.golden(file, tensor, h, c.N * width); };
-        const auto as = [](const std::vector<double>& v) { return std::vector<T>(v.begin(), v.end()); };
-        const auto g = form(c, as(part("grad_out", D)), DeltaRuleCase<T, D>::golden_state(file, "grad_final_state", h));
+        const auto part = [&](const std::string& tensor, Index width) {
+            return c.golden(file, tensor, h, c.N * width);
+        };
+        const auto as = [](const std::vector<double>& v) {
+            return std::vector<T>(v.begin(), v.end());
+        };
+        const auto g = form(c, as(part("grad_out", D)),
+                            DeltaRuleCase<T, D>::golden_state(file, "grad_final_state", h));
         check_close(g.q, part("grad_q", D), golden_bound<T>, name + " dq");
         check_close(g.k, part("grad_k", D), golden_bound<T>, name + " dk");
         check_close(g.v, part("grad_v", D), golden_bound<T>, name + " dv");
         check_close(g.column(1), part("grad_beta", 1), golden_bound<T>, name + " dbeta");
         auto dalpha = g.column(0);  // dα = dg / α
-        for (Index t = 0; t < c.N; ++t) dalpha[static_cast<std::size_t>(t)] /= static_cast<T>(c.value(file, "alpha", h * c.N + t));
+        for (Index t = 0; t < c.N; ++t)
+            dalpha[static_cast<std::size_t>(t)] /=
+                static_cast<T>(c.value(file, "alpha", h * c.N + t));
         check_close(dalpha, part("grad_alpha", 1), golden_bound<T>, name + " dalpha");
-        check_close(g.state, DeltaRuleCase<double, D>::golden_state(file, "grad_initial_state", h), golden_bound<T>, name + " dS");
+        check_close(g.state, DeltaRuleCase<double, D>::golden_state(file, "grad_initial_state", h),
+                    golden_bound<T>, name + " dS");
     }
 }
 
 template <class T>
 void check_all_golden() {
-    const auto reference = [](const auto& c, const auto& dout, const auto& dstate) { return oracle(c, dout, dstate); };
-    const auto chunk_16 = [](const auto& c, const auto& dout, const auto& dstate) { return chunked<16>(c, dout, dstate); };
-    const auto chunk_32 = [](const auto& c, const auto& dout, const auto& dstate) { return chunked<32>(c, dout, dstate); };
+    const auto reference = [](const auto& c, const auto& dout, const auto& dstate) {
+        return oracle(c, dout, dstate);
+    };
+    const auto chunk_16 = [](const auto& c, const auto& dout, const auto& dstate) {
+        return chunked<16>(c, dout, dstate);
+    };
+    const auto chunk_32 = [](const auto& c, const auto& dout, const auto& dstate) {
+        return chunked<32>(c, dout, dstate);
+    };
     check_golden<T, 16>("d16_n7.safetensors", reference);
     check_golden<T, 64>("d64_n100_state.safetensors", reference);
     check_golden<T, 16>("d16_n7.safetensors", chunk_32);
@@ -102,7 +127,8 @@ void check_all_golden() {
 template <Index Chunk, class T, Index D>
 void check_against_oracle(const DeltaRuleCase<T, D>& c, bool with_dstate) {
     const auto dout = random_values<T>(c.N * D, c.seed);
-    const auto dstate = with_dstate ? random_values<T>(D * D, c.seed + 1) : std::vector<T>(static_cast<std::size_t>(D * D));
+    const auto dstate = with_dstate ? random_values<T>(D * D, c.seed + 1)
+                                    : std::vector<T>(static_cast<std::size_t>(D * D));
     const auto expected = oracle(c, dout, dstate);
     const auto actual = chunked<Chunk>(c, dout, with_dstate ? dstate : std::vector<T>());
     const std::string where = c.where() + ", chunk " + std::to_string(Chunk);
@@ -117,13 +143,19 @@ void check_against_oracle(const DeltaRuleCase<T, D>& c, bool with_dstate) {
 template <class T, Index D, Index Chunk>
 void sweep() {
     for (const Index N : {Index(0), Index(1), Chunk - 1, Chunk, Chunk + 1, 3 * Chunk + 5})
-        check_against_oracle<Chunk>(DeltaRuleCase<T, D>(N, static_cast<std::uint64_t>(N + D), -0.5, N % 2 == 1), N % 3 != 0);
+        check_against_oracle<Chunk>(
+            DeltaRuleCase<T, D>(N, static_cast<std::uint64_t>(N + D), -0.5, N % 2 == 1),
+            N % 3 != 0);
 }
 
 }  // namespace
 
-TEST_CASE("gated delta rule backward: golden gradients in float", "[kernels][delta_rule]") { check_all_golden<float>(); }
-TEST_CASE("gated delta rule backward: golden gradients in double", "[kernels][delta_rule]") { check_all_golden<double>(); }
+TEST_CASE("gated delta rule backward: golden gradients in float", "[kernels][delta_rule]") {
+    check_all_golden<float>();
+}
+TEST_CASE("gated delta rule backward: golden gradients in double", "[kernels][delta_rule]") {
+    check_all_golden<double>();
+}
 
 TEST_CASE("gated delta rule backward: the token-level oracle", "[kernels][delta_rule]") {
     sweep<float, 64, 16>();

@@ -29,7 +29,8 @@ void check_golden(const std::string& name, const F& form) {
         const DeltaRuleCase<T, D> c(file, h);
         const auto result = run(c, form);
         check_close(result.out, c.golden(file, "out", h, c.N * D), golden_bound<T>, name + " out");
-        check_close(result.state, DeltaRuleCase<double, D>::golden_state(file, "final_state", h), golden_bound<T>, name + " state");
+        check_close(result.state, DeltaRuleCase<double, D>::golden_state(file, "final_state", h),
+                    golden_bound<T>, name + " state");
     }
 }
 
@@ -65,7 +66,8 @@ void sweep() {
         const DeltaRuleCase<T, D> c(N, static_cast<std::uint64_t>(100 * D + N), -0.5, N % 2 == 1);
         check_against_reference(c, recurrent<T, D>, "recurrent");
         check_against_reference(c, chunkwise<Block, T, D>(), "chunkwise");
-        check_against_reference(c, chunkwise<Block, T, D>(3), "chunkwise from the middle of a block");
+        check_against_reference(c, chunkwise<Block, T, D>(3),
+                                "chunkwise from the middle of a block");
     }
 }
 
@@ -86,13 +88,15 @@ void check_extreme_gates() {
     for (int kind = 0; kind < 4; ++kind) {
         DeltaRuleCase<T, D> c(3 * Block + 5, static_cast<std::uint64_t>(kind), -0.1, true);
         for (Index t = 0; t < c.N; ++t) {
-            if (kind == 0) c.g(t) = smallest;                                        // whole chunks
-            if (kind == 1 && t % Block < Block / 2) c.g(t) = smallest;               // half of every chunk
-            if (kind == 2 && t % 3 == 1) c.g(t) = -std::numeric_limits<T>::infinity();  // α = 0, now and then
+            if (kind == 0) c.g(t) = smallest;                           // whole chunks
+            if (kind == 1 && t % Block < Block / 2) c.g(t) = smallest;  // half of every chunk
+            if (kind == 2 && t % 3 == 1)
+                c.g(t) = -std::numeric_limits<T>::infinity();  // α = 0, now and then
             if (kind == 3) c.g(t) = -std::numeric_limits<T>::infinity();
         }
         check_against_reference(c, recurrent<T, D>, "recurrent, gates " + std::to_string(kind));
-        check_against_reference(c, chunkwise<Block, T, D>(), "chunkwise, gates " + std::to_string(kind));
+        check_against_reference(c, chunkwise<Block, T, D>(),
+                                "chunkwise, gates " + std::to_string(kind));
     }
 }
 
@@ -104,7 +108,8 @@ void check_split() {
         const auto parts = run(c, [&](const auto& input, auto state, auto out) {
             const Index phase = (Block - 5 + cut) % Block;
             chunkwise<Block, T, D>(5)(input.middle(0, cut), state, out.middle_rows(0, cut));
-            chunkwise<Block, T, D>(Block - phase)(input.middle(cut, c.N - cut), state, out.middle_rows(cut, c.N - cut));
+            chunkwise<Block, T, D>(Block - phase)(input.middle(cut, c.N - cut), state,
+                                                  out.middle_rows(cut, c.N - cut));
         });
         INFO("cut after " << cut << " tokens, " << c.where());
         if (cut % Block == 5) {  // on a block boundary: bit for bit
@@ -118,11 +123,19 @@ void check_split() {
 
 }  // namespace
 
-TEST_CASE("gated delta rule: golden vectors in float", "[kernels][delta_rule]") { check_all_golden<float>(); }
-TEST_CASE("gated delta rule: golden vectors in double", "[kernels][delta_rule]") { check_all_golden<double>(); }
+TEST_CASE("gated delta rule: golden vectors in float", "[kernels][delta_rule]") {
+    check_all_golden<float>();
+}
+TEST_CASE("gated delta rule: golden vectors in double", "[kernels][delta_rule]") {
+    check_all_golden<double>();
+}
 
-TEST_CASE("gated delta rule: lengths and widths in float", "[kernels][delta_rule]") { sweep_all<float>(); }
-TEST_CASE("gated delta rule: lengths and widths in double", "[kernels][delta_rule]") { sweep_all<double>(); }
+TEST_CASE("gated delta rule: lengths and widths in float", "[kernels][delta_rule]") {
+    sweep_all<float>();
+}
+TEST_CASE("gated delta rule: lengths and widths in double", "[kernels][delta_rule]") {
+    sweep_all<double>();
+}
 
 TEST_CASE("gated delta rule: decay down to nothing stays exact", "[kernels][delta_rule]") {
     check_extreme_gates<float, 64, 8>();
@@ -142,9 +155,11 @@ TEST_CASE("gated delta rule: identical keys with beta 1", "[kernels][delta_rule]
         c.beta(t) = 1;
     }
     const auto result = run(c, chunkwise<64, float, 64>());
-    for (Index t = 0; t < c.N; ++t)  // the last value written is the one recalled, exactly but for cancellation
+    for (Index t = 0; t < c.N;
+         ++t)  // the last value written is the one recalled, exactly but for cancellation
         for (Index i = 0; i < 64; ++i)
-            CHECK(result.out[static_cast<std::size_t>(t * 64 + i)] == Approx(c.at(t, 2, i)).margin(1e-5));
+            CHECK(result.out[static_cast<std::size_t>(t * 64 + i)] ==
+                  Approx(c.at(t, 2, i)).margin(1e-5));
 }
 
 TEST_CASE("gated delta rule: a cut stream is the whole stream", "[kernels][delta_rule]") {
@@ -158,8 +173,9 @@ TEST_CASE("gated delta rule: step and recurrent have the same bits", "[kernels][
     const auto whole = run(c, recurrent<float, 64>);
     const auto steps = run(c, [](const auto& input, auto state, auto out) {
         for (Index t = 0; t < input.tokens(); ++t)
-            kernels::gated_delta_step<float, 64>(input.q.row(t), input.k.row(t), input.v.row(t), input.log_decay[t],
-                                                 input.beta[t], state, out.row(t));
+            kernels::gated_delta_step<float, 64>(input.q.row(t), input.k.row(t), input.v.row(t),
+                                                 input.log_decay[t], input.beta[t], state,
+                                                 out.row(t));
     });
     CHECK(whole.out == steps.out);
     CHECK(whole.state == steps.state);
@@ -189,9 +205,11 @@ TEST_CASE("gated delta rule: checkpoints are the states between", "[kernels][del
     check_close(std::vector<double>(kept.begin(), kept.begin() + 256), c.state, 0, "checkpoint 0");
     for (const Index t : {16, 32}) {
         const auto part = run(c, [&](const auto& input, auto state, auto out) {
-            kernels::gated_delta_reference<double, 16>(input.middle(0, t), state, out.middle_rows(0, t));
+            kernels::gated_delta_reference<double, 16>(input.middle(0, t), state,
+                                                       out.middle_rows(0, t));
         });
-        check_close(std::vector<double>(kept.begin() + t * 16, kept.begin() + (t + 16) * 16), part.state, 1e-12, "checkpoint");
+        check_close(std::vector<double>(kept.begin() + t * 16, kept.begin() + (t + 16) * 16),
+                    part.state, 1e-12, "checkpoint");
     }
     check_close(result.out, run(c, reference<double, 16>).out, 1e-12, "output beside checkpoints");
 }

@@ -1,5 +1,5 @@
-// kernels/matmul against its plain loops: shapes around every block size, strided and misaligned operands, all epilogues,
-// bits that depend neither on the number of rows nor on the threads.
+// kernels/matmul against its plain loops: shapes around every block size, strided and misaligned
+// operands, all epilogues, bits that depend neither on the number of rows nor on the threads.
 #include "hydralm/kernels/matmul/matmul.hpp"
 
 #include <cstring>
@@ -19,17 +19,15 @@ namespace {
 constexpr Index row_counts[] = {0, 1, 2, 3, 5, 6, 7, 12, 13, 23, 64, 65};
 constexpr Index widths[] = {1, 3, 4, 15, 16, 17, 33, 100};
 
-// A matrix off the vector alignment whose rows are padded with NaN; a product that reads or writes the padding shows.
+// A matrix off the vector alignment whose rows are padded with NaN; a product that reads or writes
+// the padding shows.
 template <Real T>
 struct Matrix {
     Matrix(Index rows_, Index cols_)
-        : rows(rows_)
-        , cols(cols_)
-        , values((rows + 1) * (cols + 3) + 1) {
+        : rows(rows_), cols(cols_), values((rows + 1) * (cols + 3) + 1) {
         for (auto& v : values) v = std::numeric_limits<T>::quiet_NaN();
     }
-    Matrix(Index rows_, Index cols_, std::uint64_t seed)
-        : Matrix(rows_, cols_) {
+    Matrix(Index rows_, Index cols_, std::uint64_t seed) : Matrix(rows_, cols_) {
         Random random(seed);
         for (Index r = 0; r < rows; ++r)
             for (Index c = 0; c < cols; ++c) view()(r, c) = static_cast<T>(random.uniform(-1, 1));
@@ -55,14 +53,15 @@ struct Matrix {
 template <Real T>
 struct Packed {
     explicit Packed(const Matrix<T>& w)
-        : storage(kernels::PackedMatrix<T>::storage_size(w.rows, w.cols))
-        , view(kernels::PackedMatrix<T>::pack(w.view(), storage.data())) {}
+        : storage(kernels::PackedMatrix<T>::storage_size(w.rows, w.cols)),
+          view(kernels::PackedMatrix<T>::pack(w.view(), storage.data())) {}
     AlignedBuffer<T> storage;
     kernels::PackedMatrix<T> view;
 };
 
 std::string shape(Index rows, Index in, Index out) {
-    return "M " + std::to_string(rows) + ", in " + std::to_string(in) + ", out " + std::to_string(out) + ", seeds 1, 2, 3";
+    return "M " + std::to_string(rows) + ", in " + std::to_string(in) + ", out " +
+           std::to_string(out) + ", seeds 1, 2, 3";
 }
 
 template <Real T>
@@ -78,7 +77,8 @@ double bound(Index depth) {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("matmul: products and epilogues match the plain loops", "[matmul]", float, double) {
+TEMPLATE_TEST_CASE("matmul: products and epilogues match the plain loops", "[matmul]", float,
+                   double) {
     using T = TestType;
     for (const Index rows : row_counts)
         for (const Index in : widths)
@@ -89,7 +89,8 @@ TEMPLATE_TEST_CASE("matmul: products and epilogues match the plain loops", "[mat
                 kernels::reference::matmul<T>(x.view(), w.view(), expected.view());
                 kernels::matmul(x.view(), packed.view, y.view());
                 kernels::matmul(x.view(), packed.view, sum.view(), kernels::Add{});
-                kernels::matmul(x.view(), packed.view, biased.view(), kernels::AddBias<T>{bias.view().data()});
+                kernels::matmul(x.view(), packed.view, biased.view(),
+                                kernels::AddBias<T>{bias.view().data()});
                 const std::string where = shape(rows, in, out);
                 test::check_close(y.elements(), expected.elements(), bound<T>(in), where);
                 CHECK(y.written_outside() + sum.written_outside() + biased.written_outside() == 0);
@@ -104,7 +105,8 @@ TEMPLATE_TEST_CASE("matmul: products and epilogues match the plain loops", "[mat
             }
 }
 
-TEMPLATE_TEST_CASE("matmul: a contraction longer than a slice, more outputs than a block", "[matmul]", float, double) {
+TEMPLATE_TEST_CASE("matmul: a contraction longer than a slice, more outputs than a block",
+                   "[matmul]", float, double) {
     using T = TestType;
     for (const Index in : {0, 255, 256, 257, 700})
         for (const Index rows : {1, 2, 4, 97, 193}) {
@@ -114,7 +116,8 @@ TEMPLATE_TEST_CASE("matmul: a contraction longer than a slice, more outputs than
             Matrix<T> expected(rows, out), y(rows, out);
             kernels::reference::matmul<T>(x.view(), w.view(), expected.view());
             kernels::matmul(x.view(), packed.view, y.view());
-            test::check_close(y.elements(), expected.elements(), bound<T>(in), shape(rows, in, out));
+            test::check_close(y.elements(), expected.elements(), bound<T>(in),
+                              shape(rows, in, out));
         }
 }
 
@@ -132,12 +135,14 @@ TEMPLATE_TEST_CASE("matmul: SwiGLU in one pass", "[matmul]", float, double) {
                 const Packed<T> packed_gate(gate), packed_up(up);
                 kernels::reference::matmul_swiglu<T>(x.view(), w.view(), expected.view());
                 kernels::matmul_swiglu(x.view(), packed_gate.view, packed_up.view, hidden.view());
-                test::check_close(hidden.elements(), expected.elements(), 4 * bound<T>(in), shape(rows, in, 2 * h));
+                test::check_close(hidden.elements(), expected.elements(), 4 * bound<T>(in),
+                                  shape(rows, in, 2 * h));
                 CHECK(hidden.written_outside() == 0);
             }
 }
 
-TEMPLATE_TEST_CASE("matmul: the bits of a row do not depend on the rows beside it", "[matmul]", float, double) {
+TEMPLATE_TEST_CASE("matmul: the bits of a row do not depend on the rows beside it", "[matmul]",
+                   float, double) {
     using T = TestType;
     const Index in = 333, out = 100, most = 110;
     const Matrix<T> x(most, in, 1), w(out, in, 2);
@@ -145,12 +150,14 @@ TEMPLATE_TEST_CASE("matmul: the bits of a row do not depend on the rows beside i
     Matrix<T> alone(most, out), y(most, out), hidden_alone(most, out), hidden(most, out);
     for (Index r = 0; r < most; ++r) {
         kernels::matmul(x.view().middle_rows(r, 1), packed.view, alone.view().middle_rows(r, 1));
-        kernels::matmul_swiglu(x.view().middle_rows(r, 1), packed.view, packed.view, hidden_alone.view().middle_rows(r, 1));
+        kernels::matmul_swiglu(x.view().middle_rows(r, 1), packed.view, packed.view,
+                               hidden_alone.view().middle_rows(r, 1));
     }
     for (Index rows = 1; rows <= most; ++rows) {
         const auto last = x.view().middle_rows(most - rows, rows);
         kernels::matmul(last, packed.view, y.view().middle_rows(most - rows, rows));
-        kernels::matmul_swiglu(last, packed.view, packed.view, hidden.view().middle_rows(most - rows, rows));
+        kernels::matmul_swiglu(last, packed.view, packed.view,
+                               hidden.view().middle_rows(most - rows, rows));
         Index wrong = 0;
         for (Index r = most - rows; r < most; ++r) {
             wrong += !same_bits(alone.view().row(r), y.view().row(r), out);
@@ -172,9 +179,12 @@ TEMPLATE_TEST_CASE("matmul: gradients match the plain loops", "[matmul]", float,
                 kernels::reference::matmul_gradient<T>(dy.view(), x.view(), expected.view());
                 kernels::matmul_gradient<T>(dy.view(), x.view(), dw.view());
                 test::check_close(dw.elements(), expected.elements(), bound<T>(rows), where);
-                kernels::reference::matmul_input_gradient<T>(dy.view(), w.view(), expected_dx.view());
+                kernels::reference::matmul_input_gradient<T>(dy.view(), w.view(),
+                                                             expected_dx.view());
                 AlignedBuffer<T> storage(kernels::PackedMatrix<T>::storage_size(in, out));
-                kernels::matmul(dy.view(), kernels::PackedMatrix<T>::pack_transposed(w.view(), storage.data()), dx.view());
+                kernels::matmul(dy.view(),
+                                kernels::PackedMatrix<T>::pack_transposed(w.view(), storage.data()),
+                                dx.view());
                 test::check_close(dx.elements(), expected_dx.elements(), bound<T>(out), where);
                 CHECK(dw.written_outside() + dx.written_outside() == 0);
             }
@@ -214,7 +224,8 @@ TEMPLATE_TEST_CASE("matmul: packing and unpacking keep every bit", "[matmul]", f
     for (const Index rows : widths)
         for (const Index cols : widths) {
             const Matrix<T> w(rows, cols, 1);
-            AlignedBuffer<T> storage(Weights::storage_size(rows, cols)), transposed(Weights::storage_size(cols, rows));
+            AlignedBuffer<T> storage(Weights::storage_size(rows, cols)),
+                transposed(Weights::storage_size(cols, rows));
             for (auto* buffer : {&storage, &transposed})
                 for (auto& v : *buffer) v = std::numeric_limits<T>::quiet_NaN();
             const Weights packed = Weights::pack(w.view(), storage.data());
@@ -227,7 +238,8 @@ TEMPLATE_TEST_CASE("matmul: packing and unpacking keep every bit", "[matmul]", f
             packed.copy_row(rows - 1, row.data());
             CHECK(same_bits(row.data(), w.view().row(rows - 1), cols));
             CHECK(packed.at(rows / 2, cols / 2) == w.view()(rows / 2, cols / 2));
-            Index wrong = 0;  // the transpose, element by element, and zeros behind the last row of both
+            Index wrong =
+                0;  // the transpose, element by element, and zeros behind the last row of both
             for (Index r = 0; r < rows; ++r)
                 for (Index c = 0; c < cols; ++c) wrong += turned.at(c, r) != w.view()(r, c);
             for (Index r = rows; r < round_up(rows, Weights::panel_rows); ++r)

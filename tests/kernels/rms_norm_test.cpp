@@ -1,4 +1,5 @@
-// RMS normalisation and unit-length heads: fast forms against the reference, gradients against differences.
+// RMS normalisation and unit-length heads: fast forms against the reference, gradients against
+// differences.
 #include "hydralm/kernels/rms_norm/rms_norm.hpp"
 
 #include <cmath>
@@ -27,7 +28,8 @@ TEMPLATE_TEST_CASE("rms_norm: fast form is the reference's", "", float, double) 
     using T = TestType;
     for (const Index d : {1, 3, 4, 15, 16, 17, 63, 64, 65, 100, 768}) {
         for (const Index rows : {0, 1, 63, 64, 65, 197}) {
-            const std::string where = "N " + std::to_string(rows) + " d " + std::to_string(d) + " seed 1";
+            const std::string where =
+                "N " + std::to_string(rows) + " d " + std::to_string(d) + " seed 1";
             const Rows<T> x(rows, d, 1), w(1, d, 2);
             Rows<T> fast(rows, d), expected(rows, d);
             kernels::rms_norm(x.view(), w.row(0), 1e-5, fast.view());
@@ -42,7 +44,8 @@ TEMPLATE_TEST_CASE("rms_norm: fast form is the reference's", "", float, double) 
     }
 }
 
-TEMPLATE_TEST_CASE("rms_norm: static width, a row alone and many threads give the same bits", "", float, double) {
+TEMPLATE_TEST_CASE("rms_norm: static width, a row alone and many threads give the same bits", "",
+                   float, double) {
     using T = TestType;
     const Rows<T> x(300, 192, 3), w(1, 192, 4);
     Rows<T> all(300, 192), again(300, 192);
@@ -76,25 +79,30 @@ TEMPLATE_TEST_CASE("rms_norm_backward: fast form is the reference's", "", float,
     const double eps = 0.1;  // a small one leaves a row of one element nothing but rounding
     for (const Index d : {1, 4, 17, 64, 100}) {
         for (const Index rows : {0, 1, 63, 64, 65, 197}) {
-            const std::string where = "N " + std::to_string(rows) + " d " + std::to_string(d) + " seed 6";
+            const std::string where =
+                "N " + std::to_string(rows) + " d " + std::to_string(d) + " seed 6";
             const Rows<T> x(rows, d, 6), w(1, d, 7), dy(rows, d, 8), passed(rows, d, 9);
             Rows<T> dx(rows, d), expected(rows, d), dw(1, d, 10), dw_expected(1, d, 10);
             AlignedBuffer<std::byte> bytes(kernels::rms_norm_backward_workspace_bytes<T>(rows, d));
             Arena arena(bytes.span());
-            kernels::rms_norm_backward(x.view(), w.row(0), eps, dy.view(), dx.view(), dw.row(0), arena);
-            kernels::reference::rms_norm_backward(x.view(), w.row(0), eps, dy.view(), expected.view(),
-                                                  dw_expected.row(0));
+            kernels::rms_norm_backward(x.view(), w.row(0), eps, dy.view(), dx.view(), dw.row(0),
+                                       arena);
+            kernels::reference::rms_norm_backward(x.view(), w.row(0), eps, dy.view(),
+                                                  expected.view(), dw_expected.row(0));
             check_close(dx.values(), expected.values(), 4 * bound<T>, where);
             check_close(dw.values(), dw_expected.values(), 8 * bound<T>, where);
             CHECK(arena.used() == 0);
             CHECK(dx.padding_untouched());
 
             Rows<T> sum = passed, over = dy, ignored(1, d, 10);
-            kernels::rms_norm_backward(x.view(), w.row(0), eps, dy.view(), sum.view(), ignored.row(0), arena, sum.view());
-            kernels::rms_norm_backward(x.view(), w.row(0), eps, over.view(), over.view(), ignored.row(0), arena);
+            kernels::rms_norm_backward(x.view(), w.row(0), eps, dy.view(), sum.view(),
+                                       ignored.row(0), arena, sum.view());
+            kernels::rms_norm_backward(x.view(), w.row(0), eps, over.view(), over.view(),
+                                       ignored.row(0), arena);
             CHECK(over.values() == dx.values());
             for (Index n = 0; n < rows; ++n)
-                for (Index i = 0; i < d; ++i) CHECK(sum.view()(n, i) == passed.view()(n, i) + dx.view()(n, i));
+                for (Index i = 0; i < d; ++i)
+                    CHECK(sum.view()(n, i) == passed.view()(n, i) + dx.view()(n, i));
         }
     }
 }
@@ -108,7 +116,8 @@ TEST_CASE("rms_norm_backward: the same bits for any number of threads") {
         set_num_threads(n);
         Arena arena(bytes.span());
         Rows<float> dx(500, 96), dw(1, 96, 4);
-        kernels::rms_norm_backward(x.view(), w.row(0), 1e-5, dy.view(), dx.view(), dw.row(0), arena);
+        kernels::rms_norm_backward(x.view(), w.row(0), 1e-5, dy.view(), dx.view(), dw.row(0),
+                                   arena);
         auto all = dx.values();
         for (const float v : dw.row(0)) all.push_back(v);
         results.push_back(all);
@@ -129,8 +138,10 @@ TEST_CASE("rms_norm_backward: reference against central differences") {
         return test::inner_product(y, dy);
     };
     for (Index i = 0; i < d; ++i) {
-        CHECK(test::central_difference(loss, x.view()(1, i)) == Approx(dx.view()(1, i)).epsilon(1e-7));
-        CHECK(test::central_difference(loss, w.view()(0, i)) == Approx(dw.view()(0, i)).epsilon(1e-7));
+        CHECK(test::central_difference(loss, x.view()(1, i)) ==
+              Approx(dx.view()(1, i)).epsilon(1e-7));
+        CHECK(test::central_difference(loss, w.view()(0, i)) ==
+              Approx(dw.view()(0, i)).epsilon(1e-7));
     }
 }
 
@@ -138,7 +149,8 @@ namespace {
 
 template <class T, Index D>
 void check_l2(Index rows, Index heads) {
-    const std::string where = "N " + std::to_string(rows) + " H " + std::to_string(heads) + " D " + std::to_string(D) + " seed 1";
+    const std::string where = "N " + std::to_string(rows) + " H " + std::to_string(heads) + " D " +
+                              std::to_string(D) + " seed 1";
     Rows<T> fast(rows, heads * D, 1), norms(rows, heads), expected_norms(rows, heads);
     if (rows > 0)
         for (Index i = 0; i < D; ++i) fast.view()(0, i) = i == 0 ? T(1e-13) : T(0);  // clamped
@@ -155,7 +167,8 @@ void check_l2(Index rows, Index heads) {
     const Rows<T> dy(rows, heads * D, 2);
     Rows<T> dx(rows, heads * D), dx_expected(rows, heads * D), over = dy;
     kernels::l2_normalize_backward<D>(fast.view(), norms.view(), dy.view(), dx.view());
-    kernels::reference::l2_normalize_backward(D, fast.view(), norms.view(), dy.view(), dx_expected.view());
+    kernels::reference::l2_normalize_backward(D, fast.view(), norms.view(), dy.view(),
+                                              dx_expected.view());
     kernels::l2_normalize_backward<D>(fast.view(), norms.view(), over.view(), over.view());
     CHECK(over.values() == dx.values());
     if (rows > 0) {  // the clamped slice is of another size
@@ -206,5 +219,6 @@ TEST_CASE("l2_normalize_backward: reference against central differences") {
     loss();
     kernels::reference::l2_normalize_backward(4, y.view(), norms.view(), dy.view(), dx.view());
     for (Index i = 0; i < 8; ++i)
-        CHECK(test::central_difference(loss, x.view()(0, i)) == Approx(dx.view()(0, i)).epsilon(1e-7));
+        CHECK(test::central_difference(loss, x.view()(0, i)) ==
+              Approx(dx.view()(0, i)).epsilon(1e-7));
 }

@@ -1,4 +1,5 @@
-// Rotary embedding: table against double, same bits however cut, rotation against its reference, inverse.
+// Rotary embedding: table against double, same bits however cut, rotation against its reference,
+// inverse.
 #include "hydralm/kernels/rotary/rotary.hpp"
 
 #include <limits>
@@ -25,7 +26,8 @@ void sweep(double bound) {
     const double base = 10000;
     for (const Index N : {0, 1, 7, 63, 64, 65, 257})
         for (const Index heads : {1, 3})
-            for (const std::int64_t first : {std::int64_t{0}, std::int64_t{250}, std::int64_t{1'000'000'007}}) {
+            for (const std::int64_t first :
+                 {std::int64_t{0}, std::int64_t{250}, std::int64_t{1'000'000'007}}) {
                 const Index stride = heads * D + 3;
                 Random random(static_cast<std::uint64_t>(N + D));
                 std::vector<T> x(static_cast<std::size_t>(N * stride + 1));
@@ -36,9 +38,12 @@ void sweep(double bound) {
                 const MatrixView<T> view(x.data() + 1, N, heads * D, stride);
                 const MatrixView<const T> turns(table.data(), N, D);
                 kernels::rotary_apply<D>(view, turns);
-                kernels::rotary_reference<T>({expected.data() + 1, N, heads * D, stride}, D, first, base);
-                const std::string where = "D " + std::to_string(D) + " N " + std::to_string(N) + " first " + std::to_string(first);
-                check_close(x, expected, bound + 3e-16 * static_cast<double>(first), where);  // an angle's own rounding
+                kernels::rotary_reference<T>({expected.data() + 1, N, heads * D, stride}, D, first,
+                                             base);
+                const std::string where = "D " + std::to_string(D) + " N " + std::to_string(N) +
+                                          " first " + std::to_string(first);
+                check_close(x, expected, bound + 3e-16 * static_cast<double>(first),
+                            where);  // an angle's own rounding
                 kernels::rotary_apply_inverse<D>(view, turns);
                 check_close(x, original, bound, where + " and back");
             }
@@ -46,7 +51,8 @@ void sweep(double bound) {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("rotary embedding matches its reference and is undone by its inverse", "[rotary]", float, double) {
+TEMPLATE_TEST_CASE("rotary embedding matches its reference and is undone by its inverse",
+                   "[rotary]", float, double) {
     const double bound = sizeof(TestType) == 4 ? 3e-7 : 2e-13;
     sweep<4, TestType>(bound);
     sweep<12, TestType>(bound);
@@ -56,9 +62,11 @@ TEMPLATE_TEST_CASE("rotary embedding matches its reference and is undone by its 
     sweep<128, TestType>(bound);
 }
 
-TEST_CASE("rotary angles stay accurate far out, and do not depend on where a range begins", "[rotary]") {
+TEST_CASE("rotary angles stay accurate far out, and do not depend on where a range begins",
+          "[rotary]") {
     constexpr Index D = 64, N = 600;
-    for (const std::int64_t first : {std::int64_t{0}, std::int64_t{100}, std::int64_t{10'000'019}, std::int64_t{1} << 40}) {
+    for (const std::int64_t first :
+         {std::int64_t{0}, std::int64_t{100}, std::int64_t{10'000'019}, std::int64_t{1} << 40}) {
         const auto whole = table_of<D, double>(first, N);
         double worst = 0;
         for (Index n = 0; n < N; ++n)
@@ -69,8 +77,12 @@ TEST_CASE("rotary angles stay accurate far out, and do not depend on where a ran
                 const long double rest = static_cast<long double>(position - anchor) * frequency;
                 const long double c = std::cos(whole_runs), s = std::sin(whole_runs);
                 const auto at = static_cast<std::size_t>(n * D + j);
-                worst = std::fmax(worst, std::abs(static_cast<double>(whole[at] - (c * std::cos(rest) - s * std::sin(rest)))));
-                worst = std::fmax(worst, std::abs(static_cast<double>(whole[at + D / 2] - (s * std::cos(rest) + c * std::sin(rest)))));
+                worst =
+                    std::fmax(worst, std::abs(static_cast<double>(
+                                         whole[at] - (c * std::cos(rest) - s * std::sin(rest)))));
+                worst = std::fmax(
+                    worst, std::abs(static_cast<double>(
+                               whole[at + D / 2] - (s * std::cos(rest) + c * std::sin(rest)))));
             }
         INFO("first " << first << ", worst " << worst);
         CHECK(worst < 1e-13);

@@ -23,7 +23,8 @@ struct ConvCase {
     Index N, C, K;
     std::vector<T> x, weight, bias, cache;
 
-    ConvCase(Index tokens, Index channels, Index taps, std::uint64_t seed) : N(tokens), C(channels), K(taps) {
+    ConvCase(Index tokens, Index channels, Index taps, std::uint64_t seed)
+        : N(tokens), C(channels), K(taps) {
         Random random(seed);
         const auto fill = [&](std::vector<T>& v, Index n) {
             for (Index i = 0; i < n; ++i) v.push_back(static_cast<T>(random.normal()));
@@ -52,10 +53,13 @@ void sweep(double bound) {
                     ConvCase<T> c(N, C, K, static_cast<std::uint64_t>(N * 100 + C)), r = c;
                     auto y = unset<T>(N * C), expected = unset<T>(N * C);
                     const T* bias = with_bias ? c.bias.data() : nullptr;
-                    kernels::short_conv(c.x_view(), c.weight_view(), bias, c.cache_view(), MatrixView<T>(y.data(), N, C), batch_silu);
-                    kernels::short_conv_reference<T>(r.x_view(), r.weight_view(), bias, r.cache_view(),
-                                                     MatrixView<T>(expected.data(), N, C), [](T z) { return simd::silu(z); });
-                    const std::string where = "K " + std::to_string(K) + " N " + std::to_string(N) + " C " + std::to_string(C);
+                    kernels::short_conv(c.x_view(), c.weight_view(), bias, c.cache_view(),
+                                        MatrixView<T>(y.data(), N, C), batch_silu);
+                    kernels::short_conv_reference<T>(
+                        r.x_view(), r.weight_view(), bias, r.cache_view(),
+                        MatrixView<T>(expected.data(), N, C), [](T z) { return simd::silu(z); });
+                    const std::string where = "K " + std::to_string(K) + " N " + std::to_string(N) +
+                                              " C " + std::to_string(C);
                     check_close(y, expected, bound, where);
                     CHECK(c.cache == r.cache);
                 }
@@ -64,15 +68,17 @@ void sweep(double bound) {
 // Σ y·dy + Σ cache·dcache after a forward pass: the loss whose gradient is checked.
 double loss(ConvCase<double> c, const std::vector<double>& dy, const std::vector<double>& dcache) {
     std::vector<double> y(dy.size());
-    kernels::short_conv_reference<double>(c.x_view(), c.weight_view(), c.bias.data(), c.cache_view(),
-                                          MatrixView<double>(y.data(), c.N, c.C), [](double z) { return simd::silu(z); });
+    kernels::short_conv_reference<double>(c.x_view(), c.weight_view(), c.bias.data(),
+                                          c.cache_view(), MatrixView<double>(y.data(), c.N, c.C),
+                                          [](double z) { return simd::silu(z); });
     double sum = 0;
     for (std::size_t i = 0; i < y.size(); ++i) sum += y[i] * dy[i];
     for (std::size_t i = 0; i < dcache.size(); ++i) sum += c.cache[i] * dcache[i];
     return sum;
 }
 
-std::vector<double> central_differences(ConvCase<double>& c, std::vector<double>& of, const std::vector<double>& dy,
+std::vector<double> central_differences(ConvCase<double>& c, std::vector<double>& of,
+                                        const std::vector<double>& dy,
                                         const std::vector<double>& dcache) {
     std::vector<double> gradient;
     for (double& value : of) {
@@ -99,15 +105,18 @@ void check_backward(Index N, Index C, Index K, double bound) {
     std::vector<T> dweight(weight.size()), dbias(bias.size());
     AlignedBuffer<std::byte> bytes(kernels::short_conv_backward_workspace_bytes<T>(K));
     Arena arena(bytes.span());
-    kernels::short_conv_backward(MatrixView<const T>(x.data() + 1, N, C, C + 3), MatrixView<const T>(cache.data(), K - 1, C),
-                                 MatrixView<const T>(weight.data(), K, C), bias.data(), MatrixView<const T>(dx.data(), N, C),
-                                 MatrixView<T>(dc.data(), K - 1, C), MatrixView<T>(dx.data(), N, C),
-                                 MatrixView<T>(dweight.data(), K, C), dbias.data(), arena, batch_silu_derivative);
-    const std::string where = "K " + std::to_string(K) + " N " + std::to_string(N) + " C " + std::to_string(C);
+    kernels::short_conv_backward(
+        MatrixView<const T>(x.data() + 1, N, C, C + 3), MatrixView<const T>(cache.data(), K - 1, C),
+        MatrixView<const T>(weight.data(), K, C), bias.data(), MatrixView<const T>(dx.data(), N, C),
+        MatrixView<T>(dc.data(), K - 1, C), MatrixView<T>(dx.data(), N, C),
+        MatrixView<T>(dweight.data(), K, C), dbias.data(), arena, batch_silu_derivative);
+    const std::string where =
+        "K " + std::to_string(K) + " N " + std::to_string(N) + " C " + std::to_string(C);
     const auto all = central_differences(c, c.x, dy, dcache);
     std::vector<double> expected;
     for (Index t = 0; t < N; ++t)
-        for (Index i = 0; i < C; ++i) expected.push_back(all[static_cast<std::size_t>(t * (C + 3) + 1 + i)]);
+        for (Index i = 0; i < C; ++i)
+            expected.push_back(all[static_cast<std::size_t>(t * (C + 3) + 1 + i)]);
     check_close(dx, expected, bound, "dx, " + where);
     check_close(dweight, central_differences(c, c.weight, dy, dcache), bound, "dweight, " + where);
     check_close(dbias, central_differences(c, c.bias, dy, dcache), bound, "dbias, " + where);
@@ -126,12 +135,15 @@ TEST_CASE("short convolution: a cut sequence has the bits of the whole", "[kerne
         ConvCase<float> whole(37, 35, 4, 5), parts = whole;
         auto y = unset<float>(37 * 35), z = y;
         const MatrixView<float> y_view(y.data(), 37, 35), z_view(z.data(), 37, 35);
-        kernels::short_conv(whole.x_view(), whole.weight_view(), whole.bias.data(), whole.cache_view(), y_view, batch_silu);
-        kernels::short_conv(parts.x_view().middle_rows(0, cut), parts.weight_view(), parts.bias.data(), parts.cache_view(),
-                            z_view.middle_rows(0, cut), batch_silu);
+        kernels::short_conv(whole.x_view(), whole.weight_view(), whole.bias.data(),
+                            whole.cache_view(), y_view, batch_silu);
+        kernels::short_conv(parts.x_view().middle_rows(0, cut), parts.weight_view(),
+                            parts.bias.data(), parts.cache_view(), z_view.middle_rows(0, cut),
+                            batch_silu);
         for (Index t = cut; t < 37; ++t)
-            kernels::short_conv(parts.x_view().middle_rows(t, 1), parts.weight_view(), parts.bias.data(), parts.cache_view(),
-                                z_view.middle_rows(t, 1), batch_silu);
+            kernels::short_conv(parts.x_view().middle_rows(t, 1), parts.weight_view(),
+                                parts.bias.data(), parts.cache_view(), z_view.middle_rows(t, 1),
+                                batch_silu);
         CHECK(y == z);
         CHECK(whole.cache == parts.cache);
     }
@@ -140,7 +152,8 @@ TEST_CASE("short convolution: a cut sequence has the bits of the whole", "[kerne
 TEST_CASE("short convolution: weights of a file are turned tap-major", "[kernels][short_conv]") {
     const std::vector<float> file{1, 2, 3, 4, 5, 6};
     std::vector<float> packed(6);
-    kernels::pack_short_conv_weight<float>(MatrixView<const float>(file.data(), 2, 3), MatrixView<float>(packed.data(), 3, 2));
+    kernels::pack_short_conv_weight<float>(MatrixView<const float>(file.data(), 2, 3),
+                                           MatrixView<float>(packed.data(), 3, 2));
     CHECK(packed == std::vector<float>{1, 4, 2, 5, 3, 6});
 }
 

@@ -27,7 +27,8 @@ TEMPLATE_TEST_CASE("softmax: fast forms are the reference's", "", float, double)
     for (const Index width : {1, 3, 15, 16, 17, 256, 511, 512, 513, 1541, 5000}) {
         for (const Index rows : {0, 1, 5}) {
             for (const double scale : {1.0, 40.0}) {
-                const std::string where = "N " + std::to_string(rows) + " V " + std::to_string(width) + " seed 1";
+                const std::string where =
+                    "N " + std::to_string(rows) + " V " + std::to_string(width) + " seed 1";
                 const Rows<T> x(rows, width, 1, scale), dy(rows, width, 2);
                 Rows<T> y(rows, width), expected(rows, width), in_place = x;
                 kernels::softmax(x.view(), y.view());
@@ -40,7 +41,8 @@ TEMPLATE_TEST_CASE("softmax: fast forms are the reference's", "", float, double)
                 Rows<T> dx(rows, width), dx_expected(rows, width), over = dy;
                 kernels::softmax_backward(y.view(), dy.view(), dx.view());
                 kernels::reference::softmax_backward(y.view(), dy.view(), dx_expected.view());
-                for (Index n = 0; n < rows; ++n)  // relative to dy: near a certain outcome dx is all cancellation
+                for (Index n = 0; n < rows;
+                     ++n)  // relative to dy: near a certain outcome dx is all cancellation
                     for (Index i = 0; i < width; ++i)
                         CHECK(std::abs(dx.view()(n, i) - dx_expected.view()(n, i)) <= T(4 * bound));
                 kernels::softmax_backward(y.view(), over.view(), over.view());
@@ -92,7 +94,8 @@ TEMPLATE_TEST_CASE("log_sum_exp: in pieces, of nothing, of large values", "", fl
     CHECK(std::abs(kernels::log_sum_exp<T>(x.row(0)) - expected) < 16 * epsilon);
     kernels::LogSumExp<T> pieces;
     CHECK(pieces.value() == -std::numeric_limits<double>::infinity());
-    for (std::size_t i = 0; i < 3001; i += 7) pieces.add(x.row(0).subspan(i, std::min<std::size_t>(7, 3001 - i)));
+    for (std::size_t i = 0; i < 3001; i += 7)
+        pieces.add(x.row(0).subspan(i, std::min<std::size_t>(7, 3001 - i)));
     CHECK(std::abs(pieces.value() - expected) < 16 * epsilon);
 
     const std::vector<T> large(1 << 16, T(30000));
@@ -109,5 +112,6 @@ TEST_CASE("softmax_backward: reference against central differences") {
     loss();
     kernels::reference::softmax_backward(y.view(), dy.view(), dx.view());
     for (Index i = 0; i < 6; ++i)
-        CHECK(test::central_difference(loss, x.view()(0, i)) == Approx(dx.view()(0, i)).epsilon(1e-7));
+        CHECK(test::central_difference(loss, x.view()(0, i)) ==
+              Approx(dx.view()(0, i)).epsilon(1e-7));
 }

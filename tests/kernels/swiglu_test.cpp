@@ -18,7 +18,8 @@ TEMPLATE_TEST_CASE("swiglu: fast forms are the reference's", "", float, double) 
     for (const Index h : {0, 1, 3, 15, 16, 17, 64, 100}) {
         for (const Index rows : {0, 1, 2, 70}) {
             for (const double scale : {1.0, 30.0}) {
-                const std::string where = "N " + std::to_string(rows) + " h " + std::to_string(h) + " seed 1";
+                const std::string where =
+                    "N " + std::to_string(rows) + " h " + std::to_string(h) + " seed 1";
                 const Rows<T> x(rows, 2 * h, 1, scale), dy(rows, h, 2);
                 Rows<T> y(rows, h), expected(rows, h), dx(rows, 2 * h), dx_expected(rows, 2 * h);
                 kernels::swiglu(x.view(), y.view());
@@ -34,7 +35,8 @@ TEMPLATE_TEST_CASE("swiglu: fast forms are the reference's", "", float, double) 
                     Rows<T> in_place = x;
                     kernels::swiglu(in_place.view(), in_place.view().middle_cols(half, h));
                     for (Index n = 0; n < rows; ++n)
-                        for (Index i = 0; i < h; ++i) CHECK(in_place.view()(n, half + i) == y.view()(n, i));
+                        for (Index i = 0; i < h; ++i)
+                            CHECK(in_place.view()(n, half + i) == y.view()(n, i));
                 }
                 Rows<T> over = x;
                 kernels::swiglu_backward(over.view(), dy.view(), over.view());
@@ -69,5 +71,6 @@ TEST_CASE("swiglu_backward: reference against central differences") {
         return test::inner_product(y, dy);
     };
     for (Index i = 0; i < 2 * h; ++i)
-        CHECK(test::central_difference(loss, x.view()(0, i)) == Approx(dx.view()(0, i)).epsilon(1e-7));
+        CHECK(test::central_difference(loss, x.view()(0, i)) ==
+              Approx(dx.view()(0, i)).epsilon(1e-7));
 }

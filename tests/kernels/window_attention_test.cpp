@@ -1,4 +1,5 @@
-// Sliding-window attention against its reference, cut sequences, one token at a time, and gradients.
+// Sliding-window attention against its reference, cut sequences, one token at a time, and
+// gradients.
 #include "hydralm/kernels/window_attention/window_attention.hpp"
 
 #include <limits>
@@ -28,7 +29,8 @@ std::vector<T> normal(Index n, std::uint64_t seed, double scale = 1) {
     return v;
 }
 
-// q and out are slices of wider rows, one element off any alignment; keys and values of rows of D + 1.
+// q and out are slices of wider rows, one element off any alignment; keys and values of rows of D
+// + 1.
 template <Index D, class T>
 struct Attention {
     static constexpr Index stride = D + 5;
@@ -37,7 +39,10 @@ struct Attention {
     std::vector<T> q, keys, values, out, log_sum_exp;
 
     Attention(Index tokens, Index past, Index window, std::int64_t first, double scale = 1)
-        : N(tokens), P(past), W(window), first_position(first),
+        : N(tokens),
+          P(past),
+          W(window),
+          first_position(first),
           q(normal<T>(N * stride + 1, 1, scale)),
           keys(normal<T>((P + N) * (D + 1), 2, scale)),
           values(normal<T>((P + N) * (D + 1), 3)),
@@ -52,7 +57,8 @@ struct Attention {
     std::vector<T> result() const {
         std::vector<T> rows;
         for (Index i = 0; i < N; ++i)
-            for (Index d = 0; d < D; ++d) rows.push_back(out[static_cast<std::size_t>(1 + i * stride + d)]);
+            for (Index d = 0; d < D; ++d)
+                rows.push_back(out[static_cast<std::size_t>(1 + i * stride + d)]);
         return rows;
     }
     // Queries [begin, end), as a call of their own.
@@ -61,10 +67,11 @@ struct Attention {
         AlignedBuffer<std::byte> buffer(bytes);
         Arena arena(buffer.span());
         const Index oldest = std::max<Index>(0, P + begin - W + 1);
-        kernels::window_attention<D>(q_view().middle_rows(begin, end - begin),
-                                     key_view().middle_rows(oldest, P + end - oldest),
-                                     value_view().middle_rows(oldest, P + end - oldest), W, first_position + begin,
-                                     out_view().middle_rows(begin, end - begin), arena, log_sum_exp.data() + begin);
+        kernels::window_attention<D>(
+            q_view().middle_rows(begin, end - begin),
+            key_view().middle_rows(oldest, P + end - oldest),
+            value_view().middle_rows(oldest, P + end - oldest), W, first_position + begin,
+            out_view().middle_rows(begin, end - begin), arena, log_sum_exp.data() + begin);
         CHECK(arena.used() == 0);
     }
     std::vector<T> whole() {
@@ -72,8 +79,8 @@ struct Attention {
         return result();
     }
     std::string where() const {
-        return "D " + std::to_string(D) + " N " + std::to_string(N) + " P " + std::to_string(P) + " W " + std::to_string(W) +
-               " first " + std::to_string(first_position);
+        return "D " + std::to_string(D) + " N " + std::to_string(N) + " P " + std::to_string(P) +
+               " W " + std::to_string(W) + " first " + std::to_string(first_position);
     }
 };
 
@@ -82,11 +89,13 @@ template <Index D, class T>
 struct Expected {
     std::vector<double> out, log_sum_exp;
 
-    explicit Expected(const Attention<D, T>& a) : out(unset<double>(a.N * D)), log_sum_exp(unset<double>(a.N)) {
-        const std::vector<double> q(a.q.begin(), a.q.end()), k(a.keys.begin(), a.keys.end()), v(a.values.begin(), a.values.end());
-        kernels::window_attention_reference<double>({q.data() + 1, a.N, D, a.stride}, {k.data(), a.P + a.N, D, D + 1},
-                                                    {v.data(), a.P + a.N, D, D + 1}, a.W, {out.data(), a.N, D},
-                                                    log_sum_exp.data());
+    explicit Expected(const Attention<D, T>& a)
+        : out(unset<double>(a.N * D)), log_sum_exp(unset<double>(a.N)) {
+        const std::vector<double> q(a.q.begin(), a.q.end()), k(a.keys.begin(), a.keys.end()),
+            v(a.values.begin(), a.values.end());
+        kernels::window_attention_reference<double>(
+            {q.data() + 1, a.N, D, a.stride}, {k.data(), a.P + a.N, D, D + 1},
+            {v.data(), a.P + a.N, D, D + 1}, a.W, {out.data(), a.N, D}, log_sum_exp.data());
     }
 };
 
@@ -109,7 +118,8 @@ void sweep() {
             if (!all && (N == 63 || N > 64) && (N != 257 || W != 100)) continue;
             check(Attention<D, T>(N, 0, W, 0), bound<T>);
             const Index past = std::min<Index>(W - 1, 300);
-            if (past > 0 && (all || N < 100)) check(Attention<D, T>(N, past, W, 1'000'000'007), bound<T>);
+            if (past > 0 && (all || N < 100))
+                check(Attention<D, T>(N, past, W, 1'000'000'007), bound<T>);
         }
 }
 
@@ -125,15 +135,17 @@ void check_step(Index tokens, Index W) {
             ring_values[static_cast<std::size_t>(t % W * D + d)] = a.value_view()(t, d);
         }
     auto out = unset<T>(D);
-    kernels::window_attention_step<D>(a.q_view().row(tokens - 1), MatrixView<const T>(ring_keys.data(), W, D),
-                                      MatrixView<const T>(ring_values.data(), W, D), count, out.data());
+    kernels::window_attention_step<D>(
+        a.q_view().row(tokens - 1), MatrixView<const T>(ring_keys.data(), W, D),
+        MatrixView<const T>(ring_values.data(), W, D), count, out.data());
     const auto rows = a.result();
     check_close(out, std::vector<T>(rows.end() - D, rows.end()), 2 * bound<T>, a.where() + " step");
 }
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("windowed attention matches its reference", "[window_attention]", float, double) {
+TEMPLATE_TEST_CASE("windowed attention matches its reference", "[window_attention]", float,
+                   double) {
     sweep<4, TestType>();
     sweep<12, TestType>();
     sweep<16, TestType>();
@@ -142,7 +154,8 @@ TEMPLATE_TEST_CASE("windowed attention matches its reference", "[window_attentio
     sweep<128, TestType>();
 }
 
-TEMPLATE_TEST_CASE("windowed attention of a cut sequence has the same bits", "[window_attention]", float, double) {
+TEMPLATE_TEST_CASE("windowed attention of a cut sequence has the same bits", "[window_attention]",
+                   float, double) {
     for (const Index W : {1, 5, 100, 512, 10000})
         for (const std::int64_t first : {0, 300}) {
             Attention<32, TestType> a(600, first > 0 ? std::min<Index>(W - 1, first) : 0, W, first);
@@ -159,17 +172,21 @@ TEMPLATE_TEST_CASE("windowed attention of a cut sequence has the same bits", "[w
         }
 }
 
-TEMPLATE_TEST_CASE("a window of all tokens is full attention, and the future changes no past", "[window_attention]", float, double) {
+TEMPLATE_TEST_CASE("a window of all tokens is full attention, and the future changes no past",
+                   "[window_attention]", float, double) {
     Attention<16, TestType> full(200, 0, 200, 0), wide(200, 0, 100'000, 0), changed(200, 0, 200, 0);
     const auto past = full.whole();
     CHECK(past == wide.whole());
-    for (std::size_t i = 120 * 17; i < changed.keys.size(); ++i) changed.keys[i] = changed.values[i] = TestType(50);
+    for (std::size_t i = 120 * 17; i < changed.keys.size(); ++i)
+        changed.keys[i] = changed.values[i] = TestType(50);
     const auto other = changed.whole();
     CHECK(std::equal(past.begin(), past.begin() + 120 * 16, other.begin()));
 }
 
-TEMPLATE_TEST_CASE("windowed attention survives extreme scores", "[window_attention]", float, double) {
-    // Scores of size 1e4: the softmax is all but a choice. An error of |s| ULP in a score is the format's own.
+TEMPLATE_TEST_CASE("windowed attention survives extreme scores", "[window_attention]", float,
+                   double) {
+    // Scores of size 1e4: the softmax is all but a choice. An error of |s| ULP in a score is the
+    // format's own.
     for (const double sign : {1.0, -1.0}) {
         Attention<16, TestType> a(130, 0, 100, 0, 60);
         for (auto& x : a.q) x *= static_cast<TestType>(sign);
@@ -183,7 +200,8 @@ TEMPLATE_TEST_CASE("windowed attention survives extreme scores", "[window_attent
     check(low, 1e-5);
 }
 
-TEMPLATE_TEST_CASE("one token against the ring gives the last row of prefill", "[window_attention]", float, double) {
+TEMPLATE_TEST_CASE("one token against the ring gives the last row of prefill", "[window_attention]",
+                   float, double) {
     for (const Index tokens : {1, 3, 63, 64, 65, 200, 257})
         for (const Index W : {1, 5, 64, 100, 512}) {
             check_step<4, TestType>(tokens, W);
@@ -212,13 +230,13 @@ void check_gradients(Index N, Index P, Index W, double limit) {
     AlignedBuffer<std::byte> buffer(kernels::window_attention_backward_workspace_bytes<T, D>());
     Arena arena(buffer.span());
     Gradients<D, T> fast(a), slow(a);
-    kernels::window_attention_backward<D>(a.q_view(), a.key_view(), a.value_view(), W, P, out, a.log_sum_exp.data(),
-                                          dout_view, MatrixView<T>(fast.dq.data(), N, D),
-                                          MatrixView<T>(fast.dkeys.data(), P + N, D),
-                                          MatrixView<T>(fast.dvalues.data(), P + N, D), arena);
-    kernels::window_attention_backward_reference<T>(a.q_view(), a.key_view(), a.value_view(), W, out, a.log_sum_exp.data(),
-                                                    dout_view, {slow.dq.data(), N, D}, {slow.dkeys.data(), P + N, D},
-                                                    {slow.dvalues.data(), P + N, D});
+    kernels::window_attention_backward<D>(
+        a.q_view(), a.key_view(), a.value_view(), W, P, out, a.log_sum_exp.data(), dout_view,
+        MatrixView<T>(fast.dq.data(), N, D), MatrixView<T>(fast.dkeys.data(), P + N, D),
+        MatrixView<T>(fast.dvalues.data(), P + N, D), arena);
+    kernels::window_attention_backward_reference<T>(
+        a.q_view(), a.key_view(), a.value_view(), W, out, a.log_sum_exp.data(), dout_view,
+        {slow.dq.data(), N, D}, {slow.dkeys.data(), P + N, D}, {slow.dvalues.data(), P + N, D});
     check_close(fast.dq, slow.dq, limit, a.where() + " dq");
     check_close(fast.dkeys, slow.dkeys, limit, a.where() + " dkeys");
     check_close(fast.dvalues, slow.dvalues, limit, a.where() + " dvalues");
@@ -236,25 +254,29 @@ void sweep_gradients() {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("gradients of windowed attention match their reference", "[window_attention]", float, double) {
+TEMPLATE_TEST_CASE("gradients of windowed attention match their reference", "[window_attention]",
+                   float, double) {
     sweep_gradients<4, TestType>();
     sweep_gradients<12, TestType>();
     sweep_gradients<32, TestType>();
     sweep_gradients<64, TestType>();
 }
 
-TEST_CASE("gradients of windowed attention are central differences of its reference", "[window_attention]") {
+TEST_CASE("gradients of windowed attention are central differences of its reference",
+          "[window_attention]") {
     constexpr Index D = 8, N = 20, P = 6, W = 9;
     Attention<D, double> a(N, P, W, P);
     a.run(0, N);
     const auto dout = normal<double>(N * D, 4);
-    AlignedBuffer<std::byte> buffer(kernels::window_attention_backward_workspace_bytes<double, D>());
+    AlignedBuffer<std::byte> buffer(
+        kernels::window_attention_backward_workspace_bytes<double, D>());
     Arena arena(buffer.span());
     Gradients<D, double> g(a);
-    kernels::window_attention_backward<D>(a.q_view(), a.key_view(), a.value_view(), W, P, a.out_view(), a.log_sum_exp.data(),
-                                          MatrixView<const double>(dout.data(), N, D), MatrixView<double>(g.dq.data(), N, D),
-                                          MatrixView<double>(g.dkeys.data(), P + N, D),
-                                          MatrixView<double>(g.dvalues.data(), P + N, D), arena);
+    kernels::window_attention_backward<D>(
+        a.q_view(), a.key_view(), a.value_view(), W, P, a.out_view(), a.log_sum_exp.data(),
+        MatrixView<const double>(dout.data(), N, D), MatrixView<double>(g.dq.data(), N, D),
+        MatrixView<double>(g.dkeys.data(), P + N, D),
+        MatrixView<double>(g.dvalues.data(), P + N, D), arena);
     const auto loss = [&] {
         const auto out = Expected<D, double>(a).out;
         double sum = 0;

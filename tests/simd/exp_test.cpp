@@ -1,4 +1,5 @@
-// exp and exp2 of batches against the scalar functions: error in units in the last place, ends of the range, NaN.
+// exp and exp2 of batches against the scalar functions: error in units in the last place, ends of
+// the range, NaN.
 #include <array>
 #include <cmath>
 #include <limits>
@@ -40,14 +41,17 @@ T value(T x) {
 template <class F, class T>
 void check(double bound) {
     using Limits = std::numeric_limits<T>;
-    const double low = (Limits::min_exponent + 1) * F::scale, high = Limits::max_exponent * F::scale;
+    const double low = (Limits::min_exponent + 1) * F::scale,
+                 high = Limits::max_exponent * F::scale;
     hydralm::Random random(7);
     double worst = 0;
     for (int i = 0; i < 200'000; ++i) {
         const double range = i % 3 == 0 ? 1.0 : i % 3 == 1 ? 20.0 : -low;
-        const T x = static_cast<T>(random.uniform(-range, i % 2 == 0 ? 0.0 : std::min(range, high)));
+        const T x =
+            static_cast<T>(random.uniform(-range, i % 2 == 0 ? 0.0 : std::min(range, high)));
         const long double exact = F::exact(static_cast<long double>(x));
-        if (exact > static_cast<long double>(Limits::max()) / 2 || exact < 4 * static_cast<long double>(Limits::min()))
+        if (exact > static_cast<long double>(Limits::max()) / 2 ||
+            exact < 4 * static_cast<long double>(Limits::min()))
             continue;
         const long double unit = std::ldexp(1.0L, std::ilogb(exact) - (Limits::digits - 1));
         worst = std::max(worst, std::abs(static_cast<double>((value<F>(x) - exact) / unit)));

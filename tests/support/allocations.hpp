@@ -1,4 +1,5 @@
-// Counts what a test program takes from the heap. A program that includes this adds support/allocations.cpp to its sources.
+// Counts what a test program takes from the heap. A program that includes this adds
+// support/allocations.cpp to its sources.
 #pragma once
 
 namespace hydralm::test {

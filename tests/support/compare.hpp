@@ -1,4 +1,5 @@
-// Comparison of arrays: relative to the largest expected value, and by relative RMS. NaN never passes.
+// Comparison of arrays: relative to the largest expected value, and by relative RMS. NaN never
+// passes.
 #pragma once
 
 #include <cmath>
@@ -19,8 +20,8 @@ struct Difference {
     double relative_rms = 0;     // √(Σ (a − e)² / Σ e²)
 };
 
-// actual and expected: anything with size() and operator[], e.g. vectors, spans, AlignedBuffers. Where everything expected
-// is 0, the difference itself is returned.
+// actual and expected: anything with size() and operator[], e.g. vectors, spans, AlignedBuffers.
+// Where everything expected is 0, the difference itself is returned.
 template <class Actual, class Expected>
 Difference difference(const Actual& actual, const Expected& expected) {
     const double bad = std::numeric_limits<double>::infinity();
@@ -37,14 +38,17 @@ Difference difference(const Actual& actual, const Expected& expected) {
         squares += d * d;
         scale += e * e;
     }
-    return {largest > 0 ? worst / largest : worst, std::sqrt(scale > 0 ? squares / scale : squares)};
+    return {largest > 0 ? worst / largest : worst,
+            std::sqrt(scale > 0 ? squares / scale : squares)};
 }
 
 // Fails when a value is off by more than bound × the largest expected value. where: shape and seed.
 template <class Actual, class Expected>
-void check_close(const Actual& actual, const Expected& expected, double bound, const std::string& where) {
+void check_close(const Actual& actual, const Expected& expected, double bound,
+                 const std::string& where) {
     const Difference d = difference(actual, expected);
-    INFO(where << ": relative to max " << d.relative_to_max << ", relative RMS " << d.relative_rms << ", bound " << bound);
+    INFO(where << ": relative to max " << d.relative_to_max << ", relative RMS " << d.relative_rms
+               << ", bound " << bound);
     CHECK(d.relative_to_max <= bound);
 }
 

@@ -12,7 +12,8 @@
 
 namespace hydralm::test {
 
-// q, k, v as slices of [N, 3D + 1] that begin one element off any alignment; g, β as columns of [N, 2].
+// q, k, v as slices of [N, 3D + 1] that begin one element off any alignment; g, β as columns of [N,
+// 2].
 template <class T, Index D>
 struct DeltaRuleCase {
     Index N;
@@ -20,10 +21,13 @@ struct DeltaRuleCase {
     std::vector<T> qkv, gates, state;
 
     explicit DeltaRuleCase(Index tokens)
-        : N(tokens), qkv(static_cast<std::size_t>(tokens * (3 * D + 1) + 1)),
-          gates(static_cast<std::size_t>(2 * tokens)), state(static_cast<std::size_t>(D * D)) {}
+        : N(tokens),
+          qkv(static_cast<std::size_t>(tokens * (3 * D + 1) + 1)),
+          gates(static_cast<std::size_t>(2 * tokens)),
+          state(static_cast<std::size_t>(D * D)) {}
 
-    // Unit q and k, v of order 1, g in [least_log_decay, 0], β in (0, 2), a state of order 1 when carried.
+    // Unit q and k, v of order 1, g in [least_log_decay, 0], β in (0, 2), a state of order 1 when
+    // carried.
     DeltaRuleCase(Index tokens, std::uint64_t with_seed, double least_log_decay, bool carried)
         : DeltaRuleCase(tokens) {
         seed = with_seed;
@@ -33,9 +37,11 @@ struct DeltaRuleCase {
                 double norm = 0;
                 for (Index i = 0; i < D; ++i) {
                     at(t, part, i) = static_cast<T>(random.normal());
-                    norm += static_cast<double>(at(t, part, i)) * static_cast<double>(at(t, part, i));
+                    norm +=
+                        static_cast<double>(at(t, part, i)) * static_cast<double>(at(t, part, i));
                 }
-                for (Index i = 0; i < D && part < 2; ++i) at(t, part, i) /= static_cast<T>(std::sqrt(norm));
+                for (Index i = 0; i < D && part < 2; ++i)
+                    at(t, part, i) /= static_cast<T>(std::sqrt(norm));
             }
             g(t) = static_cast<T>(least_log_decay * random.uniform());
             beta(t) = static_cast<T>(2 * random.uniform());
@@ -48,7 +54,8 @@ struct DeltaRuleCase {
         const char* names[] = {"q", "k", "v"};
         for (Index part = 0; part < 3; ++part)
             for (Index t = 0; t < N; ++t)
-                for (Index i = 0; i < D; ++i) at(t, part, i) = static_cast<T>(value(file, names[part], (h * N + t) * D + i));
+                for (Index i = 0; i < D; ++i)
+                    at(t, part, i) = static_cast<T>(value(file, names[part], (h * N + t) * D + i));
         for (Index t = 0; t < N; ++t) {
             g(t) = static_cast<T>(std::log(value(file, "alpha", h * N + t)));
             beta(t) = static_cast<T>(value(file, "beta", h * N + t));
@@ -60,7 +67,8 @@ struct DeltaRuleCase {
         return file[name].values[static_cast<std::size_t>(i)];
     }
     // Elements [h·size, (h + 1)·size) of a golden tensor.
-    static std::vector<double> golden(const GoldenFile& file, const std::string& name, Index h, Index size) {
+    static std::vector<double> golden(const GoldenFile& file, const std::string& name, Index h,
+                                      Index size) {
         const auto first = file[name].values.begin() + h * size;
         return {first, first + size};
     }
@@ -68,22 +76,28 @@ struct DeltaRuleCase {
     static std::vector<T> golden_state(const GoldenFile& file, const std::string& name, Index h) {
         std::vector<T> s(static_cast<std::size_t>(D * D));
         for (Index i = 0; i < D; ++i)
-            for (Index j = 0; j < D; ++j) s[static_cast<std::size_t>(i * D + j)] = static_cast<T>(value(file, name, (h * D + j) * D + i));
+            for (Index j = 0; j < D; ++j)
+                s[static_cast<std::size_t>(i * D + j)] =
+                    static_cast<T>(value(file, name, (h * D + j) * D + i));
         return s;
     }
 
-    T& at(Index t, Index part, Index i) { return qkv[static_cast<std::size_t>(t * (3 * D + 1) + 1 + part * D + i)]; }
+    T& at(Index t, Index part, Index i) {
+        return qkv[static_cast<std::size_t>(t * (3 * D + 1) + 1 + part * D + i)];
+    }
     T& g(Index t) { return gates[static_cast<std::size_t>(2 * t)]; }
     T& beta(Index t) { return gates[static_cast<std::size_t>(2 * t + 1)]; }
 
     kernels::GatedDeltaInput<T, D> input() const {
-        const auto part = [&](Index p) { return MatrixView<const T, D>(qkv.data() + 1 + p * D, N, D, 3 * D + 1); };
+        const auto part = [&](Index p) {
+            return MatrixView<const T, D>(qkv.data() + 1 + p * D, N, D, 3 * D + 1);
+        };
         return {part(0), part(1), part(2), {gates.data(), N, 2}, {gates.data() + 1, N, 2}};
     }
 
     std::string where() const {
-        return "D = " + std::to_string(D) + ", N = " + std::to_string(N) + ", seed " + std::to_string(seed) +
-               (sizeof(T) == 4 ? ", float" : ", double");
+        return "D = " + std::to_string(D) + ", N = " + std::to_string(N) + ", seed " +
+               std::to_string(seed) + (sizeof(T) == 4 ? ", float" : ", double");
     }
 };
 
@@ -96,14 +110,18 @@ struct DeltaRuleResult {
 // Runs form(input, state, out) from the state of the case; the output starts as NaN.
 template <class T, Index D, class F>
 DeltaRuleResult<T> run(const DeltaRuleCase<T, D>& c, const F& form) {
-    DeltaRuleResult<T> result{std::vector<T>(static_cast<std::size_t>(c.N * D), std::numeric_limits<T>::quiet_NaN()), c.state};
-    form(c.input(), MatrixView<T, D>(result.state.data(), D), MatrixView<T, D>(result.out.data(), c.N));
+    DeltaRuleResult<T> result{
+        std::vector<T>(static_cast<std::size_t>(c.N * D), std::numeric_limits<T>::quiet_NaN()),
+        c.state};
+    form(c.input(), MatrixView<T, D>(result.state.data(), D),
+         MatrixView<T, D>(result.out.data(), c.N));
     return result;
 }
 
 template <Index Block, class T, Index D>
 auto chunkwise(Index first_block = Block) {
-    return [=](const kernels::GatedDeltaInput<T, D>& input, MatrixView<T, D> state, MatrixView<T, D> out) {
+    return [=](const kernels::GatedDeltaInput<T, D>& input, MatrixView<T, D> state,
+               MatrixView<T, D> out) {
         AlignedBuffer<std::byte> bytes(kernels::gated_delta_workspace_bytes<T, D>(Block));
         Arena arena(bytes.span());
         kernels::gated_delta_chunkwise<Block>(input, state, out, first_block, arena);

@@ -59,7 +59,8 @@ inline GoldenFile read_golden(const std::string& name) {
     GoldenFile result;
     for (const auto& [key, entry] : header.items()) {
         if (key == "__metadata__") {
-            for (const auto& [field, text] : entry.items()) result.metadata[field] = text.get<std::string>();
+            for (const auto& [field, text] : entry.items())
+                result.metadata[field] = text.get<std::string>();
             continue;
         }
         GoldenTensor& tensor = result.tensors[key];

@@ -44,7 +44,8 @@ Model golden_model(const std::string& name) {
     Model model;
     model.set_parameters([&](const ParameterInfo& info, auto values) {
         const auto& stored = file[std::string(info.name())];
-        if (stored.values.size() != values.size()) throw std::runtime_error("golden vectors: size of " + std::string(info.name()));
+        if (stored.values.size() != values.size())
+            throw std::runtime_error("golden vectors: size of " + std::string(info.name()));
         for (std::size_t i = 0; i < values.size(); ++i)
             values[i] = static_cast<typename Model::Scalar>(stored.values[i]);
     });

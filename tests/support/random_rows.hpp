@@ -1,4 +1,5 @@
-// Rows: matrices for tests of row kernels, misaligned, with a stride wider than the row and guards between rows.
+// Rows: matrices for tests of row kernels, misaligned, with a stride wider than the row and guards
+// between rows.
 #pragma once
 
 #include <limits>
@@ -10,28 +11,33 @@
 
 namespace hydralm::test {
 
-// [rows, cols] of normal numbers from a seed, or of NaN without one: what a kernel forgets to write is seen.
+// [rows, cols] of normal numbers from a seed, or of NaN without one: what a kernel forgets to write
+// is seen.
 template <class T>
 class Rows {
 public:
     Rows(Index rows, Index cols)
-        : rows_(rows)
-        , cols_(cols)
-        , storage_(static_cast<std::size_t>(1 + rows * (cols + guard)), std::numeric_limits<T>::quiet_NaN()) {
+        : rows_(rows),
+          cols_(cols),
+          storage_(static_cast<std::size_t>(1 + rows * (cols + guard)),
+                   std::numeric_limits<T>::quiet_NaN()) {
         for (Index n = 0; n < rows; ++n)
             for (Index i = 0; i < guard; ++i) view().row(n)[cols + i] = mark;
     }
-    Rows(Index rows, Index cols, std::uint64_t seed, double scale = 1.0)
-        : Rows(rows, cols) {
+    Rows(Index rows, Index cols, std::uint64_t seed, double scale = 1.0) : Rows(rows, cols) {
         Random random(seed);
         for (Index n = 0; n < rows; ++n)
             for (T& v : row(n)) v = static_cast<T>(scale * random.normal());
     }
 
     MatrixView<T> view() noexcept { return {storage_.data() + 1, rows_, cols_, cols_ + guard}; }
-    MatrixView<const T> view() const noexcept { return {storage_.data() + 1, rows_, cols_, cols_ + guard}; }
+    MatrixView<const T> view() const noexcept {
+        return {storage_.data() + 1, rows_, cols_, cols_ + guard};
+    }
     std::span<T> row(Index n) noexcept { return {view().row(n), static_cast<std::size_t>(cols_)}; }
-    std::span<const T> row(Index n) const noexcept { return {view().row(n), static_cast<std::size_t>(cols_)}; }
+    std::span<const T> row(Index n) const noexcept {
+        return {view().row(n), static_cast<std::size_t>(cols_)};
+    }
 
     // The elements without the guards, row after row.
     std::vector<T> values() const {

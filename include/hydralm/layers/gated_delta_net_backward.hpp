@@ -2,6 +2,7 @@
 // output, and its state every gated_delta_training_chunk tokens; all else is computed again.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 
 #include "hydralm/kernels/swiglu/swiglu.hpp"
@@ -147,7 +148,7 @@ private:
         kernels::swiglu<T>(tape.out, y);
         return y;
     }
-    // Head h of part 0, 1, 2 of [B·N, 3I], or of the last I columns of [B·N, I or 2I].
+    // Stream b's N tokens of the head whose first column is given.
     static MatrixView<T, HeadDim> head(MatrixView<T> all, Index b, Index N, Index column) noexcept {
         return all.middle_rows(b * N, N).template middle_cols<HeadDim>(column);
     }

@@ -2,6 +2,8 @@
 // norm is computed again.
 #pragma once
 
+#include <algorithm>
+
 #include "hydralm/layers/residual.hpp"
 #include "hydralm/layers/training.hpp"
 

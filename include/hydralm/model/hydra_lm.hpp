@@ -125,8 +125,8 @@ public:
     }
 
     // Feeds tokens [N], N ≥ 1, and returns the logits [V] after the last: valid until the state is
-    // used again. Throws Error for an id outside [0, V) or an empty span, the state unchanged. No
-    // allocation.
+    // used again. Throws Error for an id outside [0, V), an empty span or a moved-from state, the
+    // state unchanged. No allocation.
     std::span<const T> prefill(std::span<const token_id> tokens, State& state,
                                Form form = Form::parallel) const {
         if (tokens.empty())
@@ -134,6 +134,7 @@ public:
                          .expected = "at least one",
                          .found = "none",
                          .fix = "start with a prompt"});
+        state.expect_bytes(state_bytes);
         const MatrixView<T> logits = state.template outputs<T>(config.vocab_size);
         const std::size_t last = tokens.size() - 1;
         run(tokens, state, form, [&](MatrixView<const T> hidden, std::size_t first) {

@@ -6,6 +6,7 @@
 // head_rows tokens at a time. All sums have a fixed order: the same bits for any number of threads.
 #pragma once
 
+#include <algorithm>
 #include <span>
 #include <string>
 #include <vector>
