@@ -141,5 +141,6 @@ TEST_CASE("A stream is fed chunk by chunk until its source or its listener ends 
         CHECK(report.resident_bytes_peak >= report.resident_bytes_first);
     }
     CHECK(run(100, 3).tokens == 300);
-    CHECK(run(100, 1).resident_bytes_peak == 0);  // one chunk: nothing to compare
+    const StreamReport one_chunk = run(100, 1);  // nothing to compare: the memory of now
+    CHECK(one_chunk.resident_bytes_peak == one_chunk.resident_bytes_first);
 }
