@@ -1,5 +1,4 @@
-// expect: hydralm: head_dim: n_heads must divide d_model; change n_heads or give head_dim
-// explicitly
+// expect: hydralm: head_dim: n_heads must divide d_model; change n_heads or give head_dim explicitly
 #include <hydralm/model/config.hpp>
 
 #ifdef HYDRALM_CONTROL

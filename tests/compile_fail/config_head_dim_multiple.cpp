@@ -1,5 +1,4 @@
-// expect: hydralm: head_dim: must be a multiple of 4 in [4, 4096] (RoPE pairs, SIMD); choose
-// n_heads so that it is
+// expect: hydralm: head_dim: must be a multiple of 4 in [4, 4096] (RoPE pairs, SIMD); choose n_heads so that it is
 #include <hydralm/model/config.hpp>
 
 #ifdef HYDRALM_CONTROL

@@ -32,7 +32,8 @@ long allocations_of(const F& f) {
 }  // namespace
 
 TEST_CASE("Allocations are counted", "[allocation]") {
-    CHECK(allocations_of([] { const std::vector<int> some(10); }) == 1);
+    // Called by name: a compiler may leave out a new-expression whose result nobody needs.
+    CHECK(allocations_of([] { ::operator delete(::operator new(10)); }) == 1);
     CHECK(allocations_of([] { const AlignedBuffer<float> some(10); }) == 1);
     CHECK(allocations_of([] { const auto some = std::make_unique<Model>(); }) > 1);
 }
