@@ -16,6 +16,7 @@
 #include "hydralm/layers/sliding_window_attention_backward.hpp"
 #include "hydralm/model/block_backward.hpp"
 #include "hydralm/model/hydra_lm.hpp"
+#include "hydralm/model/recomputation.hpp"
 
 namespace HYDRALM_NAMESPACE {
 
@@ -36,6 +37,10 @@ inline void check_labels(std::span<const token_id> labels, std::size_t tokens, I
                  .fix = "use the tokeniser the model was made for"});
 }
 
+// What is kept between forward and backward: all that backward reads, or the inputs of the blocks,
+// from which the rest is computed again. The same bits; less memory against one more forward.
+enum class Keep : std::uint8_t { everything, block_inputs };
+
 // The gradient of one model, and the memory that computing it takes, all of it made by the
 // constructor.
 template <class Model>
@@ -45,12 +50,13 @@ public:
     static constexpr Index head_rows = 256;  // tokens whose logits exist at a time
 
     // streams B, tokens N: of every call of add.
-    Gradients(Index streams, Index tokens)
+    Gradients(Index streams, Index tokens, Keep keep = Keep::everything)
         : streams_(streams),
           tokens_(tokens),
+          keep_(keep),
           gradient_(Model::parameter_count),
           transposed_memory_(transposed_elements()),
-          tape_memory_(tape_bytes(streams, tokens)),
+          tape_memory_(tape_bytes(streams, tokens, keep)),
           workspace_(workspace_bytes(streams, tokens)),
           dstates_(streams * Model::state_bytes),
           losses_(std::min(streams * tokens, head_rows)),
@@ -66,8 +72,10 @@ public:
     Gradients& operator=(const Gradients&) = delete;
 
     // Bytes of the tape, what backward needs of forward.
-    static constexpr Index tape_bytes(Index B, Index N) noexcept {
-        return training_of(Model::stack).tape_bytes(B, N);
+    static constexpr Index tape_bytes(Index B, Index N, Keep keep = Keep::everything) noexcept {
+        return keep == Keep::everything
+                   ? training_of(Model::stack).tape_bytes(B, N)
+                   : recomputed(Model::stack).tape_bytes(B, N, Model::config.d_model);
     }
     static constexpr Index workspace_bytes(Index B, Index N) noexcept {
         const Index rows = B * N, d = Model::config.d_model;
@@ -115,24 +123,34 @@ public:
                          std::span<const token_id> labels, Streams streams, double scale) {
         check_tokens(tokens, streams);
         check_labels(labels, tokens.size(), Model::config.vocab_size);
+        if (keep_ == Keep::everything)
+            return add_with(training_of(Model::stack), model, tokens, labels, streams, scale);
+        return add_with(recomputed(Model::stack), model, tokens, labels, streams, scale);
+    }
+
+private:
+    // stack: Training or Recomputed.
+    template <class StackGradient>
+    kernels::LossSum add_with(StackGradient stack, const Model& model,
+                              std::span<const token_id> tokens, std::span<const token_id> labels,
+                              Streams streams, double scale) noexcept {
         const Index rows = streams_ * tokens_, d = Model::config.d_model;
         const auto& weights = model.weights();
         Arena kept(tape_memory_.span()), scratch(workspace_.span());
         const auto x = detail::take_matrix<T>(scratch, rows, d);
         const auto normed = detail::take_matrix<T>(scratch, rows, d);
         const auto dx = detail::take_matrix<T>(scratch, rows, d);
-        typename Training<typename Model::Structure::StackType>::Tape tape{};
+        typename StackGradient::Tape tape{};
         for (Index r = 0; r < rows; ++r)
             weights.embed.copy_row(tokens[static_cast<std::size_t>(r)], x.row(r));
-        training_of(Model::stack).record(weights.blocks, streams, tokens_, x, tape, kept, scratch);
+        stack.record(weights.blocks, streams, tokens_, x, tape, kept, scratch);
 
         kernels::rms_norm(x, std::span<const T>(weights.norm_f), Model::config.rms_eps, normed);
         const kernels::LossSum loss = head(model, normed, labels, scale, dx, scratch);
         kernels::rms_norm_backward<T>(x, weights.norm_f, Model::config.rms_eps, dx, dx,
                                       views_.norm_f, scratch);
-        training_of(Model::stack)
-            .backward(weights.blocks, transposed_.blocks, tape, streams, tokens_, dx, views_.blocks,
-                      Streams(dstreams_.data(), streams_), scratch);
+        stack.backward(weights.blocks, transposed_.blocks, tape, streams, tokens_, dx,
+                       views_.blocks, Streams(dstreams_.data(), streams_), scratch);
         for (Index r = 0; r < rows; ++r) {
             T* const row = views_.embed.row(tokens[static_cast<std::size_t>(r)]);
             simd::map<T>(d, row, [](auto a, auto b) { return a + b; }, row, dx.row(r));
@@ -140,7 +158,6 @@ public:
         return loss;
     }
 
-private:
     // Loss of all rows, and dnormed, head_rows at a time.
     kernels::LossSum head(const Model& model, MatrixView<const T> normed,
                           std::span<const token_id> labels, double scale, MatrixView<T> dnormed,
@@ -189,6 +206,7 @@ private:
     using Structure = typename Model::Structure;
     static constexpr Structure structure_{};
     Index streams_, tokens_;
+    Keep keep_;
     AlignedBuffer<T> gradient_;
     AlignedBuffer<T> transposed_memory_;
     AlignedBuffer<std::byte> tape_memory_;
