@@ -1,0 +1,157 @@
+// Optimiser: AdamW for every parameter, or the hybrid: Muon for the matrices of mixers and MLPs,
+// AdamW for the rest.
+//
+// Weights, gradient and both moments are flat buffers in file order. Which rule a parameter gets
+// follows from its kind (optimiser_group); no decay on norms, biases and embeddings.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <span>
+
+#include "hydralm/core/aligned_buffer.hpp"
+#include "hydralm/layers/parameters.hpp"
+#include "hydralm/training/newton_schulz.hpp"
+
+namespace HYDRALM_NAMESPACE {
+
+// Loshchilov & Hutter, "Decoupled weight decay regularization" (arXiv 1711.05101).
+struct AdamWOptions {
+    double rate = 3e-4;
+    double beta1 = 0.9;
+    double beta2 = 0.95;
+    double epsilon = 1e-8;
+    double decay = 0.1;
+};
+
+struct MuonOptions {
+    double rate = 5e-3;
+    double momentum = 0.95;
+};
+
+enum class OptimiserKind : std::uint8_t { adamw, muon };  // muon: the hybrid
+
+struct OptimiserOptions {
+    OptimiserKind kind = OptimiserKind::adamw;
+    AdamWOptions adamw;
+    MuonOptions muon;
+};
+
+// Whether AdamW shrinks a parameter of this kind.
+constexpr bool is_decayed(ParameterKind kind) noexcept {
+    return kind != ParameterKind::norm && kind != ParameterKind::decay_bias &&
+           kind != ParameterKind::convolution_bias && kind != ParameterKind::embedding;
+}
+
+template <class Model>
+class Optimiser {
+public:
+    using T = typename Model::Scalar;
+
+    explicit Optimiser(const OptimiserOptions& options)
+        : options_(options),
+          first_(Model::parameter_count),
+          second_(Model::parameter_count),
+          workspace_(options.kind == OptimiserKind::muon ? workspace_bytes() : 0) {}
+
+    // One update, t = steps() + 1, rates multiplied by scale:
+    //   AdamW:  m ← β₁m + (1−β₁)g;  v ← β₂v + (1−β₂)g²;
+    //           w ← w (1 − rate·decay) − rate (m/(1−β₁ᵗ)) / (√(v/(1−β₂ᵗ)) + ε)
+    //   Muon:   m ← μm + g;  w ← w − rate √max(1, out/in) · newton_schulz(g + μm), part by part
+    // parameters, gradient [parameter_count] in file order. No allocation, no errors; the same bits
+    // for any number of threads.
+    void step(std::span<T> parameters, std::span<const T> gradient, double scale) noexcept {
+        ++steps_;
+        Index offset = 0;
+        for (const ParameterInfo& info : Model::parameters) {
+            if (by_muon(info)) muon(info, offset, parameters.data(), gradient.data(), scale);
+            else adamw(info, offset, parameters.data(), gradient.data(), scale);
+            offset += info.size();
+        }
+    }
+
+    // Moments in file order: m, and v (zero where Muon rules).
+    std::span<T> first_moment() noexcept { return first_.span(); }
+    std::span<T> second_moment() noexcept { return second_.span(); }
+    std::int64_t steps() const noexcept { return steps_; }
+    void set_steps(std::int64_t steps) noexcept { steps_ = steps; }
+
+private:
+    bool by_muon(const ParameterInfo& info) const noexcept {
+        return options_.kind == OptimiserKind::muon && optimiser_group(info.kind) == "muon";
+    }
+
+    void adamw(const ParameterInfo& info, Index offset, T* parameters, const T* gradient,
+               double scale) noexcept {
+        const AdamWOptions& o = options_.adamw;
+        const double rate = o.rate * scale, t = static_cast<double>(steps_);
+        const T keep = static_cast<T>(1.0 - (is_decayed(info.kind) ? rate * o.decay : 0.0));
+        const T b1 = static_cast<T>(o.beta1), c1 = static_cast<T>(1.0 - o.beta1),
+                b2 = static_cast<T>(o.beta2), c2 = static_cast<T>(1.0 - o.beta2),
+                step = static_cast<T>(rate / (1.0 - std::pow(o.beta1, t))),
+                root = static_cast<T>(1.0 / (1.0 - std::pow(o.beta2, t))),
+                epsilon = static_cast<T>(o.epsilon);
+        constexpr Index block = 1 << 14;
+        parallel_for(
+            ceil_div(info.size(), block),
+            [&](Index i) {
+                const Index first = offset + i * block;
+                const Index n = std::min(block, info.size() - i * block);
+                T* const m = first_.data() + first;
+                T* const v = second_.data() + first;
+                T* const w = parameters + first;
+                const T* const g = gradient + first;
+                for (Index j = 0; j < n; ++j) {
+                    m[j] = b1 * m[j] + c1 * g[j];
+                    v[j] = b2 * v[j] + c2 * (g[j] * g[j]);
+                    w[j] = keep * w[j] - step * m[j] / (std::sqrt(root * v[j]) + epsilon);
+                }
+            },
+            info.size() > block);
+    }
+
+    void muon(const ParameterInfo& info, Index offset, T* parameters, const T* gradient,
+              double scale) noexcept {
+        const T momentum = static_cast<T>(options_.muon.momentum);
+        const Index rows = info.rows() / info.parts, cols = info.cols(), size = rows * cols;
+        const double shape =
+            std::sqrt(std::max(1.0, static_cast<double>(rows) / static_cast<double>(cols)));
+        const T rate = static_cast<T>(options_.muon.rate * scale * shape);
+        for (Index part = 0; part < info.parts; ++part) {
+            const Index first = offset + part * size;
+            T* const m = first_.data() + first;
+            T* const w = parameters + first;
+            const T* const g = gradient + first;
+            Arena arena(workspace_.span());
+            const MatrixView<T> update(arena.take<T>(size), rows, cols);
+            simd::map<T>(
+                size, m, [momentum](auto a, auto b) { return decltype(a)(momentum) * a + b; }, m,
+                g);
+            simd::map<T>(
+                size, update.data(),
+                [momentum](auto a, auto b) { return decltype(a)(momentum) * a + b; }, m, g);
+            newton_schulz(update, arena);
+            simd::map<T>(
+                size, w, [rate](auto a, auto b) { return a - decltype(a)(rate) * b; }, w,
+                update.data());
+        }
+    }
+
+    static Index workspace_bytes() noexcept {
+        Index bytes = 0;
+        for (const ParameterInfo& info : Model::parameters) {
+            if (optimiser_group(info.kind) != "muon") continue;
+            const Index rows = info.rows() / info.parts;
+            bytes = std::max(bytes, arena_bytes<T>(rows * info.cols()) +
+                                        newton_schulz_workspace_bytes<T>(rows, info.cols()));
+        }
+        return bytes;
+    }
+
+    OptimiserOptions options_;
+    AlignedBuffer<T> first_, second_;
+    AlignedBuffer<std::byte> workspace_;
+    std::int64_t steps_ = 0;
+};
+
+}  // namespace HYDRALM_NAMESPACE
