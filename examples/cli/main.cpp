@@ -21,6 +21,40 @@ void add_model(CLI::App& app, Options& options) {
     app.add_option("--model", options.model, "checkpoint (safetensors)")->required();
 }
 
+void describe_train(CLI::App& app, Options& o) {
+    const auto at_least_one = CLI::Range(std::int64_t{1}, std::int64_t{1} << 40);
+    const auto count = CLI::Range(std::int64_t{0}, std::int64_t{1} << 40);
+    TrainOptions& t = o.train;
+    app.add_option("--out", o.out, "checkpoint to write")->required();
+    app.add_option("--text", t.text, "files and folders of text")->required();
+    app.add_option("--steps", t.steps, "updates of the weights")->check(at_least_one);
+    app.add_option("--batch", t.batch, "texts per batch")->check(at_least_one);
+    app.add_option("--seq-len", t.seq_len, "tokens of each text")->check(at_least_one);
+    app.add_option("--lr", t.lr, "learning rate; default 3e-3 (adamw), 2e-2 (muon)")
+        ->check(CLI::PositiveNumber);
+    app.add_option("--min-lr", t.min_lr, "rate at the end; default a tenth of --lr")
+        ->check(CLI::NonNegativeNumber);
+    app.add_option("--warmup", t.warmup, "steps of warm-up; default a twentieth, at most 100")
+        ->check(count);
+    app.add_option("--optimizer", t.optimizer, "adamw, or muon for the matrices")
+        ->check(CLI::IsMember({"adamw", "muon"}));
+    app.add_option("--accumulate", t.accumulate, "batches per update")->check(at_least_one);
+    app.add_option("--clip", t.clip, "largest norm of the gradient; 0: any")
+        ->check(CLI::NonNegativeNumber);
+    app.add_flag("--recompute", t.recompute,
+                 "keep less for the backward pass and compute it again: less memory, more time");
+    app.add_option("--scheme", t.scheme, "initial weights: normal or fan_in")
+        ->check(CLI::IsMember({"normal", "fan_in"}));
+    app.add_option("--eval-every", t.eval_every, "steps between evaluations; 0: at the end")
+        ->check(count);
+    app.add_option("--save-every", t.save_every, "steps between checkpoints; 0: at the end")
+        ->check(count);
+    app.add_option("--keep", t.keep, "checkpoints kept")->check(at_least_one);
+    app.add_option("--resume", t.resume, "directory of checkpoints to go on from");
+    app.add_option("--seed", o.seed, "seed of weights and data");
+    app.add_option("--log", t.log, "file of JSON lines to write");
+}
+
 void describe(CLI::App& app, Options& o) {
     app.require_subcommand(1);
 
@@ -75,6 +109,8 @@ void describe(CLI::App& app, Options& o) {
         ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 50));
     stream_command.add_flag("--repeat", o.repeat,
                             "begin the file again at its end, until --tokens");
+
+    describe_train(command(app, o, "train", "train the model on text", train), o);
 
     auto& gradients_command =
         command(app, o, "gradients", "gradient of the mean next-token loss of a text", gradients);

@@ -5,6 +5,27 @@
 #include <string>
 #include <vector>
 
+// What only `train` takes. Numbers below 0: not given, the default depends on the rest.
+struct TrainOptions {
+    std::vector<std::string> text;  // files and folders
+    std::string optimizer = "adamw";
+    std::string scheme = "fan_in";
+    std::string resume;  // directory of checkpoints
+    std::string log;
+    std::int64_t steps = 1000;
+    std::int64_t batch = 8;
+    std::int64_t seq_len = 256;
+    std::int64_t warmup = -1;
+    std::int64_t eval_every = 100;
+    std::int64_t save_every = 100;
+    double lr = -1.0;
+    double min_lr = -1.0;
+    double clip = 1.0;
+    int accumulate = 1;
+    int keep = 3;
+    bool recompute = false;
+};
+
 struct Options {
     std::string scalar = "float";
     std::string model;  // checkpoint read
@@ -27,6 +48,7 @@ struct Options {
     bool json = false;
     bool print_ids = false;
     bool repeat = false;
+    TrainOptions train;
 };
 
 // Each prints its result to standard output and throws hydralm::Error when the input is bad.
@@ -36,5 +58,6 @@ void logits(const Options& options);
 void generate(const Options& options);
 void score(const Options& options);
 void stream(const Options& options);
+void train(const Options& options);
 void gradients(const Options& options);
 void delta_rule(const Options& options);

@@ -1,6 +1,8 @@
-// gradients: the exact gradient of a checkpoint's loss on a text.
-#include <hydralm/io.hpp>
-#include <hydralm/training/gradients.hpp>
+// train: from random weights to a checkpoint. gradients: the exact gradient of a checkpoint's loss.
+#include <hydralm/training.hpp>
+
+#include <csignal>
+#include <cstdio>
 
 #include "options.hpp"
 #include "program_model.hpp"
@@ -44,8 +46,122 @@ void run_gradients(const Options& o) {
     writer.commit();
 }
 
+volatile std::sig_atomic_t interrupted = 0;
+
+// The first signal ends the run in order, the second at once.
+extern "C" void stop_after_this_step(int signal) {
+    interrupted = 1;
+    std::signal(signal, SIG_DFL);
+}
+
+hydralm::TrainerOptions trainer_options(const TrainOptions& t) {
+    hydralm::TrainerOptions options;
+    const bool muon = t.optimizer == "muon";
+    const double rate = t.lr > 0.0 ? t.lr : muon ? 2e-2 : 3e-3;
+    options.optimiser.kind = muon ? hydralm::OptimiserKind::muon : hydralm::OptimiserKind::adamw;
+    if (muon) options.optimiser.muon.rate = rate;
+    else options.optimiser.adamw.rate = rate;
+    options.rate = {.peak = rate,
+                    .least = t.min_lr >= 0.0 ? t.min_lr : rate / 10,
+                    .warmup = t.warmup >= 0 ? t.warmup : std::min<std::int64_t>(t.steps / 20, 100),
+                    .total = t.steps};
+    options.accumulate = t.accumulate;
+    options.clip = t.clip;
+    if (t.recompute) options.keep = hydralm::Keep::block_inputs;
+    return options;
+}
+
+// Checkpoints of a run that writes model.safetensors lie in model.training.
+std::filesystem::path run_directory(const Options& o) {
+    return o.train.resume.empty() ? std::filesystem::path(o.out).replace_extension(".training")
+                                  : std::filesystem::path(o.train.resume);
+}
+
+void print_progress(const hydralm::StepReport& step, const hydralm::RunReport& run,
+                    std::int64_t steps, std::int64_t here) {
+    static double last = -1.0;
+    if (step.step != steps && run.seconds - last < 1.0) return;
+    last = run.seconds;
+    const double rate = static_cast<double>(run.tokens_here) / run.seconds;
+    const double left =
+        run.seconds / static_cast<double>(here) * static_cast<double>(steps - step.step);
+    std::fprintf(stderr, "step %lld/%lld  loss %.4f", static_cast<long long>(step.step),
+                 static_cast<long long>(steps), step.loss);
+    if (std::isfinite(run.validation_loss))
+        std::fprintf(stderr, "  held out %.4f", run.validation_loss);
+    std::fprintf(stderr, "  rate %.2e  %.0f tokens/s  ETA %.0f s\n", step.rate, rate, left);
+}
+
+template <class Model>
+void run_train(const Options& o) {
+    const TrainOptions& t = o.train;
+    if (Model::config.vocab_size < 256)
+        throw hydralm::Error({.field = "vocab_size",
+                              .expected = "at least 256 to read text",
+                              .found = std::to_string(Model::config.vocab_size),
+                              .fix = "build the program for a config with 256 ids or more"});
+    const auto [training, validation] = hydralm::TextCorpus(t.text).split(0.05, o.seed);
+    hydralm::RandomWindows source(training, t.batch, t.seq_len, o.seed);
+    const hydralm::Index length = std::min<hydralm::Index>(t.seq_len, validation.size() / 2);
+    const hydralm::Index streams = std::max<hydralm::Index>(
+        1, std::min<hydralm::Index>(t.batch, (validation.size() - 1) / length));
+    hydralm::ConsecutiveChunks held_out(validation, streams, length);
+
+    Model model;
+    hydralm::initialise(model, o.seed, *hydralm::init_scheme(t.scheme));
+    hydralm::Trainer<Model> trainer(model, trainer_options(t));
+    const hydralm::RunOptions options{
+        .steps = t.steps,
+        .eval_every = t.eval_every,
+        .eval_batches = std::min<std::int64_t>(held_out.chunks_per_pass(), 32),
+        .save_every = t.save_every,
+        .keep = t.keep,
+        .directory = run_directory(o),
+        .log = t.log};
+    const std::string description =
+        "{\"seed\":" + std::to_string(o.seed) + ",\"batch\":" + std::to_string(t.batch) +
+        ",\"seq_len\":" + std::to_string(t.seq_len) + ",\"scheme\":\"" + t.scheme +
+        "\",\"training_bytes\":" + std::to_string(training.size()) +
+        ",\"validation_bytes\":" + std::to_string(validation.size()) + "}";
+    hydralm::TrainingRun<Model> run(trainer, source, &held_out, options, description);
+    if (!t.resume.empty())
+        run.resume([](const std::string& text) { std::fprintf(stderr, "%s\n", text.c_str()); });
+    const std::int64_t begin = trainer.steps();
+
+    std::signal(SIGINT, stop_after_this_step);
+    std::signal(SIGTERM, stop_after_this_step);
+    const auto report = run.run([] { return interrupted != 0; },
+                                [&](const auto& step, const auto& so_far) {
+                                    print_progress(step, so_far, t.steps, step.step - begin);
+                                });
+    if (report.interrupted) {
+        throw hydralm::Error(
+            {.field = "train",
+             .expected = std::to_string(t.steps) + " steps",
+             .found = "a request to stop after step " + std::to_string(report.steps) +
+                      ", which is saved",
+             .fix = "to go on, give the same command with --resume " + options.directory.string()});
+    }
+    hydralm::save(model, o.out);
+    const auto number = [](double x) {
+        return std::isfinite(x) ? hydralm::detail::Json(x).dump() : std::string("null");
+    };
+    std::printf(
+        "{\"steps\": %lld, \"seconds\": %s, \"tokens_per_second\": %s, \"train_loss\": %s, "
+        "\"validation_loss\": %s, \"best_validation_loss\": %s}\n",
+        static_cast<long long>(report.steps), number(report.seconds).c_str(),
+        number(report.seconds > 0.0 ? static_cast<double>(report.tokens_here) / report.seconds
+                                    : 0.0)
+            .c_str(),
+        number(report.train_loss).c_str(), number(report.validation_loss).c_str(),
+        number(report.best_validation_loss).c_str());
+}
+
 }  // namespace
 
+void train(const Options& o) {
+    with_scalar(o.scalar, [&]<class T>(T) { run_train<ProgramModel<T>>(o); });
+}
 void gradients(const Options& o) {
     with_scalar(o.scalar, [&]<class T>(T) { run_gradients<ProgramModel<T>>(o); });
 }

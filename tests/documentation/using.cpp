@@ -4,7 +4,7 @@
 #include <hydralm/inference/batch_decoder.hpp>
 #include <hydralm/inference/generate.hpp>
 #include <hydralm/inference/streaming.hpp>
-#include <hydralm/io.hpp>
+#include <hydralm/training.hpp>
 
 #include <cstdio>
 #include <filesystem>
@@ -100,6 +100,26 @@ void threads(const Model& model, const std::vector<Ids>& texts) {
     expect(next[0] == next[1], "equal texts, equal answers");
 }
 
+void training() {
+    std::FILE* const file = std::fopen("prose.txt", "w");
+    for (int i = 0; i < 100; ++i) std::fputs("What is said once is said again. ", file);
+    std::fclose(file);
+
+    const auto [text, held_out] = hydralm::TextCorpus({"prose.txt"}).split(0.1, 1);
+    hydralm::RandomWindows source(text, 2, 16, 1);  // 2 windows of 16 bytes, seed 1
+
+    Model learner;
+    hydralm::initialise(learner, 1, hydralm::InitScheme::fan_in);
+    hydralm::TrainerOptions options;
+    options.optimiser.adamw.rate = 3e-3;
+    options.rate = {.peak = 3e-3, .least = 3e-4, .warmup = 2, .total = 10};
+    hydralm::Trainer<Model> trainer(learner, options);
+    for (int i = 0; i < 10; ++i) trainer.step(source);
+
+    hydralm::ConsecutiveChunks chunks(held_out, 1, 64);
+    expect(hydralm::Evaluator<Model>(1, 64).loss(learner, chunks, 4) < 5.0, "it learns");
+}
+
 void errors() {
     try {
         hydralm::load<Model>("nowhere.safetensors");
@@ -124,6 +144,7 @@ int main() {
     text(model);
     snapshots(model, tokens);
     threads(model, {tokens, tokens});
+    training();
     errors();
     std::filesystem::current_path(directory.parent_path());
     std::filesystem::remove_all(directory);

@@ -3,7 +3,10 @@
 
 import array
 import json
+import os
 import pathlib
+import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,6 +18,7 @@ PROGRAM = pathlib.Path(sys.argv[1]).resolve()
 GOLDEN = pathlib.Path(sys.argv[2]).resolve()
 TEXT = "It is a truth universally acknowledged, that a library must be tested. " * 40
 FLOAT_BOUND = 2e-4
+KILLS = int(os.environ.get("HYDRALM_TEST_KILLS", "5"))
 
 
 def run(*arguments):
@@ -119,6 +123,58 @@ def stream(directory):
     assert 7 < result["bits_per_byte"] < 10
 
 
+def train(directory):
+    """It learns; killed at random moments and resumed, it ends in the very same bits."""
+    text = directory / "text"
+    text.write_text(TEXT * 3)
+    options = ["--text", text, "--steps", 24, "--batch", 2, "--seq-len", 32, "--save-every", 1,
+               "--eval-every", 8, "--optimizer", "muon"]
+    whole = directory / "whole.safetensors"
+    result = json_of("train", "--out", whole, *options, "--log", directory / "log")
+    assert result["steps"] == 24 and result["tokens_per_second"] > 0, result
+    assert result["train_loss"] < 4 and result["validation_loss"] < 4.5, result
+    log = [json.loads(line) for line in (directory / "log").read_text().splitlines()]
+    assert [line["step"] for line in log] == list(range(1, 25))
+    assert log[-1]["loss"] == result["train_loss"] < log[0]["loss"] - 1
+
+    killed, kills = directory / "killed.safetensors", 0
+    checkpoints = directory / "killed.training"
+    chance = random.Random(os.getpid())
+    while not killed.exists():
+        resume = ["--resume", checkpoints] if any(checkpoints.glob("step-*.train")) else []
+        process = subprocess.Popen([PROGRAM, *map(str, ["train", "--out", killed, *options, *resume])],
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        try:
+            complaint = process.communicate(
+                timeout=chance.uniform(0.05, 0.6) if kills < KILLS else None)[1]
+            assert process.returncode == 0, complaint
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            kills += 1
+    assert killed.read_bytes() == whole.read_bytes(), f"other bits after {kills} kills"
+
+    line = refusal("train", "--out", killed, *options, "--seed", 2, "--resume", checkpoints)
+    assert "training.seed: expected 2, found 0" in line, line
+    line = refusal("train", "--out", killed, "--text", directory / "none", "--steps", 1)
+    assert "none" in line, line
+
+
+def train_stops(directory):
+    """Told to stop, it saves and says how to go on."""
+    text, out = directory / "text", directory / "out.safetensors"
+    text.write_text(TEXT)
+    command = ["train", "--out", out, "--text", text, "--steps", 100000, "--batch", 1,
+               "--seq-len", 16, "--save-every", 0]
+    process = subprocess.Popen([PROGRAM, *map(str, command)], stdout=subprocess.DEVNULL,
+                               stderr=subprocess.PIPE, text=True)
+    process.stderr.readline()  # it has begun
+    process.send_signal(signal.SIGINT)
+    last = process.communicate()[1].splitlines()[-1]
+    assert process.returncode == 1 and f"--resume {directory / 'out.training'}" in last, last
+    assert len(list((directory / "out.training").glob("step-*.train"))) == 1 and not out.exists()
+
+
 def gradients(directory):
     model, ids = initialised(directory), directory / "ids"
     ids.write_text(" ".join(str(byte) for byte in TEXT[:200].encode()))
@@ -174,4 +230,5 @@ def job(check):
 
 
 compiling.run_all([job(check) for check in (
-    info, init, logits, generate, score, stream, gradients, kernel_delta_rule, refusals)])
+    info, init, logits, generate, score, stream, train, train_stops, gradients,
+    kernel_delta_rule, refusals)])

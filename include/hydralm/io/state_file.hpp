@@ -186,7 +186,8 @@ private:
                 list += (list.empty() ? "" : "; ") + key + ": expected nothing, found " +
                         detail::shown(value);
         if (!list.empty())
-            fail("config: " + list, "", "", "a state continues only in the model that made it");
+            fail("config: " + list, "", "",
+                 "a state continues only in the model or the run that made it");
     }
 
     void read_sections(const detail::Json& list, std::uint64_t begin) {

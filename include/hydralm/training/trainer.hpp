@@ -1,0 +1,212 @@
+// Trainer: the loop body of training. Batches in, one update of the weights out.
+//
+//   g = Σ over accumulated batches of ∇(mean loss) / accumulate;  g *= min(1, clip / ‖g‖);
+//   update(g)
+//
+// The master weights are one flat buffer in file order, as are gradient and moments; the model's
+// packed weights are written from it after every update. The same numbers for any thread count.
+#pragma once
+
+#include <cmath>
+#include <optional>
+
+#include "hydralm/io/model_file.hpp"
+#include "hydralm/training/evaluator.hpp"
+#include "hydralm/training/gradient_clip.hpp"
+#include "hydralm/training/gradients.hpp"
+#include "hydralm/training/learning_rate.hpp"
+#include "hydralm/training/optimiser.hpp"
+
+namespace HYDRALM_NAMESPACE {
+
+// What to do when a loss or a gradient is not finite: end with an Error, or leave the step out.
+enum class NonFinite : std::uint8_t { stop, skip };
+
+struct TrainerOptions {
+    OptimiserOptions optimiser;
+    LearningRate rate;   // scales the optimiser's rates by rate(step) / rate.peak
+    int accumulate = 1;  // batches per update, each with the same weight
+    double clip = 1.0;   // largest norm of the whole gradient; 0: any
+    NonFinite non_finite = NonFinite::stop;
+    Keep keep = Keep::everything;  // of the tape: changes memory and time, no number
+};
+
+struct StepReport {
+    std::int64_t step = 0;       // updates made, this one included
+    double loss = 0.0;           // mean of its batches, in nats, before the update
+    double gradient_norm = 0.0;  // before clipping
+    double rate = 0.0;
+    std::int64_t tokens = 0;  // of this step
+    bool skipped = false;
+};
+
+// The model must outlive the trainer, which changes its weights.
+template <class Model>
+class Trainer {
+public:
+    using T = typename Model::Scalar;
+
+    // Starts from the model's weights. Allocates weights, gradient and moments; memory for the
+    // tape when the first batch shows its shape. Throws Error for options outside their range.
+    Trainer(Model& model, const TrainerOptions& options)
+        : model_(model),
+          options_(options),
+          optimiser_(options.optimiser),
+          parameters_(Model::parameter_count) {
+        check(options);
+        take_weights();
+    }
+
+    // One update from options.accumulate batches of the source. Throws Error for a token or label
+    // outside the vocabulary, and, unless such steps are skipped, for a loss or gradient that is
+    // not finite: naming the step and the parameter it began in, the weights unchanged.
+    StepReport step(BatchSource& source) {
+        StepReport report{.step = step_ + 1, .rate = options_.rate(step_)};
+        if (gradients_) gradients_->clear();
+        for (int i = 0; i < options_.accumulate; ++i) {
+            source.next(batch_);
+            report.loss += add_batch() / options_.accumulate;
+            report.tokens += static_cast<std::int64_t>(batch_.tokens.size());
+        }
+        const auto gradient = gradients_->values();
+        report.gradient_norm = gradient_norm<T>(gradient);
+        if (!std::isfinite(report.loss) || !std::isfinite(report.gradient_norm)) {
+            if (options_.non_finite == NonFinite::stop) fail(report);
+            report.skipped = true;
+        } else {
+            if (options_.clip > 0.0 && report.gradient_norm > options_.clip)
+                scale_gradient<T>(gradient, options_.clip / report.gradient_norm);
+            optimiser_.step(parameters_.span(), gradient, report.rate / options_.rate.peak);
+            give_weights();
+        }
+        ++step_;
+        tokens_ += report.tokens;
+        return report;
+    }
+
+    const Model& model() const noexcept { return model_; }
+    const TrainerOptions& options() const noexcept { return options_; }
+    // Updates made and tokens read so far.
+    std::int64_t steps() const noexcept { return step_; }
+    std::int64_t tokens() const noexcept { return tokens_; }
+
+    // All that training carries on, beside the source's position, as sections of a state file:
+    // valid until the next step.
+    std::vector<StateSection> sections() {
+        progress_ = {step_, tokens_, optimiser_.steps(), states_ ? states_->position() : 0,
+                     states_ ? states_->streams().count() : 0};
+        return {state_section("progress", std::span<const std::int64_t>(progress_)),
+                state_section("parameters", std::span<const T>(parameters_.span())),
+                state_section("first_moment", std::span<const T>(optimiser_.first_moment())),
+                state_section("second_moment", std::span<const T>(optimiser_.second_moment())),
+                {"states", states_ ? std::span<const std::byte>(states_->bytes())
+                                   : std::span<const std::byte>()}};
+    }
+    // Continues from such sections exactly. Throws Error when one is missing or has another size.
+    void restore(const StateFile& file) {
+        std::array<std::int64_t, 5> progress{};
+        file.read("progress", std::span<std::int64_t>(progress));
+        std::optional<BatchStates<Model>> states;
+        if (progress[4] != 0) {
+            states.emplace(static_cast<Index>(progress[4]));
+            file.read("states", states->bytes());
+            states->set_position(progress[3]);
+        }
+        file.read("parameters", parameters_.span());
+        file.read("first_moment", optimiser_.first_moment());
+        file.read("second_moment", optimiser_.second_moment());
+        step_ = progress[0];
+        tokens_ = progress[1];
+        optimiser_.set_steps(progress[2]);
+        states_ = std::move(states);
+        give_weights();
+    }
+
+private:
+    static void check(const TrainerOptions& options) {
+        const auto refuse = [](const char* field, const char* expected, double found) {
+            throw Error({.field = field,
+                         .expected = expected,
+                         .found = std::to_string(found),
+                         .fix = "correct the options of training"});
+        };
+        if (options.accumulate < 1) refuse("accumulate", "at least 1", options.accumulate);
+        if (!(options.clip >= 0.0)) refuse("clip", "at least 0", options.clip);
+        if (!(options.rate.peak > 0.0) || !std::isfinite(options.rate.peak))
+            refuse("learning rate", "above 0", options.rate.peak);
+        if (!(options.rate.least >= 0.0) || !(options.rate.least <= options.rate.peak))
+            refuse("least learning rate", "in [0, the learning rate]", options.rate.least);
+    }
+
+    // The mean loss of batch_, its gradient added.
+    double add_batch() {
+        if (!gradients_ || batch_.streams != streams_ || batch_.length != length_) {
+            gradients_.reset();  // one tape at a time
+            gradients_.emplace(batch_.streams, batch_.length, options_.keep);
+            gradients_->refresh(model_);
+            streams_ = batch_.streams;
+            length_ = batch_.length;
+        }
+        if (!states_ || states_->streams().count() != streams_) states_.emplace(streams_);
+        if (batch_.fresh) states_->reset();
+        const Index counted = std::max<Index>(1, kernels::count_labels(batch_.labels));
+        std::fill_n(gradients_->state_gradients().data(), gradients_->state_gradients().size(),
+                    std::byte{0});
+        const auto loss =
+            gradients_->add(model_, batch_.tokens, batch_.labels, states_->streams(),
+                            1.0 / (static_cast<double>(counted) * options_.accumulate));
+        states_->advance(length_);
+        return loss.mean();
+    }
+
+    void take_weights() {
+        T* next = parameters_.data();
+        model_.get_parameters([&](const ParameterInfo&, std::span<const T> values) {
+            next = std::copy(values.begin(), values.end(), next);
+        });
+    }
+    void give_weights() {
+        const T* next = parameters_.data();
+        model_.set_parameters([&](const ParameterInfo&, std::span<T> values) {
+            std::copy_n(next, values.size(), values.data());
+            next += values.size();
+        });
+        if (gradients_) gradients_->refresh(model_);
+    }
+
+    // Back-propagation goes from the loss down, so what is not finite began in the last parameter
+    // of file order that shows it, unless a weight itself is not finite.
+    [[noreturn]] void fail(const StepReport& report) {
+        std::string weight, gradient;
+        const T* next = parameters_.data();
+        gradients_->for_each([&](const ParameterInfo& info, std::span<const T> values) {
+            const auto bad = [](T x) { return !std::isfinite(x); };
+            if (weight.empty() && std::any_of(next, next + values.size(), bad))
+                weight = "weight " + std::string(info.name());
+            if (std::any_of(values.begin(), values.end(), bad))
+                gradient = "gradient of " + std::string(info.name());
+            next += values.size();
+        });
+        throw Error({.field = "step " + std::to_string(report.step),
+                     .expected = "a finite loss and gradient",
+                     .found = "loss " + std::to_string(report.loss) + ", gradient norm " +
+                              std::to_string(report.gradient_norm) + ", first in " +
+                              (!weight.empty()     ? weight
+                               : !gradient.empty() ? gradient
+                                                   : "the loss"),
+                     .fix = "lower the learning rate, clip the gradient, or skip such steps"});
+    }
+
+    Model& model_;
+    TrainerOptions options_;
+    Optimiser<Model> optimiser_;
+    AlignedBuffer<T> parameters_;
+    std::optional<Gradients<Model>> gradients_;
+    std::optional<BatchStates<Model>> states_;
+    Batch batch_;
+    Index streams_ = 0, length_ = 0;  // of gradients_
+    std::int64_t step_ = 0, tokens_ = 0;
+    std::array<std::int64_t, 5> progress_{};
+};
+
+}  // namespace HYDRALM_NAMESPACE

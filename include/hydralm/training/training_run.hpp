@@ -1,0 +1,267 @@
+// TrainingRun: training to the end, with evaluation, a log, and checkpoints that survive anything.
+//
+// The directory holds step-<number>.train, the last few (each written whole or not at all, checked
+// by its CRC), and best.safetensors, the weights of the lowest validation loss. A run that was
+// killed and resumed gives bit for bit what it would have given.
+#pragma once
+
+#include <chrono>
+#include <fstream>
+#include <limits>
+
+#include "hydralm/training/trainer.hpp"
+
+namespace HYDRALM_NAMESPACE {
+
+struct RunOptions {
+    std::int64_t steps = 1000;
+    std::int64_t eval_every = 0;      // steps between evaluations; 0: at the end only
+    std::int64_t eval_batches = 8;    // batches of one evaluation
+    std::int64_t save_every = 0;      // steps between checkpoints; 0: at the end only
+    int keep = 3;                     // checkpoints kept
+    std::filesystem::path directory;  // of the checkpoints; empty: none are written
+    std::filesystem::path log;        // JSON lines; empty: none
+};
+
+struct RunReport {
+    std::int64_t steps = 0;
+    std::int64_t tokens = 0;
+    double seconds = 0.0;                                               // of this process
+    double train_loss = 0.0;                                            // of the last step
+    double validation_loss = std::numeric_limits<double>::quiet_NaN();  // of the last evaluation
+    double best_validation_loss = std::numeric_limits<double>::infinity();
+    std::int64_t tokens_here = 0;  // of this process
+    bool interrupted = false;
+};
+
+// Trainer, sources and the description must be those of the run that wrote the checkpoints;
+// description: a JSON object of what else the numbers depend on (data, seed, shape of a batch).
+template <class Model>
+class TrainingRun {
+public:
+    // validation: may be null. Creates the directory. Throws Error when it or the log cannot be
+    // written.
+    TrainingRun(Trainer<Model>& trainer, BatchSource& source, BatchSource* validation,
+                RunOptions options, const std::string& description)
+        : trainer_(trainer),
+          source_(source),
+          validation_(validation),
+          options_(std::move(options)),
+          fingerprint_(fingerprint(description)) {
+        if (options_.keep < 1)
+            throw Error({.field = "keep",
+                         .expected = "at least 1",
+                         .found = std::to_string(options_.keep),
+                         .fix = "keep one checkpoint"});
+        if (options_.directory.empty()) return;
+        std::error_code failure;
+        std::filesystem::create_directories(options_.directory, failure);
+        if (!std::filesystem::is_directory(options_.directory))
+            throw Error({.file = options_.directory.string(),
+                         .expected = "a directory for checkpoints",
+                         .found = failure ? failure.message() : "something else",
+                         .fix = "choose a directory you may write"});
+    }
+
+    // Continues from the newest checkpoint of the directory that can be read; unreadable ones are
+    // passed over, and said to `warn` (a text). Throws Error when there is none, or when the newest
+    // readable one belongs to another run (naming what differs).
+    template <class Warn>
+    void resume(const Warn& warn) {
+        const auto files = checkpoints();
+        if (files.empty())
+            throw Error({.file = options_.directory.string(),
+                         .expected = "a checkpoint, step-<number>.train",
+                         .found = "none",
+                         .fix = "give the directory a training run wrote"});
+        for (auto file = files.rbegin(); file != files.rend(); ++file) {
+            try {
+                restore(file->second);
+                break;
+            } catch (const Error& error) {
+                const bool other_run = error.detail().field.starts_with("config: ");
+                if (other_run || std::next(file) == files.rend()) throw;
+                warn(std::string(error.what()) + "; trying the checkpoint before it");
+            }
+        }
+        cut_log();
+    }
+
+    // Trains to options.steps. stop() is asked after every step: true saves and ends early.
+    // progress(const StepReport&, const RunReport&) is told of every step, after its evaluation.
+    template <class Stop, class Progress>
+    RunReport run(const Stop& stop, const Progress& progress) {
+        const auto begin = std::chrono::steady_clock::now();
+        const std::int64_t tokens_before = trainer_.tokens();
+        std::int64_t saved = -1;
+        while (trainer_.steps() < options_.steps && !report_.interrupted) {
+            const StepReport step = trainer_.step(source_);
+            report_.train_loss = step.loss;
+            report_.interrupted = stop() && step.step < options_.steps;
+            if (validation_ && due(step.step, options_.eval_every)) evaluate();
+            report_.steps = trainer_.steps();
+            report_.tokens = trainer_.tokens();
+            report_.tokens_here = report_.tokens - tokens_before;
+            report_.seconds =
+                std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+            write_log(step);
+            progress(step, static_cast<const RunReport&>(report_));
+            if (due(step.step, options_.save_every) || report_.interrupted) {
+                save();
+                saved = step.step;
+            }
+        }
+        report_.steps = trainer_.steps();
+        report_.tokens = trainer_.tokens();
+        if (saved != report_.steps && report_.tokens_here > 0) save();
+        return report_;
+    }
+
+    // Writes a checkpoint of this moment and removes those beyond options.keep. Throws Error as
+    // AtomicFile does; the checkpoints before stay.
+    void save() {
+        if (options_.directory.empty()) return;
+        auto sections = trainer_.sections();
+        const std::uint64_t position = source_.position();
+        const std::array losses{report_.train_loss, report_.validation_loss,
+                                report_.best_validation_loss};
+        sections.push_back(state_section("source", std::span<const std::uint64_t>(&position, 1)));
+        sections.push_back(state_section("losses", std::span<const double>(losses)));
+        save_state(file_of(trainer_.steps()), fingerprint_, sections);
+        auto files = checkpoints();
+        std::error_code ignored;
+        while (static_cast<int>(files.size()) > options_.keep) {
+            std::filesystem::remove(files.begin()->second, ignored);
+            files.erase(files.begin());
+        }
+    }
+
+private:
+    using Files = std::map<std::int64_t, std::filesystem::path>;
+
+    bool due(std::int64_t step, std::int64_t every) const noexcept {
+        return step == options_.steps || (every > 0 && step % every == 0);
+    }
+
+    void evaluate() {
+        if (!evaluator_) {
+            Batch shape;
+            validation_->seek(0);
+            validation_->next(shape);
+            evaluator_.emplace(shape.streams, shape.length);
+        }
+        report_.validation_loss =
+            evaluator_->loss(trainer_.model(), *validation_, options_.eval_batches);
+        if (report_.validation_loss < report_.best_validation_loss) {
+            report_.best_validation_loss = report_.validation_loss;
+            if (!options_.directory.empty())
+                hydralm::save(trainer_.model(), options_.directory / "best.safetensors");
+        }
+    }
+
+    void restore(const std::filesystem::path& path) {
+        const StateFile file(path, fingerprint_);
+        std::uint64_t position = 0;
+        std::array<double, 3> losses{};
+        file.read("source", std::span(&position, 1));
+        file.read("losses", std::span<double>(losses));
+        trainer_.restore(file);
+        source_.seek(position);
+        report_.train_loss = losses[0];
+        report_.validation_loss = losses[1];
+        report_.best_validation_loss = losses[2];
+    }
+
+    std::filesystem::path file_of(std::int64_t step) const {
+        const std::string number = std::to_string(step);
+        return options_.directory /
+               ("step-" + std::string(number.size() < 9 ? 9 - number.size() : 0, '0') + number +
+                ".train");
+    }
+
+    Files checkpoints() const {
+        Files files;
+        std::error_code failure;
+        for (const auto& entry : std::filesystem::directory_iterator(options_.directory, failure)) {
+            const std::string name = entry.path().filename().string();
+            if (!name.starts_with("step-") || !name.ends_with(".train")) continue;
+            const std::string number = name.substr(5, name.size() - 11);
+            if (number.empty() || number.size() > 18 ||
+                number.find_first_not_of("0123456789") != std::string::npos)
+                continue;
+            files.emplace(std::stoll(number), entry.path());
+        }
+        return files;
+    }
+
+    static std::string json_number(double x) {
+        if (!std::isfinite(x)) return "null";
+        return detail::Json(x).dump();
+    }
+
+    void write_log(const StepReport& step) {
+        if (options_.log.empty()) return;
+        std::string line = "{\"step\":" + std::to_string(step.step) +
+                           ",\"tokens\":" + std::to_string(report_.tokens) +
+                           ",\"loss\":" + json_number(step.loss) +
+                           ",\"rate\":" + json_number(step.rate) +
+                           ",\"gradient_norm\":" + json_number(step.gradient_norm) +
+                           ",\"skipped\":" + (step.skipped ? "true" : "false");
+        if (validation_ && due(step.step, options_.eval_every))
+            line += ",\"validation_loss\":" + json_number(report_.validation_loss);
+        line += ",\"seconds\":" + json_number(report_.seconds) + "}\n";
+        std::ofstream log(options_.log, std::ios::app);
+        log << line << std::flush;
+        if (!log)
+            throw Error({.file = options_.log.string(),
+                         .expected = "to append a line",
+                         .found = "an error",
+                         .fix = "free some space or choose another path; resume the run"});
+    }
+
+    // Leaves out the lines of steps that will be made again, and a line cut off by the kill.
+    void cut_log() const {
+        if (options_.log.empty() || !std::filesystem::exists(options_.log)) return;
+        std::ifstream log(options_.log);
+        std::string kept;
+        for (std::string line; std::getline(log, line) && !log.eof();) {
+            const auto value = detail::Json::parse(line, nullptr, false);
+            if (value.is_object() && value.contains("step") && value["step"].is_number_integer() &&
+                value["step"].get<std::int64_t>() <= trainer_.steps())
+                kept += line + '\n';
+        }
+        write_file(options_.log, kept);
+    }
+
+    // Config, scalar, description and everything of the trainer that the numbers depend on.
+    std::string fingerprint(const std::string& description) const {
+        auto all = detail::Json::parse(detail::fingerprint<Model>());
+        const TrainerOptions& o = trainer_.options();
+        const bool muon = o.optimiser.kind == OptimiserKind::muon;
+        const detail::Json training{
+            {"optimizer", muon ? "muon" : "adamw"},
+            {"adamw",
+             {o.optimiser.adamw.rate, o.optimiser.adamw.beta1, o.optimiser.adamw.beta2,
+              o.optimiser.adamw.epsilon, o.optimiser.adamw.decay}},
+            {"muon", {o.optimiser.muon.rate, o.optimiser.muon.momentum}},
+            {"rate", {o.rate.peak, o.rate.least, o.rate.warmup, o.rate.total}},
+            {"accumulate", o.accumulate},
+            {"clip", o.clip},
+            {"non_finite", o.non_finite == NonFinite::stop ? "stop" : "skip"},
+            {"steps", options_.steps}};
+        for (const auto& [key, value] : training.items()) all["training." + key] = value;
+        const auto extra = detail::Json::parse(description);
+        for (const auto& [key, value] : extra.items()) all["training." + key] = value;
+        return all.dump();
+    }
+
+    Trainer<Model>& trainer_;
+    BatchSource& source_;
+    BatchSource* validation_;
+    RunOptions options_;
+    std::string fingerprint_;
+    std::optional<Evaluator<Model>> evaluator_;
+    RunReport report_;
+};
+
+}  // namespace HYDRALM_NAMESPACE

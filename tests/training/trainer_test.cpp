@@ -1,0 +1,227 @@
+// Trainer and TrainingRun: it learns, resumes bit for bit, stops where a number is not finite, and
+// loses nothing.
+#include <cmath>
+#include <cstring>
+
+#include "hydralm/model/initialise.hpp"
+#include "hydralm/training.hpp"
+#include "support/catch.hpp"
+#include "support/files.hpp"
+
+using namespace hydralm;
+using namespace hydralm::test;
+
+namespace {
+
+constexpr HydraConfig config{.vocab_size = 256,
+                             .d_model = 16,
+                             .n_layers = 2,
+                             .n_heads = 2,
+                             .mlp_multiple_of = 8,
+                             .swa_window = 9,
+                             .swa_every = 2};
+using Model = HydraLM<config>;
+
+Model fresh_model() {
+    Model model;
+    initialise(model, 1, InitScheme::fan_in);
+    return model;
+}
+
+std::vector<float> weights(const Model& model) {
+    std::vector<float> all;
+    model.get_parameters([&](const ParameterInfo&, std::span<const float> values) {
+        all.insert(all.end(), values.begin(), values.end());
+    });
+    return all;
+}
+
+TrainerOptions options_of(OptimiserKind kind, std::int64_t steps) {
+    TrainerOptions options;
+    options.optimiser.kind = kind;
+    options.optimiser.adamw.rate = 1e-2;
+    options.rate = {.peak = 1e-2, .least = 1e-3, .warmup = 2, .total = steps};
+    return options;
+}
+
+// A text a model can learn, on disk.
+struct Text {
+    TemporaryDirectory folder;
+    Text() {
+        std::string text;
+        for (int i = 0; i < 400; ++i) text += "the cat sat on the mat; ";
+        write_text(folder / "text", text);
+    }
+    TextCorpus corpus() const { return TextCorpus({(folder / "text").string()}); }
+};
+
+const auto never = [] { return false; };
+const auto silent = [](const auto&, const auto&) {};
+
+}  // namespace
+
+TEST_CASE("A trainer learns, with either optimiser", "[trainer]") {
+    const Text text;
+    for (const auto kind : {OptimiserKind::adamw, OptimiserKind::muon}) {
+        Model model = fresh_model();
+        RandomWindows source(text.corpus(), 4, 32, 1);
+        ConsecutiveChunks held_out(text.corpus(), 2, 40);
+        Evaluator<Model> evaluator(2, 40);
+        const double before = evaluator.loss(model, held_out, 5);
+        CHECK(before > 4.0);
+        Trainer<Model> trainer(model, options_of(kind, 60));
+        StepReport last;
+        for (int i = 0; i < 60; ++i) last = trainer.step(source);
+        CHECK(last.step == 60);
+        CHECK(last.tokens == 128);
+        CHECK(last.loss < 1.5);
+        CHECK(evaluator.loss(model, held_out, 5) < 1.5);
+    }
+}
+
+TEST_CASE("Batches accumulated are one batch", "[trainer]") {
+    const Text text;
+    Model one = fresh_model(), two = fresh_model();
+    auto options = options_of(OptimiserKind::adamw, 4);
+    ConsecutiveChunks whole(text.corpus(), 1, 32), halves(text.corpus(), 1, 16);
+    Trainer<Model> large(one, options);
+    options.accumulate = 2;
+    Trainer<Model> small(two, options);
+    const auto a = large.step(whole), b = small.step(halves);
+    CHECK(a.loss == Approx(b.loss).epsilon(1e-6));
+    CHECK(a.tokens == b.tokens);
+}
+
+TEST_CASE("Recomputation and threads change no bit", "[trainer]") {
+    const Text text;
+    std::vector<float> expected;
+    const int before = num_threads();
+    for (const int threads : {1, 3})
+        for (const Keep keep : {Keep::everything, Keep::block_inputs}) {
+            set_num_threads(threads);
+            Model model = fresh_model();
+            auto options = options_of(OptimiserKind::muon, 4);
+            options.keep = keep;
+            Trainer<Model> trainer(model, options);
+            ConsecutiveChunks source(text.corpus(), 3, 21);
+            for (int i = 0; i < 4; ++i) trainer.step(source);
+            const auto found = weights(model);
+            if (expected.empty()) expected = found;
+            CHECK(std::memcmp(found.data(), expected.data(), found.size() * sizeof(float)) == 0);
+        }
+    set_num_threads(before);
+    CHECK(Gradients<Model>::tape_bytes(4, 64, Keep::block_inputs) <
+          Gradients<Model>::tape_bytes(4, 64));
+}
+
+TEST_CASE("A run that is stopped and resumed is the run that was not", "[trainer]") {
+    const Text text;
+    const auto train = [&](const std::filesystem::path& directory, int stop_after, bool resume) {
+        Model model = fresh_model();
+        ConsecutiveChunks source(text.corpus(), 2, 24), held_out(text.corpus(), 2, 24);
+        Trainer<Model> trainer(model, options_of(OptimiserKind::adamw, 12));
+        const RunOptions options{.steps = 12,
+                                 .eval_every = 4,
+                                 .eval_batches = 2,
+                                 .save_every = 3,
+                                 .keep = 2,
+                                 .directory = directory,
+                                 .log = directory / "log"};
+        TrainingRun<Model> run(trainer, source, &held_out, options, "{\"seed\":1}");
+        if (resume) run.resume([](const std::string&) { FAIL("nothing to warn of"); });
+        int steps = 0;
+        const auto report = run.run([&] { return ++steps == stop_after; }, silent);
+        CHECK(report.interrupted == (stop_after > 0));
+        return std::pair(weights(model), report);
+    };
+    const auto [expected, whole] = train(text.folder / "whole", 0, false);
+    for (const int stop : {1, 4, 6, 11}) {
+        const auto directory = text.folder / ("stopped-" + std::to_string(stop));
+        train(directory, stop, false);
+        const auto [found, report] = train(directory, 0, true);
+        CHECK(found == expected);
+        CHECK(report.train_loss == whole.train_loss);
+        CHECK(report.validation_loss == whole.validation_loss);
+        CHECK(report.best_validation_loss == whole.best_validation_loss);
+        CHECK(report.steps == 12);
+        const auto lines = read_text(directory / "log");
+        CHECK(std::count(lines.begin(), lines.end(), '\n') == 12);
+        int kept = 0;
+        for (const auto& entry : std::filesystem::directory_iterator(directory))
+            kept += entry.path().extension() == ".train";
+        CHECK(kept == 2);
+        CHECK_NOTHROW(load<Model>(directory / "best.safetensors"));
+    }
+}
+
+TEST_CASE("A damaged checkpoint falls back to the one before", "[trainer]") {
+    const Text text;
+    const auto directory = text.folder / "run";
+    const RunOptions run_options{
+        .steps = 6, .save_every = 2, .keep = 3, .directory = directory, .log = {}};
+    const auto open = [&](Model& model, auto&& use, std::int64_t steps = 6) {
+        RandomWindows source(text.corpus(), 2, 16, 1);
+        Trainer<Model> trainer(model, options_of(OptimiserKind::adamw, steps));
+        TrainingRun<Model> run(trainer, source, nullptr, run_options, "{}");
+        use(trainer, run);
+    };
+    Model model = fresh_model();
+    open(model, [](auto&, auto& run) { run.run(never, silent); });
+    const auto newest = directory / "step-000000006.train";
+    auto bytes = read_text(newest);
+    bytes[bytes.size() / 2] ^= 1;
+    write_text(newest, bytes);
+    Model other = fresh_model();
+    open(other, [&](auto& trainer, auto& run) {
+        std::vector<std::string> warnings;
+        run.resume(
+            [&](const std::string& text_of_warning) { warnings.push_back(text_of_warning); });
+        CHECK(warnings.size() == 1);
+        CHECK(trainer.steps() == 4);
+        run.run(never, silent);
+    });
+    CHECK(weights(other) == weights(model));
+    open(
+        other,
+        [&](auto&, auto& run) {
+            CHECK_THROWS_WITH(run.resume([](const std::string&) {}),
+                              Catch::Contains("training.rate"));
+        },
+        7);
+    std::filesystem::remove_all(directory);
+    open(other, [&](auto&, auto& run) {
+        CHECK_THROWS_WITH(run.resume([](const std::string&) {}), Catch::Contains("step-<number>"));
+    });
+}
+
+TEST_CASE("A number that is not finite stops the run or leaves the step out", "[trainer]") {
+    const Text text;
+    for (const NonFinite choice : {NonFinite::stop, NonFinite::skip}) {
+        Model model = fresh_model();
+        model.set_parameters(
+            [first = true](const ParameterInfo& info, std::span<float> values) mutable {
+                std::fill(values.begin(), values.end(), 0.01F);
+                if (first || info.name() == "blocks.1.mlp.w_down.weight")
+                    values[3] = first ? 0.02F : std::numeric_limits<float>::infinity();
+                first = false;
+            });
+        auto options = options_of(OptimiserKind::adamw, 4);
+        options.non_finite = choice;
+        Trainer<Model> trainer(model, options);
+        RandomWindows source(text.corpus(), 2, 16, 1);
+        const auto before = weights(model);
+        if (choice == NonFinite::stop) {
+            CHECK_THROWS_WITH(
+                trainer.step(source),
+                Catch::Contains("step 1") && Catch::Contains("weight blocks.1.mlp.w_down.weight"));
+        } else {
+            CHECK(trainer.step(source).skipped);
+            CHECK(trainer.steps() == 1);
+        }
+        CHECK(weights(model) == before);
+    }
+    auto options = options_of(OptimiserKind::adamw, 4);
+    options.accumulate = 0;
+    Model model = fresh_model();
+    CHECK_THROWS_WITH(Trainer<Model>(model, options), Catch::Contains("accumulate"));
+}
