@@ -2,6 +2,7 @@
 // needs.
 #pragma once
 
+#include "hydralm/hydralm.hpp"
 #include "hydralm/io.hpp"
 #include "hydralm/training/batch_source.hpp"
 #include "hydralm/training/evaluator.hpp"
