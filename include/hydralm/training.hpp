@@ -5,6 +5,7 @@
 #include "hydralm/hydralm.hpp"
 #include "hydralm/io.hpp"
 #include "hydralm/training/batch_source.hpp"
+#include "hydralm/training/batch_states.hpp"
 #include "hydralm/training/evaluator.hpp"
 #include "hydralm/training/gradient_clip.hpp"
 #include "hydralm/training/gradients.hpp"

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -140,10 +141,15 @@ def train(directory):
     killed, kills = directory / "killed.safetensors", 0
     checkpoints = directory / "killed.training"
     chance = random.Random(os.getpid())
-    while not killed.exists():
+    while kills < KILLS or not killed.exists():
+        if killed.exists():  # it was too quick for the kills: once more from the beginning
+            assert killed.read_bytes() == whole.read_bytes(), f"other bits after {kills} kills"
+            killed.unlink()
+            shutil.rmtree(checkpoints)
         resume = ["--resume", checkpoints] if any(checkpoints.glob("step-*.train")) else []
-        process = subprocess.Popen([PROGRAM, *map(str, ["train", "--out", killed, *options, *resume])],
-                                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        command = [PROGRAM, *map(str, ["train", "--out", killed, *options, *resume])]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                   text=True)
         try:
             complaint = process.communicate(
                 timeout=chance.uniform(0.05, 0.6) if kills < KILLS else None)[1]

@@ -181,6 +181,9 @@ TEST_CASE("A damaged checkpoint falls back to the one before", "[trainer]") {
         run.run(never, silent);
     });
     CHECK(weights(other) == weights(model));
+    open(other, [&](auto&, auto& run) {
+        CHECK_THROWS_WITH(run.run(never, silent), Catch::Contains("no checkpoints of another run"));
+    });
     open(
         other,
         [&](auto&, auto& run) {

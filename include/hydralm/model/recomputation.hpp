@@ -19,7 +19,7 @@ constexpr Recomputed<Module> recomputed(const Module& module) noexcept {
     return Recomputed<Module>(module);
 }
 
-// As Training<Stack<Blocks...>>. width: d_model.
+// As Training<Stack<Blocks...>>, with its workspace. width: d_model.
 template <class... Blocks>
 class Recomputed<Stack<Blocks...>> {
 public:
@@ -44,10 +44,6 @@ public:
         return Module::size * arena_bytes<T>(B * N * width) +
                arena_bytes<std::byte>(B * all_state_bytes()) + largest;
     }
-    constexpr Index workspace_bytes(Index B, Index N) const noexcept {
-        return training_of(stack_).workspace_bytes(B, N);
-    }
-
     void record(const Parameters<PackedStorage<T>>& p, Streams streams, Index N, MatrixView<T> x,
                 Tape& tape, Arena& kept, Arena& scratch) const noexcept {
         const auto offsets = stack_.state_offsets();

@@ -85,12 +85,16 @@ public:
             }
         }
         cut_log();
+        owns_directory_ = true;
     }
 
     // Trains to options.steps. stop() is asked after every step: true saves and ends early.
     // progress(const StepReport&, const RunReport&) is told of every step, after its evaluation.
+    // Throws Error when the directory holds checkpoints that this run did not resume: its own would
+    // mix with them.
     template <class Stop, class Progress>
     RunReport run(const Stop& stop, const Progress& progress) {
+        expect_own_directory();
         const auto begin = std::chrono::steady_clock::now();
         const std::int64_t tokens_before = trainer_.tokens();
         std::int64_t saved = -1;
@@ -141,6 +145,15 @@ private:
 
     bool due(std::int64_t step, std::int64_t every) const noexcept {
         return step == options_.steps || (every > 0 && step % every == 0);
+    }
+
+    void expect_own_directory() {
+        if (!owns_directory_ && !options_.directory.empty() && !checkpoints().empty())
+            throw Error({.file = options_.directory.string(),
+                         .expected = "no checkpoints of another run",
+                         .found = checkpoints().rbegin()->second.filename().string(),
+                         .fix = "resume that run, remove the directory, or choose another"});
+        owns_directory_ = true;  // what lies there from now on is this run's
     }
 
     void evaluate() {
@@ -262,6 +275,7 @@ private:
     std::string fingerprint_;
     std::optional<Evaluator<Model>> evaluator_;
     RunReport report_;
+    bool owns_directory_ = false;
 };
 
 }  // namespace HYDRALM_NAMESPACE
