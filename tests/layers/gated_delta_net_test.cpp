@@ -111,7 +111,7 @@ void check_static_shape() {
         LayerCase<Static> a(Static{}, tensors);
         LayerCase<GatedDeltaNet<T, D, C>> b(runtime, tensors);
         CHECK(same_bits(a.forward(rows, form), b.forward(rows, form)));
-        CHECK(same_bits(a.bytes(), b.bytes()));
+        CHECK(same_bits(a.memory().bytes(), b.memory().bytes()));
     }
 }
 

@@ -72,7 +72,7 @@ struct Case {
                     state.values[(h * W + slot) * D + j] =
                         static_cast<T>(at(source.values[token], h * D + j));
                 }
-        target.position = source.position;
+        target.memory().advance(source.position);
     }
 
     Layer layer;
@@ -112,7 +112,7 @@ void check_static_shape() {
         LayerCase<Static> a(Static{}, tensors);
         LayerCase<SlidingWindowAttention<T, D>> b(runtime, tensors);
         CHECK(same_bits(a.forward(rows, form), b.forward(rows, form)));
-        CHECK(same_bits(a.bytes(), b.bytes()));
+        CHECK(same_bits(a.memory().bytes(), b.memory().bytes()));
     }
 }
 

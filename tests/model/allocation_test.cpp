@@ -59,7 +59,7 @@ TEST_CASE("Prefill, logits and step do not allocate", "[allocation]") {
               }) == 0);
         CHECK(allocations_of([&] { other = state; }) == 0);
         CHECK(allocations_of([&] { state.reset(); }) == 0);
-        CHECK(allocations_of([&] { state.restore(other.bytes(), other.position()); }) == 0);
+        CHECK(allocations_of([&] { state.restore(other.bytes(), {}, other.position()); }) == 0);
     }
     set_num_threads(threads_before);
 }

@@ -36,14 +36,14 @@ void check_forms_agree() {
     auto prefilled = model.new_state();
     const auto last = model.prefill(tokens, prefilled);
     CHECK(same_bits(last, std::span(whole).last(V)));
-    CHECK(same_bits(prefilled.bytes(), state.bytes()));
+    CHECK(same_state(prefilled, state));
 
     // The recurrent form and steps are the same bits, whatever the scratch of the state.
     for (const Index tile : {1, 64, 256}) {
         auto recurrent = model.new_state(tile);
         CHECK(same_bits(logits_in_pieces(model, recurrent, tokens, {5, 300}, Form::recurrent),
                         steps));
-        CHECK(same_bits(recurrent.bytes(), stepped.bytes()));
+        CHECK(same_state(recurrent, stepped));
     }
     // Forms take turns on one state.
     auto mixed = model.new_state();
@@ -63,13 +63,13 @@ void check_cuts_and_tiles() {
              {256}, {512}, {256, 512}, {0, 256, 256}, {8, 16, 200}, {264, 328}}) {
         auto pieces = model.new_state();
         CHECK(same_bits(logits_in_pieces(model, pieces, tokens, ends), whole));
-        CHECK(same_bits(pieces.bytes(), state.bytes()));
+        CHECK(same_state(pieces, state));
     }
     for (const Index tile : {-5, 0, 1, 3, 8, 64, 100, 1000}) {
         auto tiled = model.new_state(tile);
         INFO("tile " << tile);
         CHECK(same_bits(logits_in_pieces(model, tiled, tokens), whole));
-        CHECK(same_bits(tiled.bytes(), state.bytes()));
+        CHECK(same_state(tiled, state));
     }
 }
 
@@ -119,16 +119,22 @@ constexpr HydraConfig window_only(int window) {
 TEST_CASE("Prefill, pieces and steps are one function", "[forms]") {
     check_forms_agree<HydraLM<small_hybrid, float>>();
     check_forms_agree<HydraLM<small_hybrid, double>>();
+    check_forms_agree<HydraLM<small_remembering, float>>();
+    check_forms_agree<HydraLM<small_remembering, double>>();
 }
 
 TEST_CASE("Neither cuts at multiples of 8 nor the scratch of a state change a bit", "[forms]") {
     check_cuts_and_tiles<HydraLM<small_hybrid, float>>();
     check_cuts_and_tiles<HydraLM<small_hybrid, double>>();
+    check_cuts_and_tiles<HydraLM<small_remembering, float>>();
+    check_cuts_and_tiles<HydraLM<small_remembering, double>>();
 }
 
 TEST_CASE("A changed future changes no past", "[forms]") {
     check_causality<HydraLM<small_hybrid, float>>();
     check_causality<HydraLM<small_hybrid, double>>();
+    check_causality<HydraLM<small_remembering, float>>();
+    check_causality<HydraLM<small_remembering, double>>();
 }
 
 TEST_CASE("Windows of at least N are one model", "[forms]") {

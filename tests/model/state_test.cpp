@@ -11,8 +11,8 @@ namespace {
 using namespace hydralm;
 using namespace hydralm::test;
 
-using Model = HydraLM<small_hybrid>;
-constexpr Index V = small_hybrid.vocab_size;
+using Model = HydraLM<small_remembering>;
+constexpr Index V = small_remembering.vocab_size;
 
 // What the stream gives from here on.
 std::vector<float> go_on(const Model& model, Model::State& state) {
@@ -37,7 +37,7 @@ TEST_CASE("A copy of a state goes on exactly as the original", "[state]") {
     auto fork = snapshot;
     CHECK(fork.position() == 300);
     CHECK(same_bits(go_on(model, fork), expected));
-    CHECK(same_bits(fork.bytes(), state.bytes()));
+    CHECK(same_state(fork, state));
 
     state = snapshot;  // rollback
     CHECK(state.position() == 300);
@@ -70,25 +70,34 @@ TEST_CASE("A state restored from bytes goes on exactly", "[state]") {
     const std::vector<std::byte> bytes(state.bytes().begin(), state.bytes().end());
     auto restored = model.new_state();
     model.prefill(random_tokens(5, V, 3), restored);
-    restored.restore(bytes, 77);
+    restored.restore(bytes, state.bank_bytes(), 77);
     CHECK(same_bits(go_on(model, restored), go_on(model, state)));
 }
 
 TEST_CASE("A state fits its own model only", "[state]") {
     constexpr HydraConfig other{.vocab_size = 53, .d_model = 24, .n_layers = 2, .n_heads = 2};
     STATIC_REQUIRE_FALSE(std::is_convertible_v<HydraLM<other>::State, Model::State>);
-    STATIC_REQUIRE_FALSE(std::is_convertible_v<HydraLM<small_hybrid, double>::State, Model::State>);
+    STATIC_REQUIRE_FALSE(
+        std::is_convertible_v<HydraLM<small_remembering, double>::State, Model::State>);
     const Model model;
     auto state = model.new_state();
     const std::vector<std::byte> short_bytes(Model::state_bytes - 64, std::byte{1});
     try {
-        state.restore(short_bytes, 7);
+        state.restore(short_bytes, {}, 7);
         FAIL("accepted");
     } catch (const Error& error) {
         CHECK(error.detail().field == "state");
     }
+    const std::vector<std::byte> bytes(state.bytes().begin(), state.bytes().end());
+    try {
+        state.restore(bytes, short_bytes, 7);
+        FAIL("accepted");
+    } catch (const Error& error) {
+        CHECK(error.detail().field == "banks");
+    }
+    CHECK_THROWS_AS(state.restore(bytes, {}, -1), Error);
     CHECK(state.position() == 0);
-    CHECK(same_bits(state.bytes(), model.new_state().bytes()));
+    CHECK(same_state(state, model.new_state()));
 }
 
 TEST_CASE("A reset state is a new one", "[state]") {
@@ -98,7 +107,7 @@ TEST_CASE("A reset state is a new one", "[state]") {
     used.reset();
     auto fresh = model.new_state();
     CHECK(used.position() == 0);
-    CHECK(same_bits(used.bytes(), fresh.bytes()));
+    CHECK(same_state(used, fresh));
     CHECK(same_bits(go_on(model, used), go_on(model, fresh)));
 }
 
@@ -111,8 +120,8 @@ TEST_CASE("Past 10⁷ tokens a stream goes on finite, alike in every form", "[st
     const auto tokens = random_tokens(300, V, 5);
     for (const std::int64_t position : {10000003LL, (1LL << 33) + 5}) {
         auto parallel = model.new_state(), recurrent = model.new_state();
-        parallel.restore(bytes, position);
-        recurrent.restore(bytes, position);
+        parallel.restore(bytes, {}, position);
+        recurrent.restore(bytes, {}, position);
         const auto a = logits_in_pieces(model, parallel, tokens);
         const auto b = logits_by_step(model, recurrent, tokens);
         CHECK(parallel.position() == position + 300);

@@ -13,7 +13,7 @@
 #include "hydralm/core/aligned_buffer.hpp"
 #include "hydralm/core/random.hpp"
 #include "hydralm/layers/parameters.hpp"
-#include "hydralm/layers/stream_state.hpp"
+#include "hydralm/layers/stream_memory.hpp"
 #include "support/compare.hpp"
 #include "support/reference_layers.hpp"
 
@@ -85,7 +85,7 @@ public:
     using T = typename Layer::Scalar;
 
     LayerCase(Layer layer, const NamedValues& tensors)
-        : layer_(layer), weights_(weight_size(layer)), state_(state_bytes(layer)) {
+        : layer_(layer), weights_(weight_size(layer)), memory_(new_memory(layer)) {
         Index largest = 0;
         describe_parameters(layer, [&](const ParameterInfo& info) {
             largest = std::max(largest, info.size());
@@ -112,9 +112,10 @@ public:
         StridedRows<T> y(N, d_, write == Write::add ? T(3) : std::numeric_limits<T>::quiet_NaN());
         AlignedBuffer<std::byte> workspace(layer_.workspace_bytes(1, N, form));
         Arena arena(workspace.span());
-        const Stream stream{state_.data(), position};
+        memory_.reserve(N);
+        const Stream stream = memory_.stream();
         layer_.forward(parameters_, Streams(&stream, 1), N, x.view(), y.view(), form, write, arena);
-        position += N;
+        memory_.advance(N);
         CHECK(arena.used() == 0);
         CHECK(y.gaps_untouched());
         return y.dense();
@@ -123,7 +124,7 @@ public:
     // The arrays of the state as files have them, against those of a reference.
     template <class Reference>
     void check_state(const Reference& reference, double bound, const std::string& where) {
-        layer_.export_state(state(), position,
+        layer_.export_state(state(), memory_.position(),
                             [&](const std::string& name, auto shape, const std::vector<T>& values) {
                                 Index size = 1;
                                 for (const Index extent : shape) size *= extent;
@@ -133,14 +134,20 @@ public:
                             });
     }
 
-    typename Layer::State state() { return bind_state(layer_, state_.data()); }
+    typename Layer::State state() {
+        const Stream stream = memory_.stream();
+        return bind_state(layer_, Streams(&stream, 1), 0);
+    }
     const Layer& layer() const { return layer_; }
     const auto& parameters() const { return parameters_; }
-    AlignedBuffer<std::byte>& bytes() { return state_; }
-
-    std::int64_t position = 0;
+    StreamMemory& memory() { return memory_; }
 
 private:
+    static StreamMemory new_memory(const Layer& layer) {
+        std::vector<RetrievalBank> banks;
+        add_banks(layer, banks);
+        return {state_bytes(layer), std::move(banks)};
+    }
     static Index weight_size(const Layer& layer) {
         Index n = 0;
         describe_parameters(layer, [&](const ParameterInfo& info) { n += packed_size<T>(info); });
@@ -150,7 +157,7 @@ private:
     Layer layer_;
     Index d_ = 0;  // the width its first tensor applies to
     AlignedBuffer<T> weights_;
-    AlignedBuffer<std::byte> state_;
+    StreamMemory memory_;
     typename Layer::template Parameters<PackedStorage<T>> parameters_{};
 };
 
@@ -173,21 +180,24 @@ void check_batch(const Layer& layer, const NamedValues& tensors, Index N, Form f
     const Index d = layer.shape().d_model;
     const std::array<Index, 3> pasts{0, 5, 17};
     std::vector<T> alone;
-    std::vector<AlignedBuffer<std::byte>> before, after;
+    std::vector<StreamMemory> before, after;
     std::vector<Values> input;
     for (const Index past : pasts) {
         LayerCase<Layer> one(layer, tensors);
         const auto rows = random_rows(past + N, d, static_cast<std::uint64_t>(past));
         one.forward(std::span(rows).first(static_cast<std::size_t>(past)), form);
-        before.push_back(one.bytes());
+        before.push_back(one.memory());
         const auto y = one.forward(std::span(rows).subspan(static_cast<std::size_t>(past)), form);
-        after.push_back(one.bytes());
+        after.push_back(one.memory());
         alone.insert(alone.end(), y.begin(), y.end());
         input.insert(input.end(), rows.begin() + past, rows.end());
     }
     const LayerCase<Layer> all(layer, tensors);
     std::vector<Stream> streams;
-    for (std::size_t b = 0; b < pasts.size(); ++b) streams.push_back({before[b].data(), pasts[b]});
+    for (StreamMemory& memory : before) {
+        memory.reserve(N);
+        streams.push_back(memory.stream());
+    }
     const auto B = static_cast<Index>(streams.size());
     StridedRows<T> x(input, d), y(B * N, d, std::numeric_limits<T>::quiet_NaN());
     AlignedBuffer<std::byte> workspace(layer.workspace_bytes(B, N, form));
@@ -195,7 +205,11 @@ void check_batch(const Layer& layer, const NamedValues& tensors, Index N, Form f
     layer.forward(all.parameters(), Streams(streams.data(), B), N, x.view(), y.view(), form,
                   Write::assign, arena);
     CHECK(same_bits(y.dense(), alone));
-    for (std::size_t b = 0; b < pasts.size(); ++b) CHECK(same_bits(before[b], after[b]));
+    for (std::size_t b = 0; b < pasts.size(); ++b) {
+        before[b].advance(N);
+        CHECK(same_bits(before[b].bytes(), after[b].bytes()));
+        CHECK(before[b].bank_bytes() == after[b].bank_bytes());
+    }
 }
 
 }  // namespace hydralm::test

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "hydralm/core/types.hpp"
+#include "hydralm/kernels/retrieval/reference.hpp"
 
 namespace hydralm::test {
 
@@ -208,5 +209,78 @@ inline Values reference_swiglu(const NamedValues& p, const Values& x) {
     for (Index i = 0; i < h; ++i) at(hidden, i) = silu(at(gu, i)) * at(gu, h + i);
     return product(p.at("w_down.weight"), hidden);
 }
+
+// Retrieval attention with the past kept whole; the selection is the kernel's reference's business.
+class ReferenceRetrieval {
+public:
+    struct Shape {
+        Index d_model, n_heads, head_dim, chunk, top_k, conv_kernel;
+    };
+
+    ReferenceRetrieval(Shape shape, const NamedValues& tensors) : s_(shape), p_(tensors) {}
+
+    // y of every row [N, d]; fills the arrays below.
+    Values run(const std::vector<Values>& rows) {
+        const Index I = s_.n_heads * s_.head_dim, H = s_.n_heads, D = s_.head_dim,
+                    K = s_.conv_kernel, N = static_cast<Index>(rows.size());
+        std::vector<Values> inputs(static_cast<std::size_t>(K - 1), zeros(3 * I));
+        for (const Values& x : rows) inputs.push_back(product(p_.at("qkv_proj.weight"), x));
+        Values o = zeros(N * I);
+        keys = values = zeros(N * I);
+        selected.assign(static_cast<std::size_t>(N * H * s_.top_k), -1);
+        for (Index h = 0; h < H; ++h) {
+            Values q = zeros(N * D), out = zeros(N * D), gates = zeros(N);
+            for (Index t = 0; t < N; ++t) {
+                const auto mixed = [&](Index part, Index i) {
+                    const Index c = part * I + h * D + i;
+                    double sum = 0;
+                    for (Index j = 0; j < K; ++j)
+                        sum += at(p_.at("short_conv.conv.weight"), c * K + j) *
+                               at(inputs[static_cast<std::size_t>(t + j)], c);
+                    return sum;
+                };
+                double qq = 0, kk = 0, logit = at(p_.at("gate.bias"), h) - 2;
+                for (Index i = 0; i < D; ++i) {
+                    qq += mixed(0, i) * mixed(0, i);
+                    kk += mixed(1, i) * mixed(1, i);
+                }
+                const double tau = std::exp(at(p_.at("temperature"), h));
+                for (Index i = 0; i < D; ++i) {
+                    const Index place = (h * N + t) * D + i;
+                    at(q, t * D + i) = tau * mixed(0, i) / std::max(std::sqrt(qq), 1e-12);
+                    at(keys, place) = mixed(1, i) / std::max(std::sqrt(kk), 1e-12);
+                    at(values, place) = mixed(2, i);
+                    logit += 8 * at(p_.at("gate.weight"), h * D + i) * at(keys, place);
+                }
+                at(gates, t) = sigmoid(logit);
+            }
+            std::vector<std::int32_t> own(static_cast<std::size_t>(N * s_.top_k));
+            kernels::retrieval_attention_reference<double>(
+                {q.data(), N, D}, {keys.data() + h * N * D, N, D},
+                {values.data() + h * N * D, N, D}, gates.data(), s_.chunk, s_.top_k,
+                std::exp(at(p_.at("route_scale"), h)), at(p_.at("local_logit"), h),
+                {out.data(), N, D}, {own.data(), N, s_.top_k});
+            for (Index t = 0; t < N; ++t) {
+                std::copy_n(out.data() + t * D, D, o.data() + t * I + h * D);
+                std::copy_n(own.data() + t * s_.top_k, s_.top_k,
+                            selected.data() + (t * H + h) * s_.top_k);
+            }
+        }
+        Values y;
+        for (Index t = 0; t < N; ++t) {
+            const Values row(o.begin() + t * I, o.begin() + (t + 1) * I);
+            const Values projected = product(p_.at("o_proj.weight"), row);
+            y.insert(y.end(), projected.begin(), projected.end());
+        }
+        return y;
+    }
+
+    Values keys, values;                 // [H, N, D]
+    std::vector<std::int32_t> selected;  // [N, H, top_k]
+
+private:
+    Shape s_;
+    const NamedValues& p_;
+};
 
 }  // namespace hydralm::test

@@ -19,6 +19,18 @@ inline constexpr HydraConfig small_hybrid{.vocab_size = 53,
                                           .swa_window = 24,
                                           .swa_every = 3};
 
+// All three mixers; every chunk is kept, so that rounding moves no selection.
+inline constexpr HydraConfig small_remembering{.vocab_size = 53,
+                                               .d_model = 24,
+                                               .n_layers = 4,
+                                               .n_heads = 2,
+                                               .mlp_multiple_of = 5,
+                                               .swa_window = 24,
+                                               .swa_every = 4,
+                                               .retrieval_every = 3,
+                                               .retrieval_chunk_size = 13,
+                                               .retrieval_top_k = 64};
+
 template <class Model>
 Model random_model(std::uint64_t seed) {
     Model model;
@@ -59,6 +71,12 @@ std::vector<typename Model::Scalar> logits_in_pieces(const Model& model,
         first = end;
     }
     return out;
+}
+
+// Whether two streams carry on the same bits.
+inline bool same_state(const StreamMemory& a, const StreamMemory& b) {
+    return a.position() == b.position() && same_bits(a.bytes(), b.bytes()) &&
+           a.bank_bytes() == b.bank_bytes();
 }
 
 // Logits [N, V] of tokens fed one by one.

@@ -44,6 +44,7 @@ public:
                          .found = std::to_string(tokens.size()),
                          .fix = "give every stream a token"});
         Model::check(tokens);
+        for (State& state : states_) state.reserve(1);
         for (std::size_t b = 0; b < states_.size(); ++b) views_[b] = states_[b].stream();
         Arena arena(workspace_.span());
         const auto hidden = model_.forward(tokens.data(), Streams(views_.data(), streams()), 1,

@@ -73,7 +73,7 @@ public:
     StreamReport report() const {
         StreamReport r = report_;
         r.tokens_per_second = r.seconds > 0.0 ? static_cast<double>(r.tokens) / r.seconds : 0.0;
-        r.state_bytes = Model::state_bytes;
+        r.state_bytes = state_.size();
         if (chunks_ < 2) r.resident_bytes_first = r.resident_bytes_peak = resident_bytes();
         r.bits_per_token = scorer_.bits_per_token();
         return r;

@@ -67,9 +67,10 @@ template <class Model>
 void save_state(const Model&, const typename Model::State& state,
                 const std::filesystem::path& path) {
     const std::int64_t position = state.position();
+    const auto banks = state.bank_bytes();
     const std::array sections{
         state_section("position", std::span<const std::int64_t>(&position, 1)),
-        StateSection{"values", state.bytes()}};
+        StateSection{"values", state.bytes()}, StateSection{"banks", banks}};
     save_state(path, detail::fingerprint<Model>(), sections);
 }
 
@@ -81,16 +82,7 @@ typename Model::State load_state(const Model& model, const std::filesystem::path
     std::int64_t position = 0;
     file.read("position", std::span(&position, 1));
     auto state = model.new_state();
-    const auto values = file.section("values");
-    if (position < 0 || values.size() != state.bytes().size())
-        throw Error({.file = path.string(),
-                     .field = "values",
-                     .expected = std::to_string(state.bytes().size()) +
-                                 " bytes and a position of at least 0",
-                     .found = std::to_string(values.size()) + " bytes, position " +
-                              std::to_string(position),
-                     .fix = "save the state with this version"});
-    state.restore(values, position);
+    state.restore(file.section("values"), file.section("banks"), position);
     return state;
 }
 

@@ -139,7 +139,7 @@ public:
             B * H,
             [&](Index task) {
                 const Index b = task / H, h = task % H;
-                const auto state = bind_state(*this, streams.bytes(b));
+                const auto state = bind_state(*this, streams, b);
                 Arena own({scratch + task * scratch_size, static_cast<std::size_t>(scratch_size)});
                 mix_head(p, state, streams.position(b), qkv.middle_rows(b * N, N),
                          mixed.middle_rows(b * N, N), gates.middle_rows(b * N, N),

@@ -172,7 +172,7 @@ private:
     void record_head(const Parameters<PackedStorage<T>>& p, Streams streams, Index N,
                      const Tape& tape, Index b, Index h, Arena& arena) const noexcept {
         const Index I = inner(), kept = shape().conv_kernel - 1;
-        const auto state = bind_state(module_, streams.bytes(b));
+        const auto state = bind_state(module_, streams, b);
         const MatrixView<T> cache(state.conv_cache, kept, 3 * I);
         for (Index part = 0; part < 3; ++part) {
             const Index first = part * I + h * HeadDim;
@@ -197,7 +197,7 @@ private:
                        MatrixView<T> dtaps, Parameters<FlatStorage<T>>& gradients, Streams dstates,
                        Index b, Index h, Arena& arena) const noexcept {
         const Index I = inner(), H = shape().n_heads, kept = shape().conv_kernel - 1, D = HeadDim;
-        const auto dstate = bind_state(module_, dstates.bytes(b));
+        const auto dstate = bind_state(module_, dstates, b);
         const MatrixView<T> dg = dgates.middle_rows(b * N, N);
         const kernels::GatedDeltaGradients<T, HeadDim> d{head(dqkv, b, N, h * D),
                                                          head(dqkv, b, N, I + h * D),

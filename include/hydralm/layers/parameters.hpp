@@ -3,11 +3,14 @@
 //
 // A module has `template <class Storage> struct Parameters` (its tensors in some storage) and
 //     template <class P, class V> constexpr void visit(P& parameters, V& visitor) const
-// which names every tensor in file order through four calls:
+// which names every tensor in file order:
 //     matrix(field, name, kind, out, in, parts = 1)  [out, in], the weights of one matrix product,
-//     parts stacked in it fused(fields, name, kind, out, in)             [fields·out, in], an array
-//     of matrices stacked in one tensor taps(field, name, channels, taps)              [channels,
-//     1, taps], a depthwise convolution vector(field, name, kind, size)                [size]
+//                                                    parts stacked in it
+//     fused(fields, name, kind, out, in)             [fields·out, in], an array of matrices stacked
+//                                                    in one tensor
+//     taps(field, name, channels, taps)              [channels, 1, taps], a depthwise convolution
+//     vector(field, name, kind, size)                [size]
+//     table(field, name, kind, rows, cols)           [rows, cols], kept row-major
 // Composites prefix the names of their members with nested(prefix, visit).
 #pragma once
 
@@ -34,6 +37,9 @@ enum class ParameterKind : std::uint8_t {
     convolution,
     convolution_bias,
     norm,
+    temperature,  // ln τ of retrieval attention
+    router_gate,  // w of the gate of a key
+    router_bias,  // gate.bias, route_scale, local_logit
 };
 
 // "muon" or "adamw": the group of the hybrid optimiser.
@@ -48,7 +54,7 @@ struct ParameterInfo {
     std::array<Index, 3> extents{};
     int rank = 0;
     int parts = 1;  // matrices stacked in the tensor (q, k, v; gate, up): orthogonalised one by one
-    int fields = 1;  // matrices the module keeps it in
+    int fields = 1;  // matrices the module keeps it in, packed; 0: kept as plain numbers
     ParameterKind kind{};
 
     constexpr std::string_view name() const noexcept { return text.data(); }
@@ -110,11 +116,15 @@ public:
     template <class C>
     constexpr void taps(C& c, std::string_view name, Index channels, Index taps) {
         derived().convolution(c,
-                              info(name, ParameterKind::convolution, 1, 1, {channels, 1, taps}, 3));
+                              info(name, ParameterKind::convolution, 1, 0, {channels, 1, taps}, 3));
     }
     template <class X>
     constexpr void vector(X& x, std::string_view name, ParameterKind kind, Index size) {
-        derived().vector_tensor(x, info(name, kind, 1, 1, {size, 1, 1}, 1));
+        derived().vector_tensor(x, info(name, kind, 1, 0, {size, 1, 1}, 1));
+    }
+    template <class X>
+    constexpr void table(X& x, std::string_view name, ParameterKind kind, Index rows, Index cols) {
+        derived().vector_tensor(x, info(name, kind, 1, 0, {rows, cols, 1}, 2));
     }
     template <class F>
     constexpr void nested(std::string_view prefix, const F& visit) {
@@ -174,7 +184,7 @@ constexpr void describe_parameters(const Module& module, F f) {
 template <Real T>
 constexpr Index packed_size(const ParameterInfo& info) noexcept {
     constexpr Index unit = static_cast<Index>(alignment / sizeof(T));
-    if (info.rank != 2) return round_up(info.size(), unit);
+    if (info.fields == 0) return round_up(info.size(), unit);
     return info.fields *
            round_up(kernels::PackedMatrix<T>::storage_size(info.rows() / info.fields, info.cols()),
                     unit);

@@ -1,16 +1,201 @@
-// Retrieval attention: the place of the chunk-sparse mixer in the schedule. Using it does not
-// compile yet.
+// Retrieval attention: exact attention inside the few past chunks a token selects, and its own.
+//
+//   [q; k; v] = conv(qkv_proj x),  per head k̂ = k/‖k‖, q̂ = τ q/‖q‖,  γ_j = σ(w·8k̂_j + b − 2),
+//   s_c = Σ_{j∈c} γ_j k̂_j,  p = softmax({λ q̂_t·s_c : c kept} ∪ {ℓ}),
+//   o_t = Σ_c p_c softmax-attention(q̂_t; chunk c),  y = o_proj o
+//
+// One form: a token's bits do not depend on how many are computed together. State: the last inputs
+// of the convolution, and a bank of keys, values and summaries, which grows with the stream.
 #pragma once
 
+#include <array>
+#include <cmath>
+#include <vector>
+
+#include "hydralm/core/parallel.hpp"
+#include "hydralm/kernels/matmul/matmul.hpp"
+#include "hydralm/kernels/retrieval/retrieval.hpp"
+#include "hydralm/kernels/rms_norm/rms_norm.hpp"
+#include "hydralm/kernels/short_conv/short_conv.hpp"
+#include "hydralm/layers/parameters.hpp"
+#include "hydralm/layers/shape.hpp"
 #include "hydralm/layers/stream_state.hpp"
 
 namespace HYDRALM_NAMESPACE {
 
-template <Real T, Index HeadDim, Index ChunkSize, class Shape>
+// T: scalar of weights, activations and state. HeadDim: D. ChunkSize: C, tokens a chunk. Shape:
+// RetrievalShape or RuntimeRetrievalShape.
+template <Real T, Index HeadDim, Index ChunkSize = 32, class Shape = RuntimeRetrievalShape>
 class RetrievalAttention {
-    static_assert(HeadDim == 0,
-                  "hydralm: layer_types: retrieval layers are not available in this version; set "
-                  "retrieval_every = 0 or name deltanet and swa layers only");
+    static_assert(
+        HeadDim >= 4 && HeadDim % 4 == 0,
+        "hydralm: head_dim: must be a multiple of 4; choose n_heads so that d_model / n_heads is");
+    static_assert(ChunkSize >= 1, "hydralm: retrieval_chunk_size: must be positive; 32 is usual");
+
+public:
+    using Scalar = T;
+    using Head = kernels::RetrievalHead<T, HeadDim, ChunkSize>;
+    static constexpr Index head_dim = HeadDim;
+
+    constexpr RetrievalAttention() = default;
+    constexpr explicit RetrievalAttention(Shape shape) : shape_(shape) {}
+    constexpr const Shape& shape() const noexcept { return shape_; }
+
+    template <class Storage>
+    struct Parameters {
+        typename Storage::Matrix qkv_proj{};     // [3I, d]
+        typename Storage::Taps conv{};           // 3I channels, K taps
+        typename Storage::Vector temperature{};  // [H], ln τ
+        typename Storage::Vector gate{};         // [H, D], w
+        typename Storage::Vector gate_bias{};    // [H], b
+        typename Storage::Vector route_scale{};  // [H], ln λ
+        typename Storage::Vector local_logit{};  // [H], ℓ
+        typename Storage::Matrix o_proj{};       // [d, I]
+    };
+
+    template <class P, class V>
+    constexpr void visit(P& p, V& v) const {
+        const Index d = shape_.d_model, H = shape_.n_heads, I = inner();
+        v.matrix(p.qkv_proj, "qkv_proj.weight", ParameterKind::projection, 3 * I, d, 3);
+        v.taps(p.conv, "short_conv.conv.weight", 3 * I, shape_.conv_kernel);
+        v.vector(p.temperature, "temperature", ParameterKind::temperature, H);
+        v.table(p.gate, "gate.weight", ParameterKind::router_gate, H, HeadDim);
+        v.vector(p.gate_bias, "gate.bias", ParameterKind::router_bias, H);
+        v.vector(p.route_scale, "route_scale", ParameterKind::router_bias, H);
+        v.vector(p.local_logit, "local_logit", ParameterKind::router_bias, H);
+        v.matrix(p.o_proj, "o_proj.weight", ParameterKind::residual_projection, d, I);
+    }
+
+    struct State {
+        T* conv_cache;              // [K−1, 3I], the last inputs of the convolution, oldest first
+        const RetrievalBank* bank;  // unit keys, values, gates, summaries
+    };
+
+    template <class S, class V>
+    constexpr void visit_state(S& s, V& v) const {
+        v.array(s.conv_cache, (shape_.conv_kernel - 1) * 3 * inner());
+        v.bank(s.bank, Head::layout(shape_.n_heads));
+    }
+
+    // sink(name, shape, values): conv_cache [3I, K−1], keys and values [H, position, D], summaries
+    // [H, position/C, D].
+    template <class Sink>
+    void export_state(const State& s, std::int64_t position, const Sink& sink) const {
+        const Index H = shape_.n_heads, D = HeadDim, channels = 3 * inner(),
+                    kept = shape_.conv_kernel - 1, N = static_cast<Index>(position);
+        std::vector<T> values(static_cast<std::size_t>(channels * kept));
+        for (Index c = 0; c < channels; ++c)
+            for (Index j = 0; j < kept; ++j)
+                values[static_cast<std::size_t>(c * kept + j)] = s.conv_cache[j * channels + c];
+        sink("conv_cache", std::array{channels, kept}, values);
+        const auto rows = [&](const char* name, Index count, const auto& element) {
+            values.clear();
+            for (Index h = 0; h < H; ++h) {
+                const Head head(*s.bank, h);
+                for (Index t = 0; t < count; ++t)
+                    for (Index i = 0; i < D; ++i) values.push_back(element(head, t, i));
+            }
+            sink(name, std::array{H, count, D}, values);
+        };
+        rows("keys", N, [](const Head& head, Index t, Index i) {
+            return head.keys(t / ChunkSize)[i * Head::key_stride + t % ChunkSize];
+        });
+        rows("values", N, [](const Head& head, Index t, Index i) {
+            return head.values(t / ChunkSize)[t % ChunkSize * Head::value_stride + i];
+        });
+        rows("summaries", N / ChunkSize, [](const Head& head, Index c, Index i) {
+            return head.summaries(c / Head::group)[i * Head::group + c % Head::group];
+        });
+    }
+
+    // Scratch for B sequences of N tokens.
+    constexpr Index workspace_bytes(Index B, Index N, Form = Form::parallel) const noexcept {
+        const Index rows = B * N, I = inner();
+        return 2 * arena_bytes<T>(rows * 3 * I) + arena_bytes<T>(rows * I) +
+               B * shape_.n_heads * head_scratch(N);
+    }
+
+    // As GatedDeltaNet::forward; the banks have memory for the N tokens (StreamMemory::reserve).
+    // Cost: O(B·N·(d·I + I·(position + N)/C + I·C·(top_k + 1))).
+    void forward(const Parameters<PackedStorage<T>>& p, Streams streams, Index N,
+                 MatrixView<const T> x, MatrixView<T> y, Form, Write write,
+                 Arena& arena) const noexcept {
+        const Arena::Scope scope(arena);
+        const Index B = streams.count(), rows = B * N, H = shape_.n_heads, I = inner(),
+                    scratch_size = head_scratch(N);
+        const MatrixView<T> qkv(arena.take<T>(rows * 3 * I), rows, 3 * I);
+        const MatrixView<T> mixed(arena.take<T>(rows * 3 * I), rows, 3 * I);
+        const MatrixView<T> o(arena.take<T>(rows * I), rows, I);
+        std::byte* const scratch = arena.take<std::byte>(B * H * scratch_size);
+        kernels::matmul(x, p.qkv_proj, qkv, kernels::Assign{});
+        parallel_for(B * H, [&](Index task) {
+            const Index b = task / H, h = task % H;
+            Arena own({scratch + task * scratch_size, static_cast<std::size_t>(scratch_size)});
+            const auto selection = kernels::RetrievalSelection<T>::take(own, N, shape_.top_k);
+            mix_head(p, bind_state(*this, streams, b), streams.position(b),
+                     qkv.middle_rows(b * N, N), mixed.middle_rows(b * N, N), {}, selection,
+                     o.middle_rows(b * N, N), h, own);
+        });
+        if (write == Write::add) kernels::matmul(o, p.o_proj, y, kernels::Add{});
+        else kernels::matmul(o, p.o_proj, y, kernels::Assign{});
+    }
+
+    // Head h of one stream, from qkv to o. Left behind: mixed, where q is q̂ and k is k̂; norms
+    // [N, 2H] of q and k, unless empty; the selection.
+    void mix_head(const Parameters<PackedStorage<T>>& p, const State& state, std::int64_t position,
+                  MatrixView<const T> qkv, MatrixView<T> mixed, MatrixView<T> norms,
+                  const kernels::RetrievalSelection<T>& selection, MatrixView<T> o, Index h,
+                  Arena& arena) const noexcept {
+        const Index I = inner(), H = shape_.n_heads, N = qkv.rows(), kept = shape_.conv_kernel - 1;
+        const MatrixView<T> cache(state.conv_cache, kept, 3 * I);
+        const auto part = [&](Index i) {
+            return mixed.template middle_cols<HeadDim>(i * I + h * HeadDim);
+        };
+        for (Index i = 0; i < 3; ++i) {
+            const Index first = i * I + h * HeadDim;
+            kernels::short_conv(qkv.middle_cols(first, HeadDim), p.conv.middle_cols(first, HeadDim),
+                                nullptr, cache.middle_cols(first, HeadDim),
+                                mixed.middle_cols(first, HeadDim));
+            if (i < 2)
+                kernels::l2_normalize<HeadDim>(
+                    mixed.middle_cols(first, HeadDim),
+                    norms.data() == nullptr ? norms : norms.middle_cols(i * H + h, 1));
+        }
+        const auto at = static_cast<std::size_t>(h);
+        const simd::Batch<T> tau(std::exp(p.temperature[at]));
+        const T* const w = p.gate.data() + h * HeadDim;
+        const Head bank(*state.bank, h);
+        for (Index n = 0; n < N; ++n) {
+            T* const q = part(0).row(n);
+            const T* const k = part(1).row(n);
+            simd::map<T>(HeadDim, q, [&](auto v) { return v * tau; }, q);
+            const T gate =
+                simd::sigmoid(T(8) * simd::dot<T>(HeadDim, w, k) + p.gate_bias[at] - T(2));
+            bank.put(position + n, k, part(2).row(n), gate);
+            if ((position + n + 1) % ChunkSize == 0)
+                bank.summarise(static_cast<Index>((position + n) / ChunkSize));
+        }
+        kernels::retrieval_route<HeadDim, ChunkSize, T>(part(0), position, bank,
+                                                        std::exp(p.route_scale[at]),
+                                                        p.local_logit[at], selection, arena);
+        kernels::retrieval_attend<HeadDim, ChunkSize, T>(
+            part(0), position, bank, selection, o.middle_cols(h * HeadDim, HeadDim), arena);
+    }
+
+    // Arena that mix_head takes, beside the selection.
+    constexpr Index mix_scratch(Index N) const noexcept {
+        return std::max(
+            kernels::retrieval_route_workspace_bytes<T>(),
+            kernels::retrieval_attend_workspace_bytes<T, HeadDim, ChunkSize>(N, shape_.top_k));
+    }
+
+private:
+    constexpr Index inner() const noexcept { return shape_.n_heads * HeadDim; }
+    constexpr Index head_scratch(Index N) const noexcept {
+        return kernels::RetrievalSelection<T>::bytes(N, shape_.top_k) + mix_scratch(N);
+    }
+
+    [[no_unique_address]] Shape shape_;
 };
 
 }  // namespace HYDRALM_NAMESPACE

@@ -46,6 +46,20 @@ struct RuntimeWindowShape {
     double rope_base = 10000.0;
 };
 
+// Retrieval attention: chunks a token reads beside its own, taps of the short convolution.
+template <Index DModel, Index NHeads, Index TopK = 8, Index ConvKernel = 4>
+struct RetrievalShape : MixerShape<DModel, NHeads> {
+    static constexpr Index top_k = TopK;
+    static constexpr Index conv_kernel = ConvKernel;
+};
+
+struct RuntimeRetrievalShape {
+    Index d_model = 0;
+    Index n_heads = 0;
+    Index top_k = 8;
+    Index conv_kernel = 4;
+};
+
 // SwiGLU: d_model in and out, hidden between.
 template <Index DModel, Index Hidden>
 struct MlpShape {

@@ -104,7 +104,7 @@ public:
             B * H,
             [&](Index task) {
                 const Index b = task / H, h = task % H;
-                const auto state = bind_state(*this, streams.bytes(b));
+                const auto state = bind_state(*this, streams, b);
                 Arena own({scratch + task * scratch_size, static_cast<std::size_t>(scratch_size)});
                 attend_head(state, streams.position(b), qkv.middle_rows(b * N, N),
                             angles.middle_rows(b * N, N), o.middle_rows(b * N, N), h, form, own);

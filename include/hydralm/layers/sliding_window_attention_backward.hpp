@@ -111,7 +111,7 @@ private:
         const Index W = shape().window, I = inner(), first = h * HeadDim;
         const std::int64_t position = streams.position(b);
         const Index before = past(position);
-        const auto state = bind_state(module_, streams.bytes(b));
+        const auto state = bind_state(module_, streams, b);
         const auto head = [&](Index part) {
             return qkv.middle_rows(b * N, N).template middle_cols<HeadDim>(part * I + first);
         };
@@ -146,7 +146,7 @@ private:
         const Index W = shape().window, I = inner(), first = h * HeadDim;
         const std::int64_t position = streams.position(b);
         const Index before = past(position);
-        const auto dstate = bind_state(module_, dstates.bytes(b));
+        const auto dstate = bind_state(module_, dstates, b);
         const auto head = [&](Index part) {
             return dqkv.middle_rows(b * N, N).template middle_cols<HeadDim>(part * I + first);
         };

@@ -1,14 +1,16 @@
 // What a stream of tokens carries on: how a module declares its state, and how a batch of streams
 // is handed to it.
 //
-// A module has `struct State` (pointers into one stream's buffer) and
+// A module has `struct State` (pointers into one stream's memory) and
 //     template <class S, class V> constexpr void visit_state(S& state, V& visitor) const
-// which declares every array through visitor.array(pointer, count). All state is zero before the
-// first token. Copying the buffer copies the stream.
+// which declares every array through visitor.array(pointer, count), and what grows with the stream
+// through visitor.bank(pointer, layout). All state is zero before the first token. Copying bytes
+// and banks copies the stream.
 #pragma once
 
 #include "hydralm/core/arena.hpp"
 #include "hydralm/core/types.hpp"
+#include "hydralm/kernels/retrieval/bank.hpp"
 
 namespace HYDRALM_NAMESPACE {
 
@@ -19,66 +21,111 @@ enum class Form : std::uint8_t { parallel, recurrent };
 // Whether a module replaces y or adds to it (the residual stream).
 enum class Write : std::uint8_t { assign, add };
 
+// A place in the memory of a stream, and how much a module has of it.
+struct StateExtent {
+    Index bytes = 0;
+    Index banks = 0;
+    constexpr StateExtent operator+(const StateExtent& other) const noexcept {
+        return {bytes + other.bytes, banks + other.banks};
+    }
+};
+
 namespace detail {
 
 struct StateSize {
-    Index bytes = 0;
+    StateExtent extent;
     template <class T>
     constexpr void array(T*&, Index count) noexcept {
-        bytes += arena_bytes<T>(count);
+        extent.bytes += arena_bytes<T>(count);
+    }
+    constexpr void bank(const RetrievalBank*&, const RetrievalBankLayout&) noexcept {
+        ++extent.banks;
     }
 };
 
 struct StateBinder {
     std::byte* next;
+    RetrievalBank* next_bank;
     template <class T>
     void array(T*& pointer, Index count) noexcept {
         pointer = reinterpret_cast<T*>(next);
         next += arena_bytes<T>(count);
+    }
+    void bank(const RetrievalBank*& pointer, const RetrievalBankLayout&) noexcept {
+        pointer = next_bank++;
+    }
+};
+
+struct StateBanks {
+    std::vector<RetrievalBank>& banks;
+    template <class T>
+    void array(T*&, Index) noexcept {}
+    void bank(const RetrievalBank*&, const RetrievalBankLayout& layout) {
+        banks.emplace_back(layout);
     }
 };
 
 }  // namespace detail
 
 template <class Module>
-constexpr Index state_bytes(const Module& module) noexcept {
+constexpr StateExtent state_extent(const Module& module) noexcept {
     typename Module::State state{};
     detail::StateSize size;
     module.visit_state(state, size);
-    return size.bytes;
+    return size.extent;
 }
 
+// Bytes of a module's state, what its banks hold aside.
 template <class Module>
-typename Module::State bind_state(const Module& module, std::byte* bytes) noexcept {
-    typename Module::State state{};
-    detail::StateBinder binder{bytes};
-    module.visit_state(state, binder);
-    return state;
+constexpr Index state_bytes(const Module& module) noexcept {
+    return state_extent(module).bytes;
 }
 
-// One stream as a module sees it: where its bytes of the state begin, and how many tokens came
-// before.
+// Adds the module's banks, empty, in order.
+template <class Module>
+void add_banks(const Module& module, std::vector<RetrievalBank>& banks) {
+    typename Module::State state{};
+    detail::StateBanks add{banks};
+    module.visit_state(state, add);
+}
+
+// One stream as a module sees it: where its bytes of the state begin, how many tokens came before,
+// and where its banks begin, with memory for the tokens to come.
 struct Stream {
     std::byte* bytes = nullptr;  // aligned to hydralm::alignment
     std::int64_t position = 0;
+    RetrievalBank* banks = nullptr;
 };
 
-// B streams. at(offset) are the same streams seen by a module whose state begins offset bytes
-// later.
+// B streams. at(offset) are the same streams seen by a module whose state begins offset later.
 class Streams {
 public:
-    constexpr Streams(const Stream* first, Index count, Index offset = 0) noexcept
+    constexpr Streams(const Stream* first, Index count, StateExtent offset = {}) noexcept
         : first_(first), count_(count), offset_(offset) {}
 
     constexpr Index count() const noexcept { return count_; }
     constexpr std::int64_t position(Index b) const noexcept { return first_[b].position; }
-    constexpr std::byte* bytes(Index b) const noexcept { return first_[b].bytes + offset_; }
-    constexpr Streams at(Index offset) const noexcept { return {first_, count_, offset_ + offset}; }
+    constexpr std::byte* bytes(Index b) const noexcept { return first_[b].bytes + offset_.bytes; }
+    constexpr RetrievalBank* banks(Index b) const noexcept {
+        return first_[b].banks + offset_.banks;
+    }
+    constexpr Streams at(const StateExtent& offset) const noexcept {
+        return {first_, count_, offset_ + offset};
+    }
 
 private:
     const Stream* first_;
     Index count_;
-    Index offset_;
+    StateExtent offset_;
 };
+
+// The state of stream b, as the module whose state begins where streams does sees it.
+template <class Module>
+typename Module::State bind_state(const Module& module, Streams streams, Index b) noexcept {
+    typename Module::State state{};
+    detail::StateBinder binder{streams.bytes(b), streams.banks(b)};
+    module.visit_state(state, binder);
+    return state;
+}
 
 }  // namespace HYDRALM_NAMESPACE

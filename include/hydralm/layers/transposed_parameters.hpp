@@ -24,7 +24,7 @@ struct TransposedStorage {
 template <Real T>
 constexpr Index transposed_size(const ParameterInfo& info) noexcept {
     constexpr Index unit = static_cast<Index>(alignment / sizeof(T));
-    if (info.rank != 2) return 0;
+    if (info.fields == 0) return 0;
     return info.fields *
            round_up(kernels::PackedMatrix<T>::storage_size(info.cols(), info.rows() / info.fields),
                     unit);
@@ -53,7 +53,7 @@ private:
 // begins.
 template <Real T>
 T* store_transposed(const ParameterInfo& info, std::span<const T> values, T* next) noexcept {
-    if (info.rank != 2) return next;
+    if (info.fields == 0) return next;
     const Index rows = info.rows() / info.fields, step = transposed_size<T>(info) / info.fields;
     const MatrixView<const T> w(values.data(), info.rows(), info.cols());
     for (Index i = 0; i < info.fields; ++i)

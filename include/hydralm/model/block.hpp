@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "hydralm/layers/residual.hpp"
+#include "hydralm/layers/stream_memory.hpp"
 #include "hydralm/layers/swiglu.hpp"
 
 namespace HYDRALM_NAMESPACE {
@@ -94,12 +95,20 @@ public:
         });
     }
 
-    // Where the state of block i begins in a stream's bytes.
-    constexpr std::array<Index, sizeof...(Blocks) + 1> state_offsets() const noexcept {
-        std::array<Index, sizeof...(Blocks) + 1> offsets{};
+    // Where the state of block i begins in a stream's memory, and last, how much there is.
+    constexpr std::array<StateExtent, sizeof...(Blocks) + 1> state_offsets() const noexcept {
+        std::array<StateExtent, sizeof...(Blocks) + 1> offsets{};
         for_each(
-            [&](const auto& block, auto i) { offsets[i + 1] = offsets[i] + state_bytes(block); });
+            [&](const auto& block, auto i) { offsets[i + 1] = offsets[i] + state_extent(block); });
         return offsets;
+    }
+    constexpr StateExtent all_states() const noexcept { return state_offsets().back(); }
+
+    // The memory of a stream before its first token. Allocates.
+    StreamMemory new_memory() const {
+        std::vector<RetrievalBank> banks;
+        for_each([&](const auto& block, auto) { add_banks(block, banks); });
+        return {all_states().bytes, std::move(banks)};
     }
 
     constexpr Index workspace_bytes(Index B, Index N, Form form = Form::parallel) const noexcept {

@@ -67,9 +67,10 @@ public:
         for (const auto& info : parameters) n += packed_size<T>(info);
         return n * static_cast<Index>(sizeof(T));
     }();
-    // Bytes that one stream carries on.
-    static constexpr Index state_bytes =
-        stack.state_offsets()[static_cast<std::size_t>(config.n_layers)];
+    // Bytes that one stream carries on, beside what the banks of retrieval layers hold.
+    static constexpr Index state_bytes = stack.all_states().bytes;
+    // The memory of a stream before its first token. Allocates.
+    static StreamMemory new_memory() { return stack.new_memory(); }
 
     // All parameters zero, in memory of the model's own.
     HydraLM() : owned_(weight_bytes), memory_(owned_.data()) { bind(); }
@@ -120,13 +121,13 @@ public:
     State new_state(Index tile = prefill_tile) const {
         (void)num_threads();  // the pool is made here, not in the first step
         tile = stream_tile(tile);
-        return State(state_bytes, workspace_bytes(1, tile) + arena_bytes<T>(config.vocab_size),
+        return State(new_memory(), workspace_bytes(1, tile) + arena_bytes<T>(config.vocab_size),
                      tile);
     }
 
     // Feeds tokens [N], N ≥ 1, and returns the logits [V] after the last: valid until the state is
     // used again. Throws Error for an id outside [0, V), an empty span or a moved-from state, the
-    // state unchanged. No allocation.
+    // state unchanged. No allocation, but for the pages of retrieval banks.
     std::span<const T> prefill(std::span<const token_id> tokens, State& state,
                                Form form = Form::parallel) const {
         if (tokens.empty())
@@ -177,6 +178,7 @@ public:
         for (std::size_t first = 0; first < tokens.size();) {
             const Index n = std::min<Index>(tile - state.position() % tile,
                                             static_cast<Index>(tokens.size() - first));
+            state.reserve(n);
             Arena arena(state.workspace());
             const Stream stream = state.stream();
             f(forward(tokens.data() + first, Streams(&stream, 1), n, form, arena), first);
@@ -187,12 +189,14 @@ public:
 
     // sink("<layer>.<name>", shape, std::vector<T>) for every array of the state, in the layout of
     // files: conv_cache [3I, K−1] and S [H, Dv, Dk]; k_cache and v_cache [H, min(position, W), D],
-    // oldest first. Allocates.
+    // oldest first; conv_cache, keys and values [H, position, D], summaries [H, position/C, D].
+    // Allocates.
     template <class Sink>
     void export_state(State& state, const Sink& sink) const {
         constexpr auto offsets = stack.state_offsets();
+        const Stream stream = state.stream();
         stack.for_each([&](const auto& block, auto i) {
-            const auto part = bind_state(block, state.stream().bytes + offsets[i]);
+            const auto part = bind_state(block, Streams(&stream, 1).at(offsets[i]), 0);
             block.mixer().export_state(
                 part, state.position(),
                 [&](const char* name, auto shape, const std::vector<T>& values) {

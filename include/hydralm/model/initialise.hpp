@@ -13,7 +13,8 @@ namespace HYDRALM_NAMESPACE {
 // normal: N(0, initializer_range²) for matrices and embeddings, residual projections and an untied
 // head narrower by √(2·n_layers), α bias ln(0.98/0.02). fan_in: matrices uniform ±1/√in, embeddings
 // of std 1/√d, residual projections × 1.7/√(2·n_layers), α bias 4; the scheme that trains small
-// models well. Both: norms 1, other biases 0, convolutions uniform ±1/√K.
+// models well. Both: norms 1, other biases 0, convolutions uniform ±1/√K; of retrieval layers τ 10,
+// w 0.5·N(0, 1), λ 1, ℓ 0.
 enum class InitScheme : std::uint8_t { normal, fan_in };
 
 inline std::optional<InitScheme> init_scheme(std::string_view name) noexcept {
@@ -68,6 +69,9 @@ void initialise(Model& model, std::uint64_t seed, InitScheme scheme) {
             case ParameterKind::convolution:
             case ParameterKind::convolution_bias: uniform(taps); break;
             case ParameterKind::norm: std::fill(values.begin(), values.end(), T(1)); break;
+            case ParameterKind::temperature: fill([] { return std::log(10.0); }); break;
+            case ParameterKind::router_gate: normal(0.5); break;
+            case ParameterKind::router_bias: std::fill(values.begin(), values.end(), T(0)); break;
         }
     });
 }

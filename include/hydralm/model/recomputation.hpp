@@ -70,8 +70,8 @@ public:
         stack_.for_each_reversed([&](const auto& block, auto i) {
             const Streams own = streams.at(offsets[i]);
             for (Index b = 0; b < own.count(); ++b)
-                std::copy_n(tape.states + b * all_state_bytes() + offsets[i],
-                            offsets[i + 1] - offsets[i], own.bytes(b));
+                std::copy_n(tape.states + b * all_state_bytes() + offsets[i].bytes,
+                            offsets[i + 1].bytes - offsets[i].bytes, own.bytes(b));
             const Arena::Scope scope(*tape.blocks);
             typename Training<std::decay_t<decltype(block)>>::Tape again{};
             training_of(block).record(std::get<i>(p), own, N, tape.inputs[i], again, *tape.blocks,
@@ -82,9 +82,7 @@ public:
     }
 
 private:
-    constexpr Index all_state_bytes() const noexcept {
-        return stack_.state_offsets()[sizeof...(Blocks)];
-    }
+    constexpr Index all_state_bytes() const noexcept { return stack_.all_states().bytes; }
 
     [[no_unique_address]] Module stack_;
 };

@@ -15,7 +15,8 @@
 
 namespace HYDRALM_NAMESPACE {
 
-// Mixer: GatedDeltaNet or SlidingWindowAttention, with a static or a run-time Shape.
+// Mixer: GatedDeltaNet, SlidingWindowAttention or RetrievalAttention, with a static or a run-time
+// Shape.
 //
 // A const Standalone may be used by many threads at once, each with its own State. Movable, not
 // copyable: weights are views into its buffer.
@@ -59,11 +60,15 @@ public:
     State new_state(Index tile = 256) const {
         (void)num_threads();  // the pool is made here, not in the first call
         tile = stream_tile(tile);
-        return State(state_bytes(mixer_), mixer_.workspace_bytes(1, tile), tile);
+        std::vector<RetrievalBank> banks;
+        add_banks(mixer_, banks);
+        return State({state_bytes(mixer_), std::move(banks)}, mixer_.workspace_bytes(1, tile),
+                     tile);
     }
 
     // y = mixer(x), x and y [N, d], N ≥ 0; the state advances by N tokens. x and y must not
-    // overlap. Throws Error for other widths or counts, the state unchanged. No allocation.
+    // overlap. Throws Error for other widths or counts, the state unchanged. No allocation, but for
+    // the pages of a retrieval bank.
     void forward(MatrixView<const T> x, MatrixView<T> y, State& state,
                  Form form = Form::parallel) const {
         check(x, y);
@@ -71,6 +76,7 @@ public:
         const Index tile = state.tile();
         for (Index first = 0; first < x.rows();) {
             const Index n = std::min<Index>(tile - state.position() % tile, x.rows() - first);
+            state.reserve(n);
             Arena arena(state.workspace());
             const Stream stream = state.stream();
             mixer_.forward(weights_, Streams(&stream, 1), n, x.middle_rows(first, n),
@@ -101,6 +107,8 @@ private:
         require(shape.n_heads > 0, "n_heads", static_cast<double>(shape.n_heads));
         if constexpr (requires { shape.conv_kernel; })
             require(shape.conv_kernel > 0, "conv_kernel", static_cast<double>(shape.conv_kernel));
+        if constexpr (requires { shape.top_k; })
+            require(shape.top_k > 0, "top_k", static_cast<double>(shape.top_k));
         if constexpr (requires { shape.window; }) {
             require(shape.window > 0, "window", static_cast<double>(shape.window));
             require(shape.rope_base > 0.0, "rope_base", shape.rope_base);

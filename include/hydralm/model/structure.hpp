@@ -25,8 +25,9 @@ constexpr auto make_mixer() {
             T, c.head_dim, c.dn_chunk_size,
             WindowShape<c.d_model, c.n_heads, c.swa_window, c.swa_rope_base>>();
     } else {
-        return RetrievalAttention<T, c.head_dim, c.retrieval_chunk_size,
-                                  MixerShape<c.d_model, c.n_heads>>();
+        return RetrievalAttention<
+            T, c.head_dim, c.retrieval_chunk_size,
+            RetrievalShape<c.d_model, c.n_heads, c.retrieval_top_k, c.dn_short_conv_kernel>>();
     }
 }
 

@@ -1,12 +1,10 @@
 // BatchStates: the states of the streams of a batch, side by side.
 #pragma once
 
-#include <algorithm>
 #include <span>
 #include <vector>
 
-#include "hydralm/core/aligned_buffer.hpp"
-#include "hydralm/layers/stream_state.hpp"
+#include "hydralm/layers/stream_memory.hpp"
 
 namespace HYDRALM_NAMESPACE {
 
@@ -15,32 +13,58 @@ template <class Model>
 class BatchStates {
 public:
     explicit BatchStates(Index streams)
-        : bytes_(streams * Model::state_bytes), streams_(static_cast<std::size_t>(streams)) {
-        for (std::size_t b = 0; b < streams_.size(); ++b)
-            streams_[b].bytes = bytes_.data() + static_cast<Index>(b) * Model::state_bytes;
-    }
-    BatchStates(BatchStates&&) noexcept = default;
-    BatchStates& operator=(BatchStates&&) noexcept = default;
+        : memory_(static_cast<std::size_t>(streams), Model::new_memory()), views_(memory_.size()) {}
 
-    Streams streams() const noexcept {
-        return {streams_.data(), static_cast<Index>(streams_.size())};
+    // The streams, with memory for the next tokens. Throws std::bad_alloc.
+    Streams streams(Index tokens) {
+        for (std::size_t b = 0; b < memory_.size(); ++b) {
+            memory_[b].reserve(tokens);
+            views_[b] = memory_[b].stream();
+        }
+        return {views_.data(), count()};
+    }
+    Index count() const noexcept { return static_cast<Index>(memory_.size()); }
+    StreamMemory& operator[](Index b) noexcept { return memory_[static_cast<std::size_t>(b)]; }
+    const StreamMemory& operator[](Index b) const noexcept {
+        return memory_[static_cast<std::size_t>(b)];
     }
     // Tokens each stream has been fed.
-    std::int64_t position() const noexcept { return streams_.front().position; }
+    std::int64_t position() const noexcept { return memory_.front().position(); }
+    // All of it as bytes for files, stream after stream, and what restore takes. restore throws
+    // Error for other sizes, and leaves some streams changed then.
+    std::vector<std::byte> bytes() const {
+        std::vector<std::byte> all;
+        for (const StreamMemory& memory : memory_)
+            all.insert(all.end(), memory.bytes().begin(), memory.bytes().end());
+        return all;
+    }
+    std::vector<std::byte> bank_bytes() const {
+        std::vector<std::byte> all;
+        for (const StreamMemory& memory : memory_) {
+            const auto bytes = memory.bank_bytes();
+            all.insert(all.end(), bytes.begin(), bytes.end());
+        }
+        return all;
+    }
+    void restore(std::span<const std::byte> bytes, std::span<const std::byte> bank_bytes,
+                 std::int64_t position) {
+        const std::size_t each = bytes.size() / memory_.size(),
+                          bank = bank_bytes.size() / memory_.size();
+        for (std::size_t b = 0; b < memory_.size(); ++b)
+            memory_[b].restore(bytes.subspan(b * each, each), bank_bytes.subspan(b * bank, bank),
+                               position);
+    }
+
     void reset() noexcept {
-        std::fill_n(bytes_.data(), bytes_.size(), std::byte{0});
-        set_position(0);
+        for (StreamMemory& memory : memory_) memory.reset();
     }
-    void advance(Index tokens) noexcept { set_position(position() + tokens); }
-    void set_position(std::int64_t position) noexcept {
-        for (Stream& stream : streams_) stream.position = position;
+    void advance(Index tokens) noexcept {
+        for (StreamMemory& memory : memory_) memory.advance(tokens);
     }
-    std::span<std::byte> bytes() noexcept { return bytes_.span(); }
-    std::span<const std::byte> bytes() const noexcept { return bytes_.span(); }
 
 private:
-    AlignedBuffer<std::byte> bytes_;
-    std::vector<Stream> streams_;
+    std::vector<StreamMemory> memory_;
+    std::vector<Stream> views_;
 };
 
 }  // namespace HYDRALM_NAMESPACE

@@ -35,10 +35,10 @@ public:
         kernels::LossSum total;
         for (std::int64_t i = 0; i < batches; ++i) {
             source.next(batch_);
-            if (batch_.streams != states_.streams().count() || batch_.length != length_)
+            if (batch_.streams != states_.count() || batch_.length != length_)
                 throw Error({.field = "batch",
-                             .expected = std::to_string(states_.streams().count()) +
-                                         " streams of " + std::to_string(length_),
+                             .expected = std::to_string(states_.count()) + " streams of " +
+                                         std::to_string(length_),
                              .found = std::to_string(batch_.streams) + " of " +
                                       std::to_string(batch_.length),
                              .fix = "evaluate with batches of one shape"});
@@ -53,10 +53,10 @@ public:
     }
 
 private:
-    kernels::LossSum batch_loss(const Model& model) noexcept {
+    kernels::LossSum batch_loss(const Model& model) {
         Arena arena(workspace_.span());
-        const auto hidden =
-            model.forward(batch_.tokens.data(), states_.streams(), length_, Form::parallel, arena);
+        const auto hidden = model.forward(batch_.tokens.data(), states_.streams(length_), length_,
+                                          Form::parallel, arena);
         const Index most = std::min(hidden.rows(), head_rows);
         const MatrixView<T> buffer(arena.take<T>(most * Model::config.vocab_size), most,
                                    Model::config.vocab_size);

@@ -9,14 +9,15 @@
 #include <algorithm>
 #include <span>
 #include <string>
-#include <vector>
 
 #include "hydralm/kernels/cross_entropy/cross_entropy.hpp"
 #include "hydralm/layers/gated_delta_net_backward.hpp"
+#include "hydralm/layers/retrieval_attention_backward.hpp"
 #include "hydralm/layers/sliding_window_attention_backward.hpp"
 #include "hydralm/model/block_backward.hpp"
 #include "hydralm/model/hydra_lm.hpp"
 #include "hydralm/model/recomputation.hpp"
+#include "hydralm/training/batch_states.hpp"
 
 namespace HYDRALM_NAMESPACE {
 
@@ -58,15 +59,12 @@ public:
           transposed_memory_(transposed_elements()),
           tape_memory_(tape_bytes(streams, tokens, keep)),
           workspace_(workspace_bytes(streams, tokens)),
-          dstates_(streams * Model::state_bytes),
-          losses_(std::min(streams * tokens, head_rows)),
-          dstreams_(static_cast<std::size_t>(streams)) {
+          dstates_(streams),
+          losses_(std::min(streams * tokens, head_rows)) {
         BindFlat<T> flat(gradient_.data());
         structure_.visit(views_, flat);
         BindTransposed<T> transposed(transposed_memory_.data());
         structure_.visit(transposed_, transposed);
-        for (std::size_t b = 0; b < dstreams_.size(); ++b)
-            dstreams_[b].bytes = dstates_.data() + static_cast<Index>(b) * Model::state_bytes;
     }
     Gradients(const Gradients&) = delete;
     Gradients& operator=(const Gradients&) = delete;
@@ -98,14 +96,15 @@ public:
         }
     }
 
-    // The gradient of the states: [B] times state_bytes, in the layout of a state. Before add, that
-    // of the final states (clear: zero); after it, that of the first ones.
-    std::span<std::byte> state_gradients() noexcept { return dstates_.span(); }
+    // The gradient of the states, in the layout of a state. Before add, that of the final states
+    // (zero: clear_states); after it, that of the first ones.
+    BatchStates<Model>& state_gradients() noexcept { return dstates_; }
 
     void clear() noexcept {
         std::fill_n(gradient_.data(), gradient_.size(), T(0));
-        std::fill_n(dstates_.data(), dstates_.size(), std::byte{0});
+        clear_states();
     }
+    void clear_states() noexcept { dstates_.reset(); }
 
     // Takes the model's weights again: after construction and after every change of them.
     void refresh(const Model& model) {
@@ -118,11 +117,14 @@ public:
     // Adds the gradient of scale · Σ loss. tokens, labels [B·N], stream after stream. The streams'
     // states advance by N tokens; positions are the caller's. scale = 1 /
     // kernels::count_labels(labels) is the mean. Returns the sum of the losses, unscaled. Throws
-    // Error for a wrong count, id or label, nothing changed. No allocation.
+    // Error for a wrong count, id or label, nothing changed. No allocation, but for the pages of
+    // retrieval banks and of their gradients.
     kernels::LossSum add(const Model& model, std::span<const token_id> tokens,
                          std::span<const token_id> labels, Streams streams, double scale) {
         check_tokens(tokens, streams);
         check_labels(labels, tokens.size(), Model::config.vocab_size);
+        for (Index b = 0; b < streams_; ++b)  // a bank's gradient has the bank's pages
+            dstates_[b].reserve(static_cast<Index>(streams.position(b)) + tokens_);
         if (keep_ == Keep::everything)
             return add_with(training_of(Model::stack), model, tokens, labels, streams, scale);
         return add_with(recomputed(Model::stack), model, tokens, labels, streams, scale);
@@ -133,7 +135,7 @@ private:
     template <class StackGradient>
     kernels::LossSum add_with(StackGradient stack, const Model& model,
                               std::span<const token_id> tokens, std::span<const token_id> labels,
-                              Streams streams, double scale) noexcept {
+                              Streams streams, double scale) {
         const Index rows = streams_ * tokens_, d = Model::config.d_model;
         const auto& weights = model.weights();
         Arena kept(tape_memory_.span()), scratch(workspace_.span());
@@ -150,7 +152,7 @@ private:
         kernels::rms_norm_backward<T>(x, weights.norm_f, Model::config.rms_eps, dx, dx,
                                       views_.norm_f, scratch);
         stack.backward(weights.blocks, transposed_.blocks, tape, streams, tokens_, dx,
-                       views_.blocks, Streams(dstreams_.data(), streams_), scratch);
+                       views_.blocks, dstates_.streams(0), scratch);
         for (Index r = 0; r < rows; ++r) {
             T* const row = views_.embed.row(tokens[static_cast<std::size_t>(r)]);
             simd::map<T>(d, row, [](auto a, auto b) { return a + b; }, row, dx.row(r));
@@ -211,9 +213,8 @@ private:
     AlignedBuffer<T> transposed_memory_;
     AlignedBuffer<std::byte> tape_memory_;
     AlignedBuffer<std::byte> workspace_;
-    AlignedBuffer<std::byte> dstates_;
+    BatchStates<Model> dstates_;
     AlignedBuffer<double> losses_;
-    std::vector<Stream> dstreams_;
     typename Structure::template Parameters<FlatStorage<T>> views_;
     typename Structure::template Parameters<TransposedStorage<T>> transposed_;
 };

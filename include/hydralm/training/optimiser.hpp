@@ -40,7 +40,8 @@ struct OptimiserOptions {
 // Whether AdamW shrinks a parameter of this kind.
 constexpr bool is_decayed(ParameterKind kind) noexcept {
     return kind != ParameterKind::norm && kind != ParameterKind::decay_bias &&
-           kind != ParameterKind::convolution_bias && kind != ParameterKind::embedding;
+           kind != ParameterKind::convolution_bias && kind != ParameterKind::embedding &&
+           kind != ParameterKind::temperature && kind != ParameterKind::router_bias;
 }
 
 template <class Model>

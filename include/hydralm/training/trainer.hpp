@@ -94,13 +94,17 @@ public:
     // valid until the next step.
     std::vector<StateSection> sections() {
         progress_ = {step_, tokens_, optimiser_.steps(), states_ ? states_->position() : 0,
-                     states_ ? states_->streams().count() : 0};
+                     states_ ? states_->count() : 0};
+        if (states_) {
+            state_bytes_ = states_->bytes();
+            bank_bytes_ = states_->bank_bytes();
+        }
         return {state_section("progress", std::span<const std::int64_t>(progress_)),
                 state_section("parameters", std::span<const T>(parameters_.span())),
                 state_section("first_moment", std::span<const T>(optimiser_.first_moment())),
                 state_section("second_moment", std::span<const T>(optimiser_.second_moment())),
-                {"states", states_ ? std::span<const std::byte>(states_->bytes())
-                                   : std::span<const std::byte>()}};
+                {"states", state_bytes_},
+                {"banks", bank_bytes_}};
     }
     // Continues from such sections exactly. Throws Error when one is missing or has another size.
     void restore(const StateFile& file) {
@@ -109,8 +113,7 @@ public:
         std::optional<BatchStates<Model>> states;
         if (progress[4] != 0) {
             states.emplace(static_cast<Index>(progress[4]));
-            file.read("states", states->bytes());
-            states->set_position(progress[3]);
+            states->restore(file.section("states"), file.section("banks"), progress[3]);
         }
         file.read("parameters", parameters_.span());
         file.read("first_moment", optimiser_.first_moment());
@@ -147,13 +150,12 @@ private:
             streams_ = batch_.streams;
             length_ = batch_.length;
         }
-        if (!states_ || states_->streams().count() != streams_) states_.emplace(streams_);
+        if (!states_ || states_->count() != streams_) states_.emplace(streams_);
         if (batch_.fresh) states_->reset();
         const Index counted = std::max<Index>(1, kernels::count_labels(batch_.labels));
-        std::fill_n(gradients_->state_gradients().data(), gradients_->state_gradients().size(),
-                    std::byte{0});
+        gradients_->clear_states();
         const auto loss =
-            gradients_->add(model_, batch_.tokens, batch_.labels, states_->streams(),
+            gradients_->add(model_, batch_.tokens, batch_.labels, states_->streams(length_),
                             1.0 / (static_cast<double>(counted) * options_.accumulate));
         states_->advance(length_);
         return loss.mean();
@@ -206,7 +208,8 @@ private:
     Batch batch_;
     Index streams_ = 0, length_ = 0;  // of gradients_
     std::int64_t step_ = 0, tokens_ = 0;
-    std::array<std::int64_t, 5> progress_{};
+    std::array<std::int64_t, 5> progress_{};  // what sections shows
+    std::vector<std::byte> state_bytes_, bank_bytes_;
 };
 
 }  // namespace HYDRALM_NAMESPACE

@@ -9,7 +9,7 @@
 #include "hydralm/core/arena.hpp"
 #include "hydralm/kernels/delta_rule/backward_reference.hpp"
 #include "hydralm/kernels/delta_rule/block.hpp"
-#include "hydralm/kernels/delta_rule/product.hpp"
+#include "hydralm/kernels/small_product.hpp"
 #include "hydralm/simd/map.hpp"
 
 namespace HYDRALM_NAMESPACE::kernels {

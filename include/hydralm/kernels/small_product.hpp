@@ -1,4 +1,4 @@
-// Small dense products on packed scratch: what the backward pass is made of.
+// Small dense products on packed scratch: what backward passes and chunk-sparse attention are made of.
 //
 // One operand is broadcast element by element, with any strides (so Aᵀ B needs no copy of Aᵀ); the
 // other and the result are rows of whole batches. Extents are run-time numbers, so that all head

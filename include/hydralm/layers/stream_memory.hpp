@@ -1,0 +1,114 @@
+// StreamMemory: the state of one stream as a value: its bytes, its banks, its position.
+#pragma once
+
+#include <algorithm>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "hydralm/core/aligned_buffer.hpp"
+#include "hydralm/core/error.hpp"
+#include "hydralm/layers/stream_state.hpp"
+
+namespace HYDRALM_NAMESPACE {
+
+// Copying is taking a snapshot: bytes are copied (without allocation when assigned between streams
+// of one model), pages of banks shared. Belongs to one thread at a time.
+class StreamMemory {
+public:
+    // A stream before its first token.
+    StreamMemory(Index bytes, std::vector<RetrievalBank> banks)
+        : bytes_(bytes), banks_(std::move(banks)) {}
+    StreamMemory(const StreamMemory&) = default;
+    StreamMemory(StreamMemory&&) noexcept = default;
+    StreamMemory& operator=(StreamMemory&&) noexcept = default;
+    StreamMemory& operator=(const StreamMemory& other) {
+        if (bytes_.size() != other.bytes_.size()) return *this = StreamMemory(other);
+        if (this == &other) return *this;
+        banks_ = other.banks_;
+        std::copy_n(other.bytes_.data(), bytes_.size(), bytes_.data());
+        position_ = other.position_;
+        return *this;
+    }
+    ~StreamMemory() = default;
+
+    // Tokens fed so far.
+    std::int64_t position() const noexcept { return position_; }
+    // Memory for the next tokens in every bank. Throws std::bad_alloc, the stream unchanged.
+    void reserve(Index tokens) {
+        for (RetrievalBank& bank : banks_) bank.reserve(position_, position_ + tokens);
+    }
+    void advance(Index tokens) noexcept { position_ += tokens; }
+    // Back to before the first token; the pages of banks are given back.
+    void reset() noexcept {
+        std::fill_n(bytes_.data(), bytes_.size(), std::byte{0});
+        for (RetrievalBank& bank : banks_) bank.truncate(0);
+        position_ = 0;
+    }
+
+    // What modules see; valid until the next reserve.
+    Stream stream() noexcept { return {bytes_.data(), position_, banks_.data()}; }
+
+    std::span<std::byte> bytes() noexcept { return bytes_.span(); }
+    std::span<const std::byte> bytes() const noexcept { return bytes_.span(); }
+    std::span<const RetrievalBank> banks() const noexcept { return banks_; }
+    // Memory in use by bytes and banks, shared pages included.
+    Index size() const noexcept {
+        Index size = bytes_.size();
+        for (const RetrievalBank& bank : banks_) size += bank.bytes();
+        return size;
+    }
+
+    // What the banks hold, as bytes for files. Allocates.
+    std::vector<std::byte> bank_bytes() const {
+        std::vector<std::byte> bytes;
+        for (const RetrievalBank& bank : banks_)
+            bank.for_each_page(position_, [&](std::span<const std::byte> page) {
+                bytes.insert(bytes.end(), page.begin(), page.end());
+            });
+        return bytes;
+    }
+    // Takes the bytes and bank_bytes of a stream of the same model at position. Throws Error for
+    // other sizes, the stream unchanged.
+    void restore(std::span<const std::byte> bytes, std::span<const std::byte> bank_bytes,
+                 std::int64_t position) {
+        if (position < 0) refuse("position", 0, position);
+        expect_bytes(static_cast<Index>(bytes.size()));
+        Index expected = 0;
+        for (const RetrievalBank& bank : banks_) expected += bank.bytes(position);
+        if (static_cast<Index>(bank_bytes.size()) != expected)
+            refuse("banks", expected, static_cast<std::int64_t>(bank_bytes.size()));
+        std::vector<RetrievalBank> banks;
+        for (const RetrievalBank& bank : banks_) {
+            RetrievalBank& filled = banks.emplace_back(bank.layout());
+            filled.reserve(0, position);
+            filled.for_each_page(position, [&](std::span<std::byte> page) {
+                std::copy_n(bank_bytes.data(), page.size(), page.data());
+                bank_bytes = bank_bytes.subspan(page.size());
+            });
+        }
+        banks_ = std::move(banks);
+        std::copy_n(bytes.data(), bytes_.size(), bytes_.data());
+        position_ = position;
+    }
+    // Throws Error when the state has another size.
+    void expect_bytes(Index expected) const {
+        if (bytes_.size() != expected) refuse("state", expected, bytes_.size());
+    }
+
+private:
+    [[noreturn]] static void refuse(const char* field, Index expected, std::int64_t found) {
+        throw Error({.field = field,
+                     .expected = std::to_string(expected) +
+                                 (std::string_view(field) == "position" ? " or more" : " bytes"),
+                     .found = std::to_string(found),
+                     .fix = "use a state made by this model's new_state()"});
+    }
+
+    AlignedBuffer<std::byte> bytes_;
+    std::vector<RetrievalBank> banks_;
+    std::int64_t position_ = 0;
+};
+
+}  // namespace HYDRALM_NAMESPACE
