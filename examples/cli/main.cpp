@@ -132,6 +132,19 @@ void describe(CLI::App& app, Options& o) {
         ->default_str("chunkwise");
     delta_command.add_option("--chunk", o.chunk, "16, 32 or 64")
         ->check(CLI::IsMember({16, 32, 64}));
+
+    auto& retrieval_command =
+        command(kernel, o, "retrieval", "one retrieval attention mixer", retrieval);
+    retrieval_command
+        .add_option("--in", o.in,
+                    "safetensors file: x, the mixer's parameters; n_heads, head_dim, chunk_size, "
+                    "top_k in its metadata")
+        ->required();
+    retrieval_command.add_option("--out", o.out, "safetensors file to write: y, selected_chunks")
+        ->required();
+    retrieval_command.add_option("--form", o.form, "reference, prefill or step")
+        ->check(CLI::IsMember({"reference", "prefill", "step"}))
+        ->default_str("prefill");
 }
 
 }  // namespace

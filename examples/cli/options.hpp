@@ -61,3 +61,4 @@ void stream(const Options& options);
 void train(const Options& options);
 void gradients(const Options& options);
 void delta_rule(const Options& options);
+void retrieval(const Options& options);

@@ -26,6 +26,7 @@ void run_gradients(const Options& o) {
     hydralm::Gradients<Model> gradients(1, static_cast<hydralm::Index>(ids.size()));
     gradients.refresh(model);
     auto state = model.new_state();
+    state.reserve(static_cast<hydralm::Index>(ids.size()));
     const hydralm::Stream stream = state.stream();
     const auto loss = gradients.add(model, ids, labels, {&stream, 1},
                                     1.0 / static_cast<double>(labels.size() - 1));

@@ -33,12 +33,12 @@ def json_of(*arguments):
 
 
 def tensors(path):
-    """name -> (shape, values) of a safetensors file's F32 and F64 tensors."""
+    """name -> (shape, values) of a safetensors file's F32, F64 and I64 tensors."""
     content = pathlib.Path(path).read_bytes()
     start = 8 + int.from_bytes(content[:8], "little")
     result = {}
     for name, entry in json.loads(content[8:start]).items():
-        if code := {"F32": "f", "F64": "d"}.get(entry.get("dtype")):
+        if code := {"F32": "f", "F64": "d", "I64": "q"}.get(entry.get("dtype")):
             first, last = entry["data_offsets"]
             result[name] = entry["shape"], array.array(code, content[start + first:start + last])
     return result
@@ -210,6 +210,24 @@ def kernel_delta_rule(directory):
                 assert_near(tensors(out)[name], expected[name])
 
 
+def kernel_retrieval(directory):
+    for case in ("c16_k3", "c8_k2"):
+        source, out = GOLDEN / "retrieval" / f"{case}.safetensors", directory / "out"
+        expected = tensors(source)
+        for form in ("reference", "prefill", "step"):
+            run("kernel", "retrieval", "--in", source, "--out", out, "--form", form)
+            found = tensors(out)
+            assert_near(found["y"], expected["y"])
+            assert found["selected_chunks"] == expected["selected_chunks"], (case, form)
+    content = source.read_bytes()
+    assert b'"chunk_size":"8"' in content
+    for value, part in ((b"9", "chunk_size"), (b"x", "number above 0")):
+        (directory / "in").write_bytes(
+            content.replace(b'"chunk_size":"8"', b'"chunk_size":"' + value + b'"'))
+        line = refusal("kernel", "retrieval", "--in", directory / "in", "--out", out)
+        assert part in line and "expected" in line, line
+
+
 def refusals(directory):
     model, ids = initialised(directory), directory / "ids"
     ids.write_text("1 2 256")
@@ -237,4 +255,4 @@ def job(check):
 
 compiling.run_all([job(check) for check in (
     info, init, logits, generate, score, stream, train, train_stops, gradients,
-    kernel_delta_rule, refusals)])
+    kernel_delta_rule, kernel_retrieval, refusals)])
