@@ -14,6 +14,23 @@
 
 namespace HYDRALM_NAMESPACE {
 
+namespace detail {
+
+// i in decimal, i < 1000, as a string with static storage.
+struct Decimal {
+    std::array<char, 4> text{};
+    std::size_t length = 0;
+    constexpr operator std::string_view() const noexcept { return {text.data(), length}; }
+};
+constexpr Decimal decimal(std::size_t i) noexcept {
+    Decimal d;
+    std::size_t unit = i >= 100 ? 100 : i >= 10 ? 10 : 1;
+    for (; unit > 0; unit /= 10) d.text[d.length++] = static_cast<char>('0' + i / unit % 10);
+    return d;
+}
+
+}  // namespace detail
+
 // x += mixer(rms(x; norm1)); x += mlp(rms(x; norm2)), in place on x [B·N, d].
 template <class Mixer, class Mlp, class Norm>
 class Block {
@@ -91,7 +108,7 @@ public:
     template <class P, class V>
     constexpr void visit(P& p, V& v) const {
         for_each([&](const auto& block, auto i) {
-            v.nested(decimal(i), [&] { block.visit(std::get<i>(p), v); });
+            v.nested(detail::decimal(i), [&] { block.visit(std::get<i>(p), v); });
         });
     }
 
@@ -131,19 +148,6 @@ private:
     template <class F, std::size_t... i>
     constexpr void for_each(const F& f, std::index_sequence<i...>) const {
         (f(std::get<i>(blocks_), std::integral_constant<std::size_t, i>{}), ...);
-    }
-
-    // i in decimal, i < 1000, as a string with static storage.
-    struct Decimal {
-        std::array<char, 4> text{};
-        std::size_t length = 0;
-        constexpr operator std::string_view() const noexcept { return {text.data(), length}; }
-    };
-    static constexpr Decimal decimal(std::size_t i) noexcept {
-        Decimal d;
-        std::size_t unit = i >= 100 ? 100 : i >= 10 ? 10 : 1;
-        for (; unit > 0; unit /= 10) d.text[d.length++] = static_cast<char>('0' + i / unit % 10);
-        return d;
     }
 
     [[no_unique_address]] std::tuple<Blocks...> blocks_;

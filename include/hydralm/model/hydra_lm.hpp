@@ -29,9 +29,6 @@ namespace HYDRALM_NAMESPACE {
 template <HydraConfig given, Real T = float>
 class HydraLM {
     static_assert(ValidConfig<given>::value);
-    static_assert(given.mtp_depth == 0,
-                  "hydralm: mtp_depth: multi-token prediction is not available in this version; "
-                  "set mtp_depth = 0");
 
 public:
     using Scalar = T;

@@ -10,6 +10,7 @@
 #include "hydralm/layers/sliding_window_attention.hpp"
 #include "hydralm/model/block.hpp"
 #include "hydralm/model/config.hpp"
+#include "hydralm/model/mtp.hpp"
 
 namespace HYDRALM_NAMESPACE {
 namespace detail {
@@ -48,6 +49,9 @@ public:
     using StackType =
         decltype(detail::make_stack<config, T>(std::make_index_sequence<config.n_layers>{}));
     static constexpr StackType stack{};
+    using MtpType = MtpModule<T, MlpShape<config.d_model, mlp_hidden(config)>,
+                              NormShape<config.d_model, config.rms_eps>>;
+    static constexpr MtpType mtp_module{};  // all mtp_depth of them
 
     template <class Storage>
     struct Parameters {
@@ -55,6 +59,7 @@ public:
         typename StackType::template Parameters<Storage> blocks{};
         typename Storage::Vector norm_f{};   // [d]
         typename Storage::Matrix lm_head{};  // [V, d] when untied
+        std::array<typename MtpType::template Parameters<Storage>, config.mtp_depth> mtp{};
     };
 
     template <class P, class V>
@@ -66,6 +71,11 @@ public:
         if constexpr (!config.tie_embeddings)
             v.matrix(p.lm_head, "lm_head.weight", ParameterKind::head, config.vocab_size,
                      config.d_model);
+        if constexpr (config.mtp_depth > 0)
+            v.nested("mtp", [&] {
+                for (std::size_t i = 0; i < p.mtp.size(); ++i)
+                    v.nested(detail::decimal(i), [&] { mtp_module.visit(p.mtp[i], v); });
+            });
     }
 };
 

@@ -10,7 +10,6 @@
 #include <span>
 #include <string>
 
-#include "hydralm/kernels/cross_entropy/cross_entropy.hpp"
 #include "hydralm/layers/gated_delta_net_backward.hpp"
 #include "hydralm/layers/retrieval_attention_backward.hpp"
 #include "hydralm/layers/sliding_window_attention_backward.hpp"
@@ -18,6 +17,7 @@
 #include "hydralm/model/hydra_lm.hpp"
 #include "hydralm/model/recomputation.hpp"
 #include "hydralm/training/batch_states.hpp"
+#include "hydralm/training/mtp_gradient.hpp"
 
 namespace HYDRALM_NAMESPACE {
 
@@ -48,7 +48,6 @@ template <class Model>
 class Gradients {
 public:
     using T = typename Model::Scalar;
-    static constexpr Index head_rows = 256;  // tokens whose logits exist at a time
 
     // streams B, tokens N: of every call of add.
     Gradients(Index streams, Index tokens, Keep keep = Keep::everything)
@@ -59,8 +58,7 @@ public:
           transposed_memory_(transposed_elements()),
           tape_memory_(tape_bytes(streams, tokens, keep)),
           workspace_(workspace_bytes(streams, tokens)),
-          dstates_(streams),
-          losses_(std::min(streams * tokens, head_rows)) {
+          dstates_(streams) {
         BindFlat<T> flat(gradient_.data());
         structure_.visit(views_, flat);
         BindTransposed<T> transposed(transposed_memory_.data());
@@ -79,9 +77,12 @@ public:
         const Index rows = B * N, d = Model::config.d_model;
         return 3 * arena_bytes<T>(rows * d) +
                std::max({training_of(Model::stack).workspace_bytes(B, N),
-                         arena_bytes<T>(std::min(rows, head_rows) * Model::config.vocab_size),
+                         head_loss_workspace_bytes<Model>(rows), mtp_workspace_bytes<Model>(rows),
                          kernels::rms_norm_backward_workspace_bytes<T>(rows, d)});
     }
+
+    // The loss of multi-token prediction in the last add: mean over modules, not weighted.
+    double mtp_loss() const noexcept { return mtp_loss_; }
 
     // All parameters in file order and file layout, without gaps.
     std::span<T> values() noexcept { return gradient_.span(); }
@@ -114,11 +115,12 @@ public:
         });
     }
 
-    // Adds the gradient of scale · Σ loss. tokens, labels [B·N], stream after stream. The streams'
-    // states advance by N tokens; positions are the caller's. scale = 1 /
-    // kernels::count_labels(labels) is the mean. Returns the sum of the losses, unscaled. Throws
-    // Error for a wrong count, id or label, nothing changed. No allocation, but for the pages of
-    // retrieval banks and of their gradients.
+    // Adds the gradient of scale · Σ loss, and, with modules of multi-token prediction, of scale
+    // times the number of labels times mtp_loss_weight times their loss. tokens, labels [B·N],
+    // stream after stream. The streams' states advance by N tokens; positions are the caller's.
+    // scale = 1 / kernels::count_labels(labels) is the mean. Returns the sum of the losses,
+    // unscaled. Throws Error for a wrong count, id or label, nothing changed. No allocation, but
+    // for the pages of retrieval banks and of their gradients.
     kernels::LossSum add(const Model& model, std::span<const token_id> tokens,
                          std::span<const token_id> labels, Streams streams, double scale) {
         check_tokens(tokens, streams);
@@ -148,7 +150,13 @@ private:
         stack.record(weights.blocks, streams, tokens_, x, tape, kept, scratch);
 
         kernels::rms_norm(x, std::span<const T>(weights.norm_f), Model::config.rms_eps, normed);
-        const kernels::LossSum loss = head(model, normed, labels, scale, dx, scratch);
+        const kernels::LossSum loss =
+            head_loss_backward(model, transposed_, normed, labels, scale, dx, views_, scratch);
+        if constexpr (Model::config.mtp_depth > 0)  // scale · count makes sums of means
+            mtp_loss_ = mtp_gradient(
+                model, transposed_, normed, tokens, labels, tokens_,
+                scale * static_cast<double>(loss.count) * Model::config.mtp_loss_weight, dx, views_,
+                scratch);
         kernels::rms_norm_backward<T>(x, weights.norm_f, Model::config.rms_eps, dx, dx,
                                       views_.norm_f, scratch);
         stack.backward(weights.blocks, transposed_.blocks, tape, streams, tokens_, dx,
@@ -158,35 +166,6 @@ private:
             simd::map<T>(d, row, [](auto a, auto b) { return a + b; }, row, dx.row(r));
         }
         return loss;
-    }
-
-    // Loss of all rows, and dnormed, head_rows at a time.
-    kernels::LossSum head(const Model& model, MatrixView<const T> normed,
-                          std::span<const token_id> labels, double scale, MatrixView<T> dnormed,
-                          Arena& scratch) noexcept {
-        const Arena::Scope scope(scratch);
-        constexpr bool tied = Model::config.tie_embeddings;
-        const auto& transposed = tied ? transposed_.embed : transposed_.lm_head;
-        const auto& gradient = tied ? views_.embed : views_.lm_head;
-        const Index most = std::min(normed.rows(), head_rows);
-        const auto buffer = detail::take_matrix<T>(scratch, most, Model::config.vocab_size);
-        kernels::LossSum total;
-        for (Index first = 0; first < normed.rows(); first += most) {
-            const Index count = std::min(most, normed.rows() - first);
-            const auto logits = buffer.middle_rows(0, count);
-            const auto rows = normed.middle_rows(first, count);
-            model.head(rows, logits);
-            const auto part = kernels::cross_entropy_backward<T>(
-                logits,
-                labels.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(count)),
-                scale, logits, losses_.span().first(static_cast<std::size_t>(count)));
-            total.sum += part.sum;
-            total.count += part.count;
-            kernels::matmul_gradient(logits, rows, gradient);
-            kernels::matmul(logits, transposed, dnormed.middle_rows(first, count),
-                            kernels::Assign{});
-        }
-        return total;
     }
 
     void check_tokens(std::span<const token_id> tokens, Streams streams) const {
@@ -214,7 +193,7 @@ private:
     AlignedBuffer<std::byte> tape_memory_;
     AlignedBuffer<std::byte> workspace_;
     BatchStates<Model> dstates_;
-    AlignedBuffer<double> losses_;
+    double mtp_loss_ = 0.0;
     typename Structure::template Parameters<FlatStorage<T>> views_;
     typename Structure::template Parameters<TransposedStorage<T>> transposed_;
 };

@@ -1,0 +1,104 @@
+// The loss of multi-token prediction and its gradient: mean over the modules of their mean
+// cross-entropy.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <span>
+
+#include "hydralm/model/mtp_backward.hpp"
+#include "hydralm/training/head_loss.hpp"
+
+namespace HYDRALM_NAMESPACE {
+
+// Arena that mtp_gradient takes for B·N rows, and gives back.
+template <class Model>
+constexpr Index mtp_workspace_bytes(Index rows) noexcept {
+    using T = typename Model::Scalar;
+    if constexpr (Model::config.mtp_depth == 0) {
+        return 0;
+    } else {
+        constexpr auto training = training_of(Model::Structure::mtp_module);
+        const Index row = arena_bytes<T>(rows * Model::config.d_model);
+        return Model::config.mtp_depth * (2 * row + training.tape_bytes(rows)) + 4 * row +
+               2 * arena_bytes<token_id>(rows) +
+               std::max(
+                   {training.workspace_bytes(rows), head_loss_workspace_bytes<Model>(rows),
+                    kernels::rms_norm_backward_workspace_bytes<T>(rows, Model::config.d_model)});
+    }
+}
+
+// hidden [B·N, d]: the stack's output after the final norm, of B sequences of N tokens; tokens and
+// labels [B·N] as the main loss has them: module i at row t reads token t+i+1 and is scored on
+// labels[t+i+1], where the sequence has one. Adds the gradient of weight times the loss to dhidden
+// [B·N, d] and to gradients. Returns the loss: mean_i of the mean of −ln p over the scored rows.
+// No allocation.
+template <class Model, class Transposed, class Flat>
+double mtp_gradient(const Model& model, const Transposed& transposed,
+                    MatrixView<const typename Model::Scalar> hidden,
+                    std::span<const token_id> tokens, std::span<const token_id> labels, Index N,
+                    double weight, MatrixView<typename Model::Scalar> dhidden, Flat& gradients,
+                    Arena& scratch) noexcept {
+    using T = typename Model::Scalar;
+    constexpr std::size_t depth = Model::config.mtp_depth;
+    constexpr auto training = training_of(Model::Structure::mtp_module);
+    const Arena::Scope scope(scratch);
+    const auto& p = model.weights();
+    const Index rows = hidden.rows(), d = Model::config.d_model;
+    const auto take = [&] { return detail::take_matrix<T>(scratch, rows, d); };
+    const std::span<token_id> next(scratch.take<token_id>(rows), static_cast<std::size_t>(rows)),
+        wanted(scratch.take<token_id>(rows), static_cast<std::size_t>(rows));
+    // Row r ↦ r + ahead in its sequence: its token and label, or padding and none behind the end.
+    const auto shift = [&](Index ahead) {
+        for (Index r = 0; r < rows; ++r) {
+            const bool inside = r % N + ahead < N;
+            const auto from = static_cast<std::size_t>(inside ? r + ahead : 0);
+            next[static_cast<std::size_t>(r)] = inside ? tokens[from] : 0;
+            wanted[static_cast<std::size_t>(r)] = inside ? labels[from] : kernels::ignore_index;
+        }
+    };
+
+    const Index tape_bytes = static_cast<Index>(depth) * training.tape_bytes(rows);
+    Arena kept({scratch.take<std::byte>(tape_bytes), static_cast<std::size_t>(tape_bytes)});
+    std::array<MatrixView<const T>, depth + 1> h{hidden};
+    std::array<MatrixView<T>, depth> embedded;
+    std::array<typename std::decay_t<decltype(training)>::Tape, depth> tapes{};
+    for (std::size_t i = 0; i < depth; ++i) {
+        embedded[i] = take();
+        const auto out = take();
+        shift(static_cast<Index>(i) + 1);
+        for (Index r = 0; r < rows; ++r)
+            p.embed.copy_row(next[static_cast<std::size_t>(r)], embedded[i].row(r));
+        training.record(p.mtp[i], h[i], embedded[i], out, tapes[i], kept, scratch);
+        h[i + 1] = out;
+    }
+
+    const auto normed = take(), dlogits = take(), dh = take(), dembedded = take();
+    for (Index r = 0; r < rows; ++r) std::fill_n(dh.row(r), d, T(0));
+    double loss = 0.0;
+    for (std::size_t i = depth; i-- > 0;) {
+        shift(static_cast<Index>(i) + 1);
+        const Index counted = std::max<Index>(1, kernels::count_labels(wanted));
+        kernels::rms_norm(h[i + 1], std::span<const T>(p.norm_f), Model::config.rms_eps, normed);
+        const auto sum =
+            head_loss_backward(model, transposed, normed, wanted,
+                               weight / (static_cast<double>(depth) * static_cast<double>(counted)),
+                               dlogits, gradients, scratch);
+        loss += sum.mean() / static_cast<double>(depth);
+        kernels::rms_norm_backward<T>(h[i + 1], p.norm_f, Model::config.rms_eps, dlogits, dh,
+                                      gradients.norm_f, scratch, dh);
+        training.backward(p.mtp[i], transposed.mtp[i], tapes[i], h[i], embedded[i], dh, dh,
+                          dembedded, gradients.mtp[i], scratch);
+        for (Index r = 0; r < rows; ++r) {
+            T* const row = gradients.embed.row(next[static_cast<std::size_t>(r)]);
+            if (r % N + static_cast<Index>(i) + 1 < N)
+                simd::map<T>(d, row, [](auto a, auto b) { return a + b; }, row, dembedded.row(r));
+        }
+    }
+    for (Index r = 0; r < rows; ++r)
+        simd::map<T>(
+            d, dhidden.row(r), [](auto a, auto b) { return a + b; }, dhidden.row(r), dh.row(r));
+    return loss;
+}
+
+}  // namespace HYDRALM_NAMESPACE
