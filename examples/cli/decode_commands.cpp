@@ -1,5 +1,6 @@
 // generate, score and stream: a checkpoint at work on text.
 #include <hydralm/inference/generate.hpp>
+#include <hydralm/inference/speculative.hpp>
 #include <hydralm/inference/stop_matcher.hpp>
 #include <hydralm/inference/streaming.hpp>
 #include <hydralm/io.hpp>
@@ -32,6 +33,31 @@ void expect_finite(double likelihood, const std::string& model) {
                               .fix = "look for NaN and infinity in the weights"});
 }
 
+void print_statistics(const hydralm::SpeculativeStatistics& s) {
+    std::fprintf(stderr,
+                 "drafts proposed %lld, accepted %lld (%.3f); rounds %lld, tokens per round %.2f\n",
+                 static_cast<long long>(s.proposed), static_cast<long long>(s.accepted),
+                 s.acceptance(), static_cast<long long>(s.rounds), s.tokens_per_round());
+}
+
+// f(the draft that --draft names): the model's own modules, or a checkpoint of the same config.
+template <class Model, class F>
+void with_draft(const Options& o, const Model& model, const F& f) {
+    if (o.draft != "mtp") {
+        const Model other = load_program_model<Model>(o.draft);
+        hydralm::ModelDraft<Model> draft(other);
+        f(draft);
+    } else if constexpr (Model::config.mtp_depth > 0) {
+        hydralm::MtpDraft<Model> draft(model);
+        f(draft);
+    } else {
+        throw hydralm::Error({.field = "--draft mtp",
+                              .expected = "a config with mtp_depth above 0",
+                              .found = "0",
+                              .fix = "train such a model, or draft with another checkpoint"});
+    }
+}
+
 template <class Model>
 void run_generate(const Options& o) {
     using T = typename Model::Scalar;
@@ -53,8 +79,6 @@ void run_generate(const Options& o) {
                                  .seed = o.seed});
     for (const auto token : prompt) sampler.observe(token);
     auto state = model.new_state();
-    const auto logits = model.prefill(prompt, state);
-
     std::string ids;
     hydralm::Utf8Stream utf8;
     hydralm::StopMatcher stops(o.stop);
@@ -67,7 +91,16 @@ void run_generate(const Options& o) {
             for (const char c : text) print(utf8.push({&c, 1}));
         return !stops.found();
     };
-    hydralm::generate(model, state, logits, sampler, o.tokens, next);
+    if (o.draft.empty())
+        hydralm::generate(model, state, model.prefill(prompt, state), sampler, o.tokens, next);
+    else
+        with_draft(o, model, [&](auto& draft) {
+            using Draft = std::decay_t<decltype(draft)>;
+            hydralm::SpeculativeDecoder<Model, Draft> decoder(model, draft, o.draft_tokens);
+            decoder.prefill(prompt, state);
+            decoder.generate(state, sampler, o.tokens, next);
+            print_statistics(decoder.statistics());
+        });
     if (o.print_ids) {
         print(ids + "\n");
         return;

@@ -125,6 +125,11 @@ void describe(CLI::App& app, Options& o) {
     generate_command.add_option("--seed", o.seed, "seed of the sampling");
     generate_command.add_option("--stop", o.stop,
                                 "end before this text; may be given several times");
+    auto* draft = generate_command.add_option(
+        "--draft", o.draft, "speculative decoding: mtp, or a checkpoint of the same config");
+    generate_command.add_option("--draft-tokens", o.draft_tokens, "drafts a round")
+        ->needs(draft)
+        ->check(CLI::Range(std::int64_t{0}, std::int64_t{4096}));
     generate_command.add_flag("--print-ids", o.print_ids, "print the new ids instead of text");
 
     auto& score_command = command(app, o, "score", "log-likelihood of a text", score);

@@ -49,6 +49,8 @@ struct Options {
     std::string text;   // file of text
     std::string prompt;
     std::string form;
+    std::string draft;  // mtp, or a checkpoint
+    std::int64_t draft_tokens = 4;
     std::string scheme = "normal";
     std::vector<std::string> stop;
     std::int64_t tokens = 0;  // 0: not given

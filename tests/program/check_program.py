@@ -228,6 +228,22 @@ def task(directory):
     assert "stage 0: pairs" in line, line
 
 
+def generate_with_draft(directory):
+    model, other = initialised(directory), directory / "other.safetensors"
+    run("init", "--out", other, "--seed", 9)
+    for options in (("--temperature", 0), ("--temperature", 0, "--repetition-penalty", 1.5)):
+        asked = ("generate", "--model", model, "--prompt", "Once", "--tokens", 30, "--print-ids",
+                 *options)
+        plain = run(*asked)
+        assert len(plain.split()) == 30
+        for draft in (model, other):
+            assert run(*asked, "--draft", draft, "--draft-tokens", 3) == plain, draft
+    line = refusal(*asked, "--draft", "mtp")
+    assert "mtp_depth" in line, line
+    line = refusal(*asked, "--draft", GOLDEN / "model" / "hybrid_4l" / "model.safetensors")
+    assert "vocab_size" in line, line
+
+
 def kernel_delta_rule(directory):
     for case in ("d16_n7", "d32_n64_state", "d64_n100_state", "d128_n33"):
         source, out = GOLDEN / "delta_rule" / f"{case}.safetensors", directory / "out"
@@ -284,4 +300,5 @@ def job(check):
 
 compiling.run_all([job(check) for check in (
     info, init, logits, generate, score, stream, train, train_stops, gradients, task,
+    generate_with_draft,
     kernel_delta_rule, kernel_retrieval, refusals)])

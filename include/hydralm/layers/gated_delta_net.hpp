@@ -107,9 +107,8 @@ public:
 
     // Scratch for B sequences of N tokens.
     constexpr Index workspace_bytes(Index B, Index N, Form form = Form::parallel) const noexcept {
-        const Index rows = B * N, I = inner();
-        return 2 * arena_bytes<T>(rows * 3 * I) + arena_bytes<T>(rows * 2 * shape_.n_heads) +
-               arena_bytes<T>(rows * I) + B * shape_.n_heads * head_scratch(form);
+        const Index rows = B * N;
+        return buffer_bytes(rows) + B * shape_.n_heads * head_scratch(form);
     }
 
     // x [B·N, d], row b·N + n is token n of stream b; y [B·N, d] is replaced or added to. The
@@ -119,11 +118,14 @@ public:
                  MatrixView<const T> x, MatrixView<T> y, Form form, Write write,
                  Arena& arena) const noexcept {
         const Arena::Scope scope(arena);
-        const Index B = streams.count(), rows = B * N, H = shape_.n_heads, I = inner();
-        const MatrixView<T> qkv(arena.take<T>(rows * 3 * I), rows, 3 * I);
-        const MatrixView<T> mixed(arena.take<T>(rows * 3 * I), rows, 3 * I);
-        const MatrixView<T> gates(arena.take<T>(rows * 2 * H), rows, 2 * H);
-        const MatrixView<T> o(arena.take<T>(rows * I), rows, I);
+        const Index B = streams.count(), rows = B * N, H = shape_.n_heads;
+        if (Arena* const history = streams.history()) {
+            const State state = bind_state(*this, streams, 0), before = take_state(*history);
+            std::copy_n(state.conv_cache, cache_size(), before.conv_cache);
+            std::copy_n(state.memory, memory_size(), before.memory);
+        }
+        const auto [qkv, mixed, gates, o] =
+            take_buffers(streams.history() != nullptr ? *streams.history() : arena, rows);
         const Index scratch_size = head_scratch(form);
         std::byte* const scratch = arena.take<std::byte>(B * H * scratch_size);
 
@@ -151,7 +153,66 @@ public:
         else kernels::matmul(o, p.o_proj, y, kernels::Assign{});
     }
 
+    // Arena of a stream's history that a call of N tokens takes.
+    constexpr Index history_bytes(Index N) const noexcept {
+        return arena_bytes<T>(cache_size()) + arena_bytes<T>(memory_size()) + buffer_bytes(N);
+    }
+    // Back to the state after the first kept of the N tokens of the last call, which took history.
+    // What the delta rule adds for each is done again; nothing else is. No allocation.
+    void rollback(const State& state, std::int64_t, Index N, Index kept,
+                  Arena& history) const noexcept {
+        const Index H = shape_.n_heads, D = HeadDim;
+        const State before = take_state(history);
+        const auto [qkv, mixed, gates, o] = take_buffers(history, N);
+        const Index rows = shape_.conv_kernel - 1, channels = 3 * inner();
+        kernels::short_conv_rewind<T>(MatrixView<const T>(before.conv_cache, rows, channels), qkv,
+                                      kept, {state.conv_cache, rows, channels});
+        std::copy_n(before.memory, memory_size(), state.memory);
+        for (Index h = 0; h < H; ++h)
+            kernels::gated_delta_recurrent(
+                delta_input(mixed.middle_rows(0, kept), gates.middle_rows(0, kept), h),
+                MatrixView<T, HeadDim>(state.memory + h * D * D, D),
+                o.middle_rows(0, kept).template middle_cols<HeadDim>(h * D));
+    }
+
 private:
+    struct Buffers {
+        MatrixView<T> qkv, mixed;  // [rows, 3I], before and after the convolution
+        MatrixView<T> gates;       // [rows, 2H], ln α and β
+        MatrixView<T> o;           // [rows, I]
+    };
+    constexpr Index cache_size() const noexcept { return (shape_.conv_kernel - 1) * 3 * inner(); }
+    constexpr Index memory_size() const noexcept { return shape_.n_heads * HeadDim * HeadDim; }
+    State take_state(Arena& arena) const noexcept {
+        T* const cache = arena.take<T>(cache_size());
+        return {cache, arena.take<T>(memory_size())};
+    }
+    constexpr Index buffer_bytes(Index rows) const noexcept {
+        return 2 * arena_bytes<T>(rows * 3 * inner()) + arena_bytes<T>(rows * 2 * shape_.n_heads) +
+               arena_bytes<T>(rows * inner());
+    }
+    Buffers take_buffers(Arena& arena, Index rows) const noexcept {
+        const auto take = [&](Index cols) {
+            return MatrixView<T>(arena.take<T>(rows * cols), rows, cols);
+        };
+        const auto qkv = take(3 * inner()), mixed = take(3 * inner());
+        const auto gates = take(2 * shape_.n_heads);
+        return {qkv, mixed, gates, take(inner())};
+    }
+    // q, k, v and gates of head h as the delta rule reads them.
+    kernels::GatedDeltaInput<T, HeadDim> delta_input(MatrixView<const T> mixed,
+                                                     MatrixView<const T> gates,
+                                                     Index h) const noexcept {
+        const Index H = shape_.n_heads, N = mixed.rows();
+        const auto head = [&](Index part) {
+            return mixed.template middle_cols<HeadDim>(part * inner() + h * HeadDim);
+        };
+        return {head(0),
+                head(1),
+                head(2),
+                {gates.data() + h, N, gates.stride()},
+                {gates.data() + H + h, N, gates.stride()}};
+    }
     static constexpr Index block = kernels::gated_delta_default_block<T, HeadDim>;
     static constexpr Index head_scratch(Form form) noexcept {
         return form == Form::recurrent
@@ -167,7 +228,7 @@ private:
     void mix_head(const Parameters<PackedStorage<T>>& p, const State& state, std::int64_t position,
                   MatrixView<const T> qkv, MatrixView<T> mixed, MatrixView<const T> gates,
                   MatrixView<T> o, Index h, Form form, Arena& arena) const noexcept {
-        const Index I = inner(), H = shape_.n_heads, N = qkv.rows(), kept = shape_.conv_kernel - 1;
+        const Index I = inner(), kept = shape_.conv_kernel - 1;
         const MatrixView<T> cache(state.conv_cache, kept, 3 * I);
         for (Index part = 0; part < 3; ++part) {
             const Index first = part * I + h * HeadDim;
@@ -179,15 +240,7 @@ private:
             if (part < 2 && shape_.norm_qk)
                 kernels::l2_normalize<HeadDim>(mixed.middle_cols(first, HeadDim));
         }
-        const auto head = [&](Index part) {
-            return MatrixView<const T, HeadDim>(
-                mixed.template middle_cols<HeadDim>(part * I + h * HeadDim));
-        };
-        const kernels::GatedDeltaInput<T, HeadDim> input{head(0),
-                                                         head(1),
-                                                         head(2),
-                                                         {gates.data() + h, N, gates.stride()},
-                                                         {gates.data() + H + h, N, gates.stride()}};
+        const auto input = delta_input(mixed, gates, h);
         const MatrixView<T, HeadDim> S(state.memory + h * HeadDim * HeadDim, HeadDim);
         const auto out = o.template middle_cols<HeadDim>(h * HeadDim);
         if (form == Form::recurrent) kernels::gated_delta_recurrent(input, S, out);

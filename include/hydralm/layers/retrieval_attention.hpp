@@ -123,7 +123,13 @@ public:
         const Arena::Scope scope(arena);
         const Index B = streams.count(), rows = B * N, H = shape_.n_heads, I = inner(),
                     scratch_size = head_scratch(N);
-        const MatrixView<T> qkv(arena.take<T>(rows * 3 * I), rows, 3 * I);
+        Arena* const history = streams.history();
+        const Index cached = (shape_.conv_kernel - 1) * 3 * I;
+        if (history != nullptr)
+            std::copy_n(bind_state(*this, streams, 0).conv_cache, cached,
+                        history->template take<T>(cached));
+        const MatrixView<T> qkv((history != nullptr ? *history : arena).take<T>(rows * 3 * I), rows,
+                                3 * I);
         const MatrixView<T> mixed(arena.take<T>(rows * 3 * I), rows, 3 * I);
         const MatrixView<T> o(arena.take<T>(rows * I), rows, I);
         std::byte* const scratch = arena.take<std::byte>(B * H * scratch_size);
@@ -138,6 +144,19 @@ public:
         });
         if (write == Write::add) kernels::matmul(o, p.o_proj, y, kernels::Add{});
         else kernels::matmul(o, p.o_proj, y, kernels::Assign{});
+    }
+
+    // As GatedDeltaNet's. The bank needs nothing: what lies behind the position is never read.
+    constexpr Index history_bytes(Index N) const noexcept {
+        return arena_bytes<T>((shape_.conv_kernel - 1) * 3 * inner()) +
+               arena_bytes<T>(N * 3 * inner());
+    }
+    void rollback(const State& state, std::int64_t, Index N, Index kept,
+                  Arena& history) const noexcept {
+        const Index rows = shape_.conv_kernel - 1, channels = 3 * inner();
+        const MatrixView<const T> before(history.take<T>(rows * channels), rows, channels);
+        const MatrixView<const T> qkv(history.take<T>(N * channels), N, channels);
+        kernels::short_conv_rewind<T>(before, qkv, kept, {state.conv_cache, rows, channels});
     }
 
     // Head h of one stream, from qkv to o. Left behind: mixed, where q is q̂ and k is k̂; norms

@@ -94,6 +94,14 @@ public:
                                    HeadDim);  // cosines, then sines
         std::byte* const scratch = arena.take<std::byte>(B * H * scratch_size);
 
+        if (Arena* const history = streams.history()) {
+            const State state = bind_state(*this, streams, 0);
+            T* const kept = history->template take<T>(2 * N * I);
+            for_ring_rows(streams.position(0), N, [&](Index slot, Index row) {
+                std::copy_n(state.keys + slot, HeadDim, kept + row);
+                std::copy_n(state.values + slot, HeadDim, kept + N * I + row);
+            });
+        }
         kernels::matmul(x, p.qkv_proj, qkv, kernels::Assign{});
         for (Index b = 0; b < B; ++b)
             kernels::rotary_table<HeadDim>(streams.position(b), shape_.rope_base,
@@ -114,7 +122,31 @@ public:
         else kernels::matmul(o, p.o_proj, y, kernels::Assign{});
     }
 
+    // As GatedDeltaNet's, for N ≤ W: the rows of the ring that the tokens overwrite.
+    constexpr Index history_bytes(Index N) const noexcept {
+        return arena_bytes<T>(2 * N * inner());
+    }
+    void rollback(const State& state, std::int64_t position, Index N, Index kept,
+                  Arena& history) const noexcept {
+        const Index I = inner();
+        const T* const before = history.take<T>(2 * N * I);
+        for_ring_rows(position, N, [&](Index slot, Index row) {
+            if (row < kept * I) return;
+            std::copy_n(before + row, HeadDim, state.keys + slot);
+            std::copy_n(before + N * I + row, HeadDim, state.values + slot);
+        });
+    }
+
 private:
+    // f(place in a ring, n·I + h·D) for the N tokens from position on and every head.
+    template <class F>
+    void for_ring_rows(std::int64_t position, Index N, const F& f) const noexcept {
+        const Index W = shape_.window;
+        for (Index n = 0; n < N; ++n)
+            for (Index h = 0; h < shape_.n_heads; ++h)
+                f((h * W + static_cast<Index>((position + n) % W)) * HeadDim,
+                  n * inner() + h * HeadDim);
+    }
     constexpr Index inner() const noexcept { return shape_.n_heads * HeadDim; }
 
     // The recurrent form reads the ring where it is.

@@ -90,11 +90,13 @@ void add_banks(const Module& module, std::vector<RetrievalBank>& banks) {
 }
 
 // One stream as a module sees it: where its bytes of the state begin, how many tokens came before,
-// and where its banks begin, with memory for the tokens to come.
+// where its banks begin, with memory for the tokens to come, and, if the tokens of the call may be
+// taken back, where mixers keep what that needs (Stack::rollback).
 struct Stream {
     std::byte* bytes = nullptr;  // aligned to hydralm::alignment
     std::int64_t position = 0;
     RetrievalBank* banks = nullptr;
+    Arena* history = nullptr;  // of a single stream, in the recurrent form
 };
 
 // B streams. at(offset) are the same streams seen by a module whose state begins offset later.
@@ -109,6 +111,7 @@ public:
     constexpr RetrievalBank* banks(Index b) const noexcept {
         return first_[b].banks + offset_.banks;
     }
+    constexpr Arena* history() const noexcept { return count_ == 1 ? first_->history : nullptr; }
     constexpr Streams at(const StateExtent& offset) const noexcept {
         return {first_, count_, offset_ + offset};
     }

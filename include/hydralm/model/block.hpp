@@ -136,6 +136,22 @@ public:
         return bytes;
     }
 
+    // The history of a stream that calls of N tokens in the recurrent form leave, and back from it
+    // to the state after the first kept of the N: bit for bit, without computing these again.
+    // stream: as it was given to forward, its history unread. N: at most every window.
+    constexpr Index history_bytes(Index N) const noexcept {
+        Index bytes = 0;
+        for_each([&](const auto& block, auto) { bytes += block.mixer().history_bytes(N); });
+        return bytes;
+    }
+    void rollback(const Stream& stream, Index N, Index kept, Arena& history) const noexcept {
+        const auto offsets = state_offsets();
+        for_each([&](const auto& block, auto i) {
+            block.mixer().rollback(bind_state(block.mixer(), Streams(&stream, 1).at(offsets[i]), 0),
+                                   stream.position, N, kept, history);
+        });
+    }
+
     void forward(const Parameters<PackedStorage<Scalar>>& p, Streams streams, Index N,
                  MatrixView<Scalar> x, Form form, Arena& arena) const noexcept {
         const auto offsets = state_offsets();

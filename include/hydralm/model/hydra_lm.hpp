@@ -127,11 +127,7 @@ public:
     // state unchanged. No allocation, but for the pages of retrieval banks.
     std::span<const T> prefill(std::span<const token_id> tokens, State& state,
                                Form form = Form::parallel) const {
-        if (tokens.empty())
-            throw Error({.field = "tokens",
-                         .expected = "at least one",
-                         .found = "none",
-                         .fix = "start with a prompt"});
+        expect_some(tokens);
         state.expect_bytes(state_bytes);
         const MatrixView<T> logits = state.template outputs<T>(config.vocab_size);
         const std::size_t last = tokens.size() - 1;
@@ -232,6 +228,14 @@ public:
         else kernels::matmul(hidden, weights_.lm_head, logits, kernels::Assign{});
     }
 
+    // Throws Error when there is no token to go on from.
+    static void expect_some(std::span<const token_id> tokens) {
+        if (tokens.empty())
+            throw Error({.field = "tokens",
+                         .expected = "at least one",
+                         .found = "none",
+                         .fix = "start with a prompt"});
+    }
     // Throws Error when an id lies outside [0, V).
     static void check(std::span<const token_id> tokens) {
         for (std::size_t i = 0; i < tokens.size(); ++i)

@@ -1,0 +1,87 @@
+// Drafts: who guesses the tokens that speculative decoding checks.
+//
+// A draft has
+//   begin(fed, hidden)  the target has been fed these tokens since the last call; hidden [1, d] is
+//                       its output after the final norm for the last of them
+//   next(token)         logits [V] of what follows, were token fed next; valid until the next call
+#pragma once
+
+#include <algorithm>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "hydralm/core/error.hpp"
+#include "hydralm/model/hydra_lm.hpp"
+
+namespace HYDRALM_NAMESPACE {
+
+// The model's own modules of multi-token prediction, one after the other; beyond mtp_depth, the
+// last again. Begins from the hidden state after the final norm, as in training.
+template <class Model>
+class MtpDraft {
+    static_assert(
+        Model::config.mtp_depth > 0,
+        "hydralm: mtp_depth: must be above 0 to draft with; train a model with mtp_depth = "
+        "1 or more, or draft with another model");
+
+public:
+    using T = typename Model::Scalar;
+
+    explicit MtpDraft(const Model&& model) = delete;
+    explicit MtpDraft(const Model& model)
+        : model_(model),
+          workspace_(Model::Structure::mtp_module.workspace_bytes(1)),
+          rows_(4 * Model::config.d_model),
+          logits_(Model::config.vocab_size) {}
+
+    void begin(std::span<const token_id>, MatrixView<const T> hidden) noexcept {
+        std::copy_n(hidden.data(), d, row(0).data());
+        module_ = 0;
+    }
+    std::span<const T> next(token_id token) noexcept {
+        const auto& p = model_.weights();
+        Arena arena(workspace_.span());
+        p.embed.copy_row(token, row(1).data());
+        Model::Structure::mtp_module.forward(p.mtp[module_], row(0), row(1), row(2), arena);
+        std::copy_n(row(2).data(), d, row(0).data());
+        kernels::rms_norm(row(2), std::span<const T>(p.norm_f), Model::config.rms_eps, row(3));
+        model_.head(row(3), {logits_.data(), 1, Model::config.vocab_size});
+        module_ = std::min(module_ + 1, p.mtp.size() - 1);
+        return logits_.span();
+    }
+
+private:
+    static constexpr Index d = Model::config.d_model;
+    MatrixView<T> row(Index i) noexcept { return {rows_.data() + i * d, 1, d}; }
+
+    const Model& model_;
+    AlignedBuffer<std::byte> workspace_;
+    AlignedBuffer<T> rows_;  // hidden, embedding, output, normed output
+    AlignedBuffer<T> logits_;
+    std::size_t module_ = 0;
+};
+
+// Another model with the same vocabulary. Tokens that were guessed wrongly are taken back by going
+// back to the state of the last begin; those that were right are fed again, together.
+template <class Model>
+class ModelDraft {
+public:
+    using T = typename Model::Scalar;
+
+    explicit ModelDraft(const Model&& model) = delete;
+    explicit ModelDraft(const Model& model)
+        : model_(model), known_(model.new_state()), guessed_(known_) {}
+
+    void begin(std::span<const token_id> fed, MatrixView<const T>) {
+        model_.prefill(fed, known_, fed.size() > 16 ? Form::parallel : Form::recurrent);
+        guessed_ = known_;
+    }
+    std::span<const T> next(token_id token) { return model_.step(token, guessed_); }
+
+private:
+    const Model& model_;
+    typename Model::State known_, guessed_;
+};
+
+}  // namespace HYDRALM_NAMESPACE

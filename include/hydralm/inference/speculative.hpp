@@ -1,0 +1,190 @@
+// SpeculativeDecoder: several tokens a pass, drafted cheaply and checked by the model; the output
+// is the model's own, token for token when greedy, in distribution when sampled.
+//
+// A round feeds a token and k drafts at once, in the recurrent form: the bits of step. Draft i with
+// draft probability q and model probability p is kept with probability min(1, p/q); the first that
+// is not is replaced by a draw from max(0, p − q), and the state goes back to before it.
+// Source: Leviathan et al. (arXiv 2211.17192), algorithm 1; Chen et al. (arXiv 2302.01318).
+#pragma once
+
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "hydralm/inference/drafts.hpp"
+#include "hydralm/inference/sampling.hpp"
+
+namespace HYDRALM_NAMESPACE {
+
+struct SpeculativeStatistics {
+    std::int64_t proposed = 0;  // drafts
+    std::int64_t accepted = 0;  // of them
+    std::int64_t rounds = 0;    // passes of the model
+    std::int64_t tokens = 0;    // fed
+    double acceptance() const noexcept { return ratio(accepted, proposed); }
+    double tokens_per_round() const noexcept { return ratio(tokens, rounds); }
+
+private:
+    static double ratio(std::int64_t a, std::int64_t b) noexcept {
+        return b == 0 ? 0.0 : static_cast<double>(a) / static_cast<double>(b);
+    }
+};
+
+// Model and draft must outlive the decoder. All memory but the pages of retrieval banks is taken by
+// the constructor.
+template <class Model, class Draft>
+class SpeculativeDecoder {
+public:
+    using T = typename Model::Scalar;
+    using State = typename Model::State;
+    static constexpr Index V = Model::config.vocab_size, d = Model::config.d_model;
+
+    // draft_tokens: drafts a round, 0 or more. Throws Error when a window of the model is not
+    // wider.
+    SpeculativeDecoder(const Model& model, Draft& draft, Index draft_tokens)
+        : model_(model),
+          draft_(draft),
+          most_(checked(draft_tokens)),
+          history_(Model::stack.history_bytes(most_ + 1)),
+          workspace_(Model::workspace_bytes(1, most_ + 1, Form::recurrent)),
+          target_((most_ + 1) * V),
+          drafted_(std::max<Index>(1, most_) * V),
+          p_(V),
+          last_(V),
+          hidden_(d),
+          tokens_(static_cast<std::size_t>(most_ + 1)) {}
+
+    // Feeds a prompt, N ≥ 1; throws Error as Model::prefill does.
+    void prefill(std::span<const token_id> prompt, State& state) {
+        Model::expect_some(prompt);
+        model_.run(prompt, state, Form::parallel, [&](MatrixView<const T> hidden, std::size_t) {
+            std::copy_n(hidden.row(hidden.rows() - 1), d, hidden_.data());
+        });
+        model_.head({hidden_.data(), 1, d}, {last_.data(), 1, V});
+        pending_.reset();
+        draft_.begin(prompt, {hidden_.data(), 1, d});
+    }
+
+    // As hydralm::generate, from the prompt's end or where the last call ended.
+    template <class KeepGoing>
+    Index generate(State& state, Sampler<T>& sampler, Index count, const KeepGoing& keep_going) {
+        Index fed = 0;
+        while (fed < count) {
+            tokens_[0] = pending_ ? *pending_ : sampler(last_.span());
+            pending_.reset();
+            if (!keep_going(tokens_[0])) return fed;
+            const Index k = std::min(most_, count - fed - 1);
+            propose(sampler, k);
+            const Stream before = verify(state, k + 1);
+            bool stop = false;
+            Index kept = 1;
+            for (; kept <= k; ++kept) {
+                if (!accept(sampler, kept)) break;
+                if (!keep_going(tokens_[static_cast<std::size_t>(kept)])) {
+                    stop = true;
+                    break;
+                }
+            }
+            settle(state, before, k + 1, kept);
+            fed += kept;
+            if (stop) return fed;
+        }
+        return fed;
+    }
+
+    const SpeculativeStatistics& statistics() const noexcept { return statistics_; }
+
+private:
+    static Index checked(Index draft_tokens) {
+        Index most = 4096;
+        for (int i = 0; i < Model::config.n_layers; ++i)
+            if (Model::config.layer_types[i] == LayerType::swa)
+                most = std::min<Index>(most, Model::config.swa_window - 1);
+        if (draft_tokens < 0 || draft_tokens > most)
+            throw Error(
+                {.field = "draft_tokens",
+                 .expected = "0 to " + std::to_string(most) + ", less than the model's window",
+                 .found = std::to_string(draft_tokens),
+                 .fix = "draft fewer tokens a round"});
+        return draft_tokens;
+    }
+    static std::span<T> row(AlignedBuffer<T>& rows, Index i) noexcept {
+        return rows.span().subspan(static_cast<std::size_t>(i * V), static_cast<std::size_t>(V));
+    }
+
+    // tokens_[1 … k], each with the distribution it was drawn from.
+    void propose(Sampler<T>& sampler, Index k) {
+        const bool penalised = sampler.options().repetition_penalty != 1.0;
+        if (!guesser_ || penalised) guesser_ = sampler;  // its own account of tokens seen
+        for (Index i = 1; i <= k; ++i) {
+            const auto at = static_cast<std::size_t>(i);
+            const auto q = row(drafted_, i - 1);
+            guesser_->probabilities(draft_.next(tokens_[at - 1]), q);
+            tokens_[at] = draw<T>(q, sampler.random());
+            if (penalised) guesser_->observe(tokens_[at]);
+        }
+        statistics_.proposed += k;
+    }
+
+    // Feeds tokens_[0 … N); logits behind each. Returns the stream as it was before.
+    Stream verify(State& state, Index N) {
+        state.reserve(N);
+        Arena history(history_.span()), arena(workspace_.span());
+        Stream stream = state.stream();
+        stream.history = &history;
+        verified_ = model_.forward(tokens_.data(), Streams(&stream, 1), N, Form::recurrent, arena);
+        model_.head(verified_, {target_.data(), N, V});
+        ++statistics_.rounds;
+        stream.history = nullptr;
+        return stream;
+    }
+
+    // Whether draft i stays; else pending_ is what comes in its place.
+    bool accept(Sampler<T>& sampler, Index i) {
+        const auto token = tokens_[static_cast<std::size_t>(i)];
+        const auto at = static_cast<std::size_t>(token);
+        const auto q = row(drafted_, i - 1);
+        sampler.probabilities(row(target_, i - 1), p_.span());
+        if (sampler.random().uniform() * static_cast<double>(q[at]) <
+            static_cast<double>(p_.span()[at])) {
+            sampler.observe(token);
+            ++statistics_.accepted;
+            return true;
+        }
+        T rest(0);
+        for (std::size_t j = 0; j < q.size(); ++j)
+            rest += q[j] = std::max(T(0), p_.span()[j] - q[j]);
+        pending_ = draw<T>(rest > T(0) ? std::span<const T>(q) : p_.span(), sampler.random());
+        sampler.observe(*pending_);
+        return false;
+    }
+
+    // The state after kept of the N tokens, and what the next round begins with.
+    void settle(State& state, const Stream& before, Index N, Index kept) {
+        if (kept < N) {
+            Arena history(history_.span());
+            Model::stack.rollback(before, N, kept, history);
+        }
+        state.advance(kept);
+        statistics_.tokens += kept;
+        std::copy_n(row(target_, kept - 1).data(), V, last_.data());
+        std::copy_n(verified_.row(kept - 1), d, hidden_.data());
+        draft_.begin(std::span(tokens_).first(static_cast<std::size_t>(kept)),
+                     {hidden_.data(), 1, d});
+    }
+
+    const Model& model_;
+    Draft& draft_;
+    Index most_;
+    AlignedBuffer<std::byte> history_, workspace_;
+    AlignedBuffer<T> target_;   // [most + 1, V], logits behind every token of a round
+    AlignedBuffer<T> drafted_;  // [most, V], the distributions drafts were drawn from
+    AlignedBuffer<T> p_, last_, hidden_;
+    std::vector<token_id> tokens_;
+    MatrixView<T> verified_;  // hidden states of the round, in workspace_
+    std::optional<token_id> pending_;
+    std::optional<Sampler<T>> guesser_;
+    SpeculativeStatistics statistics_;
+};
+
+}  // namespace HYDRALM_NAMESPACE

@@ -1,0 +1,284 @@
+// Speculative decoding: the model's own output with any draft, greedy and sampled; how much a
+// trained draft is worth.
+#include "hydralm/inference/speculative.hpp"
+
+#include <map>
+
+#include "hydralm/inference/generate.hpp"
+#include "hydralm/training.hpp"
+#include "support/catch.hpp"
+#include "support/small_model.hpp"
+
+using namespace hydralm;
+using namespace hydralm::test;
+
+namespace {
+
+inline constexpr HydraConfig drafting{.vocab_size = 11,
+                                      .d_model = 24,
+                                      .n_layers = 4,
+                                      .n_heads = 2,
+                                      .mlp_multiple_of = 5,
+                                      .swa_window = 24,
+                                      .swa_every = 4,
+                                      .retrieval_every = 3,
+                                      .retrieval_chunk_size = 13,
+                                      .retrieval_top_k = 64,
+                                      .mtp_depth = 2};
+using Model = HydraLM<drafting>;
+
+Sampler<float> sampler_of(const SamplingOptions& options) {
+    return Sampler<float>(drafting.vocab_size, options);
+}
+
+std::vector<token_id> plain(const Model& model, std::span<const token_id> prompt,
+                            const SamplingOptions& options, Index count) {
+    auto state = model.new_state();
+    auto sampler = sampler_of(options);
+    for (const token_id token : prompt) sampler.observe(token);
+    std::vector<token_id> out;
+    generate(model, state, model.prefill(prompt, state), sampler, count, [&](token_id token) {
+        out.push_back(token);
+        return true;
+    });
+    return out;
+}
+
+template <class Draft>
+std::vector<token_id> speculative(const Model& model, Draft& draft, Index k,
+                                  std::span<const token_id> prompt, const SamplingOptions& options,
+                                  Index count, SpeculativeStatistics* statistics = nullptr) {
+    auto state = model.new_state();
+    auto sampler = sampler_of(options);
+    for (const token_id token : prompt) sampler.observe(token);
+    SpeculativeDecoder<Model, Draft> decoder(model, draft, k);
+    decoder.prefill(prompt, state);
+    std::vector<token_id> out;
+    const Index fed = decoder.generate(state, sampler, count, [&](token_id token) {
+        out.push_back(token);
+        return true;
+    });
+    CHECK(fed == count);
+    CHECK(state.position() == static_cast<std::int64_t>(prompt.size()) + count);
+    const auto& s = decoder.statistics();
+    CHECK(s.tokens == count);
+    CHECK(s.tokens == s.rounds + s.accepted);
+    CHECK(s.accepted <= s.proposed);
+    if (statistics != nullptr) *statistics = s;
+    return out;
+}
+
+// A model that has learnt a sequence of period 7 it reads with some noise.
+const Model& trained_model() {
+    static const Model model = [] {
+        class Cycle : public BatchSource {
+        public:
+            void next(Batch& batch) override {
+                Random random(3, position_++);
+                batch.streams = 8;
+                batch.length = 40;
+                batch.tokens.resize(320);
+                batch.labels.resize(320);
+                for (std::size_t b = 0; b < 8; ++b) {
+                    auto at = random.below(7);
+                    for (std::size_t n = 0; n <= 40; ++n, ++at) {
+                        const auto token =
+                            static_cast<token_id>(at * at % 7 + random.below(50) / 48);
+                        if (n < 40) batch.tokens[b * 40 + n] = token;
+                        if (n > 0) batch.labels[b * 40 + n - 1] = token;
+                    }
+                }
+            }
+            std::uint64_t position() const override { return position_; }
+            void seek(std::uint64_t position) override { position_ = position; }
+
+        private:
+            std::uint64_t position_ = 0;
+        } source;
+        Model made = random_model<Model>(1);
+        TrainerOptions options;
+        options.optimiser.adamw.rate = 3e-3;
+        options.rate = {.peak = 3e-3, .total = 150};
+        Trainer<Model> trainer(made, options);
+        for (int i = 0; i < 150; ++i) trainer.step(source);
+        return made;
+    }();
+    return model;
+}
+
+// Draws of two tokens after a prompt, counted.
+using Counts = std::map<std::vector<token_id>, double>;
+
+template <class F>
+Counts count_draws(int draws, const F& two_tokens) {
+    Counts counts;
+    for (int i = 0; i < draws; ++i) counts[two_tokens(static_cast<std::uint64_t>(i))] += 1.0;
+    return counts;
+}
+
+// The two-sample statistic Σ (a − b)²/(a + b) over outcomes, in deviations from its mean, the
+// number of outcomes: above 5 hardly ever when both samples come from one distribution.
+double distance(const Counts& a, const Counts& b) {
+    Counts all = a;
+    for (const auto& [outcome, n] : b) all[outcome] += 0.0;
+    double sum = 0.0, outcomes = 0.0;
+    for (const auto& [outcome, n] : all) {
+        const double x = a.contains(outcome) ? a.at(outcome) : 0.0,
+                     y = b.contains(outcome) ? b.at(outcome) : 0.0;
+        sum += (x - y) * (x - y) / (x + y);
+        outcomes += 1.0;
+    }
+    return (sum - (outcomes - 1.0)) / std::sqrt(2.0 * (outcomes - 1.0));
+}
+
+}  // namespace
+
+TEST_CASE("Greedy speculative decoding is greedy decoding, whatever the draft", "[speculative]") {
+    const auto prompt = random_tokens(30, 11, 1);
+    const SamplingOptions greedy{.temperature = 0.0};
+    for (const double penalty : {1.0, 1.3}) {
+        SamplingOptions options = greedy;
+        options.repetition_penalty = penalty;
+        for (const bool trained : {false, true}) {
+            const Model random = random_model<Model>(5);
+            const Model& model = trained ? trained_model() : random;
+            const auto expected = plain(model, prompt, options, 60);
+            for (const Index k : {0, 1, 2, 3, 5, 23}) {
+                MtpDraft<Model> own(model);
+                CHECK(speculative(model, own, k, prompt, options, 60) == expected);
+                ModelDraft<Model> same(model);
+                SpeculativeStatistics statistics;
+                CHECK(speculative(model, same, k, prompt, options, 60, &statistics) == expected);
+                CHECK(statistics.accepted == statistics.proposed);  // it drafts for itself
+                const Model stranger = random_model<Model>(6);
+                ModelDraft<Model> other(stranger);
+                CHECK(speculative(model, other, k, prompt, options, 60) == expected);
+            }
+        }
+    }
+}
+
+TEST_CASE("Sampled speculative decoding has the model's distribution", "[speculative]") {
+    const Model model = random_model<Model>(7), stranger = random_model<Model>(8);
+    const auto prompt = random_tokens(9, 11, 2);
+    constexpr int draws = 4000;
+    for (const SamplingOptions& given :
+         {SamplingOptions{.temperature = 0.4}, SamplingOptions{.temperature = 0.8, .top_p = 0.8},
+          SamplingOptions{.temperature = 0.6, .repetition_penalty = 1.5}}) {
+        const auto with_seed = [&](std::uint64_t seed) {
+            SamplingOptions options = given;
+            options.seed = seed;
+            return options;
+        };
+        const auto expected = count_draws(
+            draws, [&](std::uint64_t i) { return plain(model, prompt, with_seed(i), 3); });
+        const auto again = count_draws(draws, [&](std::uint64_t i) {
+            return plain(model, prompt, with_seed(i + 1000000), 3);
+        });
+        CHECK(distance(expected, again) < 5.0);
+        SpeculativeStatistics statistics;
+        const auto own = count_draws(draws, [&](std::uint64_t i) {
+            MtpDraft<Model> draft(model);
+            return speculative(model, draft, 2, prompt, with_seed(i + 2000000), 3, &statistics);
+        });
+        CHECK(distance(expected, own) < 5.0);
+        const auto other = count_draws(draws, [&](std::uint64_t i) {
+            ModelDraft<Model> draft(stranger);
+            return speculative(model, draft, 2, prompt, with_seed(i + 3000000), 3, &statistics);
+        });
+        CHECK(distance(expected, other) < 5.0);
+        // Planted: drafts taken as they come would be the other model's words.
+        const auto biased = count_draws(draws, [&](std::uint64_t i) {
+            return plain(i % 4 == 0 ? stranger : model, prompt, with_seed(i + 4000000), 3);
+        });
+        CHECK(distance(expected, biased) > 5.0);
+    }
+}
+
+TEST_CASE("A trained draft is mostly right, and begins at the hidden state after the final norm",
+          "[speculative]") {
+    const Model& model = trained_model();
+    const auto prompt = [] {
+        std::vector<token_id> ids;
+        for (token_id i = 0; i < 30; ++i) ids.push_back(i * i % 7);
+        return ids;
+    }();
+    const SamplingOptions greedy{.temperature = 0.0};
+    MtpDraft<Model> own(model);
+    SpeculativeStatistics statistics;
+    speculative(model, own, 2, prompt, greedy, 120, &statistics);
+    INFO("acceptance " << statistics.acceptance());
+    CHECK(statistics.acceptance() > 0.8);
+    CHECK(statistics.tokens_per_round() > 2.5);
+
+    // From any other hidden state the text is the same, the drafts are worse.
+    struct Elsewhere : MtpDraft<Model> {
+        using MtpDraft<Model>::MtpDraft;
+        void begin(std::span<const token_id> fed, MatrixView<const float> hidden) {
+            std::vector<float> other(24);
+            for (std::size_t i = 0; i < 24; ++i)
+                other[i] = (i % 2 == 0 ? -1.0F : 1.0F) * hidden(0, static_cast<Index>(23 - i));
+            MtpDraft<Model>::begin(fed, {other.data(), 1, 24});
+        }
+    } elsewhere(model);
+    SpeculativeStatistics worse;
+    CHECK(speculative(model, elsewhere, 2, prompt, greedy, 120, &worse) ==
+          plain(model, prompt, greedy, 120));
+    CHECK(worse.acceptance() < statistics.acceptance());
+}
+
+TEST_CASE("Speculative decoding ends where it is told to", "[speculative]") {
+    const Model& model = trained_model();
+    const auto prompt = random_tokens(12, 11, 3);
+    const SamplingOptions greedy{.temperature = 0.0};
+    const auto expected = plain(model, prompt, greedy, 40);
+    for (const Index stop : {0, 1, 2, 3, 7, 12}) {
+        auto state = model.new_state();
+        auto sampler = sampler_of(greedy);
+        MtpDraft<Model> draft(model);
+        SpeculativeDecoder<Model, MtpDraft<Model>> decoder(model, draft, 2);
+        decoder.prefill(prompt, state);
+        std::vector<token_id> out;
+        const Index fed = decoder.generate(state, sampler, 40, [&](token_id token) {
+            if (static_cast<Index>(out.size()) == stop) return false;
+            out.push_back(token);
+            return true;
+        });
+        CHECK(fed == stop);
+        CHECK(state.position() == 12 + stop);
+        CHECK(std::equal(out.begin(), out.end(), expected.begin()));
+        // The state is that of the tokens fed.
+        auto fresh = model.new_state();
+        auto logits = model.prefill(prompt, fresh);
+        for (const token_id token : out) logits = model.step(token, fresh);
+        const auto next = argmax<float>(model.step(3, state));
+        CHECK(next == argmax<float>(model.step(3, fresh)));
+    }
+    // In two calls as in one.
+    auto state = model.new_state();
+    auto sampler = sampler_of(greedy);
+    MtpDraft<Model> draft(model);
+    SpeculativeDecoder<Model, MtpDraft<Model>> decoder(model, draft, 2);
+    decoder.prefill(prompt, state);
+    std::vector<token_id> out;
+    for (const Index count : {7, 0, 33})
+        decoder.generate(state, sampler, count, [&](token_id token) {
+            out.push_back(token);
+            return true;
+        });
+    CHECK(out == expected);
+}
+
+TEST_CASE("Speculative decoding refuses what it cannot do", "[speculative]") {
+    const Model& model = trained_model();
+    MtpDraft<Model> draft(model);
+    using Decoder = SpeculativeDecoder<Model, MtpDraft<Model>>;
+    CHECK_THROWS_AS(Decoder(model, draft, -1), Error);
+    CHECK_THROWS_AS(Decoder(model, draft, 24), Error);  // the window
+    Decoder decoder(model, draft, 23);
+    auto state = model.new_state();
+    CHECK_THROWS_AS(decoder.prefill({}, state), Error);
+    const std::vector<token_id> unknown{1, 11};
+    CHECK_THROWS_AS(decoder.prefill(unknown, state), Error);
+    CHECK(state.position() == 0);
+}
