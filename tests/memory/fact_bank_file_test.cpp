@@ -1,6 +1,7 @@
 // Fact banks in files: bit for bit back, and the refusal of other banks and changed bytes.
-#include "hydralm/memory/fact_bank_file.hpp"
+#include "hydralm/io/fact_bank_file.hpp"
 
+#include "hydralm/memory/fact_bank.hpp"
 #include "support/compare.hpp"
 #include "support/files.hpp"
 #include "support/random_rows.hpp"
@@ -17,7 +18,7 @@ TEMPLATE_TEST_CASE("a bank is saved and loaded bit for bit", "[memory]", float, 
     Rows<T> before(70, 37), after(70, 37);
     Bank bank;
     bank.write(keys.view(), values.view(), T(0.99), T(0.9));
-    save(bank, path);
+    save_fact_bank(bank, path);
     auto loaded = load_fact_bank<Bank>(path);
     bank.recall(keys.view(), before.view());
     loaded.recall(keys.view(), after.view());
@@ -33,7 +34,7 @@ TEMPLATE_TEST_CASE("a bank is saved and loaded bit for bit", "[memory]", float, 
 TEST_CASE("another bank's file and a changed file are refused", "[memory]") {
     const TemporaryDirectory directory;
     const auto path = directory / "facts.bank";
-    save(FactBank<float, 8, 4>{}, path);
+    save_fact_bank(FactBank<float, 8, 4>{}, path);
     check_error([&] { load_fact_bank<FactBank<float, 4, 8>>(path); },
                 {path.string(), "key_dim: expected 4, found 8", "value_dim: expected 8, found 4"});
     check_error([&] { load_fact_bank<FactBank<double, 8, 4>>(path); },
