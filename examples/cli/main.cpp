@@ -26,7 +26,15 @@ void describe_train(CLI::App& app, Options& o) {
     const auto count = CLI::Range(std::int64_t{0}, std::int64_t{1} << 40);
     TrainOptions& t = o.train;
     app.add_option("--out", o.out, "checkpoint to write")->required();
-    app.add_option("--text", t.text, "files and folders of text")->required();
+    auto* text = app.add_option("--text", t.text, "files and folders of text");
+    auto* task = app.add_option("--task", t.task, "a task instead: mqar, needle or retrieval_qa")
+                     ->check(CLI::IsMember({"mqar", "needle", "retrieval_qa"}))
+                     ->excludes(text);
+    app.add_option("--stages", t.stages, "JSON file of the task's stages")->needs(task);
+    task->needs(app.get_option("--stages"));
+    auto* data = app.add_option_group("data", "what to learn");
+    data->add_options(text, task);
+    data->require_option(1);
     app.add_option("--steps", t.steps, "updates of the weights")->check(at_least_one);
     app.add_option("--batch", t.batch, "texts per batch")->check(at_least_one);
     app.add_option("--seq-len", t.seq_len, "tokens of each text")->check(at_least_one);
@@ -53,6 +61,28 @@ void describe_train(CLI::App& app, Options& o) {
     app.add_option("--resume", t.resume, "directory of checkpoints to go on from");
     app.add_option("--seed", o.seed, "seed of weights and data");
     app.add_option("--log", t.log, "file of JSON lines to write");
+}
+
+void describe_task(CLI::App& app, Options& o) {
+    const auto at_least_one = CLI::Range(std::int64_t{1}, std::int64_t{1} << 40);
+    TaskOptions& t = o.task;
+    app.add_option("task", t.name, "mqar, needle or retrieval_qa")
+        ->required()
+        ->check(CLI::IsMember({"mqar", "needle", "retrieval_qa"}));
+    auto* print = app.add_flag("--print", t.print, "print sequences as JSON lines");
+
+    auto* asked = app.add_flag("--evaluate", t.evaluate, "score a model");
+    auto* model = app.add_option("--model", o.model, "checkpoint to score");
+    asked->needs(model)->excludes(print);
+    print->excludes(asked);
+    app.add_option("--lengths", t.lengths, "tokens of a sequence; several, with commas")
+        ->delimiter(',')
+        ->check(at_least_one);
+    app.add_option("--count", t.count, "sequences of each length")->check(at_least_one);
+    app.add_option("--facts", t.facts, "facts (mqar: pairs) in a sequence")->check(at_least_one);
+    app.add_option("--queries", t.queries, "queries in a sequence")->check(at_least_one);
+    app.add_option("--seed", o.seed, "seed of the sequences");
+    app.add_flag("--zero-retrieval", t.zero_retrieval, "leave retrieval layers out");
 }
 
 void describe(CLI::App& app, Options& o) {
@@ -112,6 +142,9 @@ void describe(CLI::App& app, Options& o) {
 
     describe_train(command(app, o, "train", "train the model on text", train), o);
 
+    describe_task(
+        command(app, o, "task", "sequences of a synthetic task, or a model's score", task), o);
+
     auto& gradients_command =
         command(app, o, "gradients", "gradient of the mean next-token loss of a text", gradients);
     add_model(gradients_command, o);
@@ -132,6 +165,19 @@ void describe(CLI::App& app, Options& o) {
         ->default_str("chunkwise");
     delta_command.add_option("--chunk", o.chunk, "16, 32 or 64")
         ->check(CLI::IsMember({16, 32, 64}));
+
+    auto& retrieval_command =
+        command(kernel, o, "retrieval", "one retrieval attention mixer", retrieval);
+    retrieval_command
+        .add_option("--in", o.in,
+                    "safetensors file: x, the mixer's parameters; n_heads, head_dim, chunk_size, "
+                    "top_k in its metadata")
+        ->required();
+    retrieval_command.add_option("--out", o.out, "safetensors file to write: y, selected_chunks")
+        ->required();
+    retrieval_command.add_option("--form", o.form, "reference, prefill or step")
+        ->check(CLI::IsMember({"reference", "prefill", "step"}))
+        ->default_str("prefill");
 }
 
 }  // namespace

@@ -18,7 +18,8 @@ nlohmann::ordered_json kernel_forms() {
             {"short_conv", "simd"},
             {"swiglu", "fused in matmul"},
             {"delta_rule", "chunkwise, recurrent in step"},
-            {"window_attention", "tiled, one pass in step"}};
+            {"window_attention", "tiled, one pass in step"},
+            {"retrieval", "queries grouped by chunk, the same in step"}};
 }
 
 template <class Model>

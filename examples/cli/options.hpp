@@ -8,6 +8,8 @@
 // What only `train` takes. Numbers below 0: not given, the default depends on the rest.
 struct TrainOptions {
     std::vector<std::string> text;  // files and folders
+    std::string task;               // or a task, and its file of stages
+    std::string stages;
     std::string optimizer = "adamw";
     std::string scheme = "fan_in";
     std::string resume;  // directory of checkpoints
@@ -24,6 +26,18 @@ struct TrainOptions {
     int accumulate = 1;
     int keep = 3;
     bool recompute = false;
+};
+
+// What only `task` takes. 0: not given, the default depends on the task.
+struct TaskOptions {
+    std::string name;
+    std::vector<std::int64_t> lengths{1024};
+    std::int64_t count = 16;
+    std::int64_t facts = 0;
+    std::int64_t queries = 0;
+    bool print = false;
+    bool evaluate = false;
+    bool zero_retrieval = false;
 };
 
 struct Options {
@@ -49,6 +63,7 @@ struct Options {
     bool print_ids = false;
     bool repeat = false;
     TrainOptions train;
+    TaskOptions task;
 };
 
 // Each prints its result to standard output and throws hydralm::Error when the input is bad.
@@ -59,5 +74,7 @@ void generate(const Options& options);
 void score(const Options& options);
 void stream(const Options& options);
 void train(const Options& options);
+void task(const Options& options);
 void gradients(const Options& options);
 void delta_rule(const Options& options);
+void retrieval(const Options& options);

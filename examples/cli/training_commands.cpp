@@ -1,4 +1,5 @@
 // train: from random weights to a checkpoint. gradients: the exact gradient of a checkpoint's loss.
+#include <hydralm/evaluation.hpp>
 #include <hydralm/training.hpp>
 
 #include <csignal>
@@ -6,6 +7,7 @@
 
 #include "options.hpp"
 #include "program_model.hpp"
+#include "task_model.hpp"
 #include "text_input.hpp"
 
 namespace {
@@ -26,6 +28,7 @@ void run_gradients(const Options& o) {
     hydralm::Gradients<Model> gradients(1, static_cast<hydralm::Index>(ids.size()));
     gradients.refresh(model);
     auto state = model.new_state();
+    state.reserve(static_cast<hydralm::Index>(ids.size()));
     const hydralm::Stream stream = state.stream();
     const auto loss = gradients.add(model, ids, labels, {&stream, 1},
                                     1.0 / static_cast<double>(labels.size() - 1));
@@ -54,7 +57,7 @@ extern "C" void stop_after_this_step(int signal) {
     std::signal(signal, SIG_DFL);
 }
 
-hydralm::TrainerOptions trainer_options(const TrainOptions& t) {
+hydralm::TrainerOptions trainer_options(const TrainOptions& t, std::int64_t steps) {
     hydralm::TrainerOptions options;
     const bool muon = t.optimizer == "muon";
     const double rate = t.lr > 0.0 ? t.lr : muon ? 2e-2 : 3e-3;
@@ -63,8 +66,8 @@ hydralm::TrainerOptions trainer_options(const TrainOptions& t) {
     else options.optimiser.adamw.rate = rate;
     options.rate = {.peak = rate,
                     .least = t.min_lr >= 0.0 ? t.min_lr : rate / 10,
-                    .warmup = t.warmup >= 0 ? t.warmup : std::min<std::int64_t>(t.steps / 20, 100),
-                    .total = t.steps};
+                    .warmup = t.warmup >= 0 ? t.warmup : std::min<std::int64_t>(steps / 20, 100),
+                    .total = steps};
     options.accumulate = t.accumulate;
     options.clip = t.clip;
     if (t.recompute) options.keep = hydralm::Keep::block_inputs;
@@ -92,38 +95,24 @@ void print_progress(const hydralm::StepReport& step, const hydralm::RunReport& r
     std::fprintf(stderr, "  rate %.2e  %.0f tokens/s  ETA %.0f s\n", step.rate, rate, left);
 }
 
+// Trains the model from source and writes it. data: what the numbers depend on beside the options,
+// as members of a JSON object.
 template <class Model>
-void run_train(const Options& o) {
+void train_on(const Options& o, Model& model, hydralm::BatchSource& source,
+              hydralm::BatchSource& validation, const hydralm::TrainerOptions& trainer_options,
+              std::int64_t eval_batches, const std::string& data) {
     const TrainOptions& t = o.train;
-    if (Model::config.vocab_size < 256)
-        throw hydralm::Error({.field = "vocab_size",
-                              .expected = "at least 256 to read text",
-                              .found = std::to_string(Model::config.vocab_size),
-                              .fix = "build the program for a config with 256 ids or more"});
-    const auto [training, validation] = hydralm::TextCorpus(t.text).split(0.05, o.seed);
-    hydralm::RandomWindows source(training, t.batch, t.seq_len, o.seed);
-    const hydralm::Index length = std::min<hydralm::Index>(t.seq_len, validation.size() / 2);
-    const hydralm::Index streams = std::max<hydralm::Index>(
-        1, std::min<hydralm::Index>(t.batch, (validation.size() - 1) / length));
-    hydralm::ConsecutiveChunks held_out(validation, streams, length);
-
-    Model model;
-    hydralm::initialise(model, o.seed, *hydralm::init_scheme(t.scheme));
-    hydralm::Trainer<Model> trainer(model, trainer_options(t));
-    const hydralm::RunOptions options{
-        .steps = t.steps,
-        .eval_every = t.eval_every,
-        .eval_batches = std::min<std::int64_t>(held_out.chunks_per_pass(), 32),
-        .save_every = t.save_every,
-        .keep = t.keep,
-        .directory = run_directory(o),
-        .log = t.log};
+    hydralm::Trainer<Model> trainer(model, trainer_options);
+    const hydralm::RunOptions options{.steps = trainer_options.rate.total,
+                                      .eval_every = t.eval_every,
+                                      .eval_batches = eval_batches,
+                                      .save_every = t.save_every,
+                                      .keep = t.keep,
+                                      .directory = run_directory(o),
+                                      .log = t.log};
     const std::string description =
-        "{\"seed\":" + std::to_string(o.seed) + ",\"batch\":" + std::to_string(t.batch) +
-        ",\"seq_len\":" + std::to_string(t.seq_len) + ",\"scheme\":\"" + t.scheme +
-        "\",\"training_bytes\":" + std::to_string(training.size()) +
-        ",\"validation_bytes\":" + std::to_string(validation.size()) + "}";
-    hydralm::TrainingRun<Model> run(trainer, source, &held_out, options, description);
+        "{\"seed\":" + std::to_string(o.seed) + ",\"scheme\":\"" + t.scheme + "\"," + data + "}";
+    hydralm::TrainingRun<Model> run(trainer, source, &validation, options, description);
     if (!t.resume.empty())
         run.resume([](const std::string& text) { std::fprintf(stderr, "%s\n", text.c_str()); });
     const std::int64_t begin = trainer.steps();
@@ -132,12 +121,12 @@ void run_train(const Options& o) {
     std::signal(SIGTERM, stop_after_this_step);
     const auto report = run.run([] { return interrupted != 0; },
                                 [&](const auto& step, const auto& so_far) {
-                                    print_progress(step, so_far, t.steps, step.step - begin);
+                                    print_progress(step, so_far, options.steps, step.step - begin);
                                 });
     if (report.interrupted) {
         throw hydralm::Error(
             {.field = "train",
-             .expected = std::to_string(t.steps) + " steps",
+             .expected = std::to_string(options.steps) + " steps",
              .found = "a request to stop after step " + std::to_string(report.steps) +
                       ", which is saved",
              .fix = "to go on, give the same command with --resume " + options.directory.string()});
@@ -155,6 +144,67 @@ void run_train(const Options& o) {
             .c_str(),
         number(report.train_loss).c_str(), number(report.validation_loss).c_str(),
         number(report.best_validation_loss).c_str());
+}
+
+template <class Model>
+void train_on_text(const Options& o, Model& model) {
+    const TrainOptions& t = o.train;
+    if (Model::config.vocab_size < 256)
+        throw hydralm::Error({.field = "vocab_size",
+                              .expected = "at least 256 to read text",
+                              .found = std::to_string(Model::config.vocab_size),
+                              .fix = "build the program for a config with 256 ids or more"});
+    const auto [training, validation] = hydralm::TextCorpus(t.text).split(0.05, o.seed);
+    hydralm::RandomWindows source(training, t.batch, t.seq_len, o.seed);
+    const hydralm::Index length = std::min<hydralm::Index>(t.seq_len, validation.size() / 2);
+    const hydralm::Index streams = std::max<hydralm::Index>(
+        1, std::min<hydralm::Index>(t.batch, (validation.size() - 1) / length));
+    hydralm::ConsecutiveChunks held_out(validation, streams, length);
+    train_on(o, model, source, held_out, trainer_options(t, t.steps),
+             std::min<std::int64_t>(held_out.chunks_per_pass(), 32),
+             "\"batch\":" + std::to_string(t.batch) + ",\"seq_len\":" + std::to_string(t.seq_len) +
+                 ",\"training_bytes\":" + std::to_string(training.size()) +
+                 ",\"validation_bytes\":" + std::to_string(validation.size()));
+}
+
+// Output projections of DeltaNet mixers at zero: such a mixer adds nothing.
+template <class Model>
+void silence_deltanet(Model& model) {
+    change_parameters(model, [](const hydralm::ParameterInfo& info, auto values) {
+        if (in_mixer<Model>(info, hydralm::LayerType::deltanet) &&
+            info.kind == hydralm::ParameterKind::residual_projection)
+            std::ranges::fill(values, 0);
+    });
+}
+
+template <class Model>
+void train_on_task(const Options& o, Model& model) {
+    const TrainOptions& t = o.train;
+    const auto kind = *hydralm::task_kind(t.task);
+    const auto stages = hydralm::read_stages(t.stages, kind, task_vocab<Model>(kind));
+    hydralm::TaskSource source(kind, stages, hydralm::Split::training, o.seed);
+    hydralm::TaskSource held_out(kind, {stages.back()}, hydralm::Split::evaluation, o.seed);
+    if (stages.front().skip_deltanet) silence_deltanet(model);
+    auto options = trainer_options(t, source.steps());
+    options.optimiser.adamw.decay = 0.01;
+    if (t.warmup < 0) options.rate.warmup = 50;
+    options.rate.hold = options.rate.total * 6 / 10;
+    options.frozen = [&source](const hydralm::ParameterInfo& info, std::int64_t step) {
+        return source.stage(static_cast<std::uint64_t>(step)).skip_deltanet &&
+               in_mixer<Model>(info, hydralm::LayerType::deltanet);
+    };
+    const hydralm::MappedFile file(t.stages);
+    const auto text = hydralm::detail::parse_json(file.text(), file.name(), "").dump();
+    train_on(o, model, source, held_out, options, 4,
+             "\"task\":\"" + t.task + "\",\"stages\":" + text);
+}
+
+template <class Model>
+void run_train(const Options& o) {
+    Model model;
+    hydralm::initialise(model, o.seed, *hydralm::init_scheme(o.train.scheme));
+    if (o.train.task.empty()) train_on_text(o, model);
+    else train_on_task(o, model);
 }
 
 }  // namespace

@@ -51,7 +51,7 @@ void check(Mixer mixer) {
     LayerCase<Mixer> layer(mixer, tensors);
     CHECK(same_bits(alone.forward(all.first(256), state),
                     layer.forward(all.first(256), Form::parallel)));
-    CHECK(same_bits(state.bytes(), layer.bytes()));
+    CHECK(same_bits(state.bytes(), layer.memory().bytes()));
     auto whole = alone.module.new_state(), cut = alone.module.new_state();
     const auto expected = alone.forward(all, whole);
     auto pieces = alone.forward(all.first(512), cut);

@@ -33,12 +33,12 @@ def json_of(*arguments):
 
 
 def tensors(path):
-    """name -> (shape, values) of a safetensors file's F32 and F64 tensors."""
+    """name -> (shape, values) of a safetensors file's F32, F64 and I64 tensors."""
     content = pathlib.Path(path).read_bytes()
     start = 8 + int.from_bytes(content[:8], "little")
     result = {}
     for name, entry in json.loads(content[8:start]).items():
-        if code := {"F32": "f", "F64": "d"}.get(entry.get("dtype")):
+        if code := {"F32": "f", "F64": "d", "I64": "q"}.get(entry.get("dtype")):
             first, last = entry["data_offsets"]
             result[name] = entry["shape"], array.array(code, content[start + first:start + last])
     return result
@@ -199,6 +199,35 @@ def gradients(directory):
     assert "at least 2" in line, line
 
 
+def task(directory):
+    lines = run("task", "needle", "--print", "--lengths", "40,60", "--count", 2).splitlines()
+    assert [len(json.loads(line)["ids"]) for line in lines] == [40, 40, 60, 60]
+    for line in map(json.loads, lines):
+        (answer,) = [t for t, label in enumerate(line["labels"]) if label != -100]
+        assert line["ids"][answer + 1] == line["labels"][answer], line
+        assert len(line["depth"]) == 1 and 0 <= line["depth"][0] < 1, line
+    stages = directory / "stages.json"
+    stages.write_text(json.dumps([
+        {"length": 32, "pairs": 2, "queries": 2, "batch": 8, "steps": 20, "skip_deltanet": True},
+        {"length": 16, "pairs": 2, "queries": 1, "batch": 4, "steps": 10}]))
+    model = directory / "model.safetensors"
+    result = json_of("train", "--task", "mqar", "--stages", stages, "--out", model, "--seed", 2)
+    assert result["steps"] == 30 and result["train_loss"] > 0, result
+    score = json_of("task", "mqar", "--evaluate", "--model", model, "--lengths", "16,32",
+                    "--count", 5, "--facts", 2, "--queries", 1)
+    assert [entry["length"] for entry in score["lengths"]] == [16, 32], score
+    for entry in score["lengths"]:
+        assert entry["answers"] == 5 and len(entry["by_quartile"]) == 4, entry
+        assert 0 <= entry["accuracy"] <= 1, entry
+    line = refusal("task", "retrieval_qa", "--evaluate", "--model", model)
+    assert "vocab_size" in line and "512" in line, line
+    line = refusal("task", "needle", "--print", "--lengths", 7)
+    assert "length" in line and "at least 8" in line, line
+    stages.write_text('[{"length": 32}]')
+    line = refusal("train", "--task", "mqar", "--stages", stages, "--out", directory / "other")
+    assert "stage 0: pairs" in line, line
+
+
 def kernel_delta_rule(directory):
     for case in ("d16_n7", "d32_n64_state", "d64_n100_state", "d128_n33"):
         source, out = GOLDEN / "delta_rule" / f"{case}.safetensors", directory / "out"
@@ -208,6 +237,24 @@ def kernel_delta_rule(directory):
                 "--chunk", 32)
             for name in ("out", "final_state"):
                 assert_near(tensors(out)[name], expected[name])
+
+
+def kernel_retrieval(directory):
+    for case in ("c16_k3", "c8_k2"):
+        source, out = GOLDEN / "retrieval" / f"{case}.safetensors", directory / "out"
+        expected = tensors(source)
+        for form in ("reference", "prefill", "step"):
+            run("kernel", "retrieval", "--in", source, "--out", out, "--form", form)
+            found = tensors(out)
+            assert_near(found["y"], expected["y"])
+            assert found["selected_chunks"] == expected["selected_chunks"], (case, form)
+    content = source.read_bytes()
+    assert b'"chunk_size":"8"' in content
+    for value, part in ((b"9", "chunk_size"), (b"x", "number above 0")):
+        (directory / "in").write_bytes(
+            content.replace(b'"chunk_size":"8"', b'"chunk_size":"' + value + b'"'))
+        line = refusal("kernel", "retrieval", "--in", directory / "in", "--out", out)
+        assert part in line and "expected" in line, line
 
 
 def refusals(directory):
@@ -236,5 +283,5 @@ def job(check):
 
 
 compiling.run_all([job(check) for check in (
-    info, init, logits, generate, score, stream, train, train_stops, gradients,
-    kernel_delta_rule, refusals)])
+    info, init, logits, generate, score, stream, train, train_stops, gradients, task,
+    kernel_delta_rule, kernel_retrieval, refusals)])

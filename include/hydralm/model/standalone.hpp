@@ -37,6 +37,7 @@ public:
     Standalone& operator=(Standalone&&) noexcept = default;
 
     const Mixer& mixer() const noexcept { return mixer_; }
+    const auto& weights() const noexcept { return weights_; }
 
     // f(const ParameterInfo&, std::span<T> values) fills every tensor, row-major, in file order.
     // Allocates one tensor's worth of scratch.

@@ -59,14 +59,19 @@ public:
     //   AdamW:  m ← β₁m + (1−β₁)g;  v ← β₂v + (1−β₂)g²;
     //           w ← w (1 − rate·decay) − rate (m/(1−β₁ᵗ)) / (√(v/(1−β₂ᵗ)) + ε)
     //   Muon:   m ← μm + g;  w ← w − rate √max(1, out/in) · newton_schulz(g + μm), part by part
-    // parameters, gradient [parameter_count] in file order. No allocation, no errors; the same bits
-    // for any number of threads.
-    void step(std::span<T> parameters, std::span<const T> gradient, double scale) noexcept {
+    // parameters, gradient [parameter_count] in file order; those for which frozen(info) holds are
+    // left as they are, their moments too. No allocation, no errors; the same bits for any number
+    // of threads.
+    template <class Frozen = decltype([](const ParameterInfo&) { return false; })>
+    void step(std::span<T> parameters, std::span<const T> gradient, double scale,
+              const Frozen& frozen = {}) noexcept {
         ++steps_;
         Index offset = 0;
         for (const ParameterInfo& info : Model::parameters) {
-            if (by_muon(info)) muon(info, offset, parameters.data(), gradient.data(), scale);
-            else adamw(info, offset, parameters.data(), gradient.data(), scale);
+            if (!frozen(info)) {
+                if (by_muon(info)) muon(info, offset, parameters.data(), gradient.data(), scale);
+                else adamw(info, offset, parameters.data(), gradient.data(), scale);
+            }
             offset += info.size();
         }
     }

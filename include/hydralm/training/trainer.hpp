@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cmath>
+#include <functional>
 #include <optional>
 
 #include "hydralm/io/model_file.hpp"
@@ -29,6 +30,8 @@ struct TrainerOptions {
     double clip = 1.0;   // largest norm of the whole gradient; 0: any
     NonFinite non_finite = NonFinite::stop;
     Keep keep = Keep::everything;  // of the tape: changes memory and time, no number
+    // Whether the update after `step` updates leaves a parameter as it is; empty: none.
+    std::function<bool(const ParameterInfo&, std::int64_t step)> frozen;
 };
 
 struct StepReport {
@@ -76,7 +79,10 @@ public:
         } else {
             if (options_.clip > 0.0 && report.gradient_norm > options_.clip)
                 scale_gradient<T>(gradient, options_.clip / report.gradient_norm);
-            optimiser_.step(parameters_.span(), gradient, report.rate / options_.rate.peak);
+            optimiser_.step(parameters_.span(), gradient, report.rate / options_.rate.peak,
+                            [&](const ParameterInfo& info) {
+                                return options_.frozen && options_.frozen(info, step_);
+                            });
             give_weights();
         }
         ++step_;

@@ -257,7 +257,7 @@ private:
              {o.optimiser.adamw.rate, o.optimiser.adamw.beta1, o.optimiser.adamw.beta2,
               o.optimiser.adamw.epsilon, o.optimiser.adamw.decay}},
             {"muon", {o.optimiser.muon.rate, o.optimiser.muon.momentum}},
-            {"rate", {o.rate.peak, o.rate.least, o.rate.warmup, o.rate.total}},
+            {"rate", {o.rate.peak, o.rate.least, o.rate.warmup, o.rate.total, o.rate.hold}},
             {"accumulate", o.accumulate},
             {"clip", o.clip},
             {"non_finite", o.non_finite == NonFinite::stop ? "stop" : "skip"},

@@ -1,0 +1,72 @@
+// TaskScore: how many answers of a task a model gives right, and where the facts lay.
+#pragma once
+
+#include <array>
+#include <vector>
+
+#include "hydralm/evaluation/task.hpp"
+#include "hydralm/model/hydra_lm.hpp"
+
+namespace HYDRALM_NAMESPACE {
+
+struct TaskScore {
+    std::int64_t answers = 0, right = 0;
+    std::array<std::int64_t, 4> answers_by_quartile{}, right_by_quartile{};  // of depth
+
+    double accuracy() const noexcept { return ratio(right, answers); }
+    double quartile(std::size_t i) const noexcept {
+        return ratio(right_by_quartile[i], answers_by_quartile[i]);
+    }
+    void add(const TaskAnswer& answer, bool is_right) noexcept {
+        const auto quartile = std::min<std::size_t>(3, static_cast<std::size_t>(4 * answer.depth));
+        ++answers;
+        ++answers_by_quartile[quartile];
+        right += is_right;
+        right_by_quartile[quartile] += is_right;
+    }
+
+private:
+    static double ratio(std::int64_t a, std::int64_t b) noexcept {
+        return b == 0 ? 0.0 : static_cast<double>(a) / static_cast<double>(b);
+    }
+};
+
+// Scores evaluation sequences first … first + count − 1 of a seed. Each is made and fed 4096 tokens
+// at a time, so memory does not grow with its length but for the model's own state. Throws Error
+// for an impossible shape, and as Model::prefill does (a vocabulary smaller than the task's).
+template <class Model>
+TaskScore score_task(const Model& model, TaskKind kind, const TaskShape& shape, std::int64_t count,
+                     std::uint64_t seed, std::uint64_t first = 0) {
+    using T = typename Model::Scalar;
+    constexpr Index V = Model::config.vocab_size, piece = 4096;
+    TaskScore score;
+    std::vector<token_id> tokens(static_cast<std::size_t>(std::min(piece, shape.length)));
+    std::vector<T> logits(static_cast<std::size_t>(V));
+    auto state = model.new_state();
+    for (std::int64_t i = 0; i < count; ++i) {
+        const TaskSequence sequence(kind, shape, Split::evaluation, seed,
+                                    first + static_cast<std::uint64_t>(i));
+        state.reset();
+        auto answer = sequence.answers().begin();  // in order of position
+        for (Index at = 0; at < shape.length; at += piece) {
+            const auto part = std::span(tokens).first(
+                static_cast<std::size_t>(std::min(piece, shape.length - at)));
+            sequence.fill(at, part);
+            model.run(part, state, Form::parallel,
+                      [&](MatrixView<const T> hidden, std::size_t offset) {
+                          const Index begin = at + static_cast<Index>(offset);
+                          for (; answer != sequence.answers().end() &&
+                                 answer->position < begin + hidden.rows();
+                               ++answer) {
+                              model.head(hidden.middle_rows(answer->position - begin, 1),
+                                         {logits.data(), 1, V});
+                              const auto best = std::max_element(logits.begin(), logits.end());
+                              score.add(*answer, best - logits.begin() == answer->value);
+                          }
+                      });
+        }
+    }
+    return score;
+}
+
+}  // namespace HYDRALM_NAMESPACE

@@ -1,0 +1,127 @@
+// TaskSource: sequences of a task as batches of training, stage after stage.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "hydralm/evaluation/task.hpp"
+#include "hydralm/io/json_text.hpp"
+#include "hydralm/io/mapped_file.hpp"
+#include "hydralm/kernels/cross_entropy/cross_entropy.hpp"
+#include "hydralm/training/batch_source.hpp"
+
+namespace HYDRALM_NAMESPACE {
+
+// Some steps of training on sequences of one shape.
+struct TaskStage {
+    TaskShape shape;
+    Index batch = 8;
+    std::int64_t steps = 1;
+    bool skip_deltanet = false;  // mixers of that kind are left out, and left as they are
+};
+
+// Batch i holds sequences of the stage that step i lies in; after the last stage, of the last. The
+// loss is on answers only.
+class TaskSource : public BatchSource {
+public:
+    // Throws Error for stages that are empty or impossible.
+    TaskSource(TaskKind kind, std::vector<TaskStage> stages, Split split, std::uint64_t seed)
+        : kind_(kind), stages_(std::move(stages)), split_(split), seed_(seed) {
+        if (stages_.empty())
+            throw Error({.field = "stages",
+                         .expected = "at least one",
+                         .found = "none",
+                         .fix = "give the task a stage"});
+        for (const TaskStage& stage : stages_) TaskSequence::check(kind, stage.shape);
+    }
+
+    // The stage of step i, counted from 0.
+    const TaskStage& stage(std::uint64_t step) const noexcept {
+        for (const TaskStage& stage : stages_) {
+            if (step < static_cast<std::uint64_t>(stage.steps)) return stage;
+            step -= static_cast<std::uint64_t>(stage.steps);
+        }
+        return stages_.back();
+    }
+    std::int64_t steps() const noexcept {
+        std::int64_t sum = 0;
+        for (const TaskStage& stage : stages_) sum += stage.steps;
+        return sum;
+    }
+
+    void next(Batch& batch) override {
+        const TaskStage& now = stage(position_);
+        const auto length = static_cast<std::size_t>(now.shape.length);
+        batch.streams = now.batch;
+        batch.length = now.shape.length;
+        batch.fresh = true;
+        batch.tokens.resize(static_cast<std::size_t>(now.batch) * length);
+        batch.labels.assign(batch.tokens.size(), kernels::ignore_index);
+        for (std::size_t b = 0; b < static_cast<std::size_t>(now.batch); ++b) {
+            const TaskSequence sequence(kind_, now.shape, split_, seed_, position_ << 20 | b);
+            sequence.fill(0, std::span(batch.tokens).subspan(b * length, length));
+            for (const TaskAnswer& answer : sequence.answers())
+                batch.labels[b * length + static_cast<std::size_t>(answer.position)] = answer.value;
+        }
+        ++position_;
+    }
+    std::uint64_t position() const override { return position_; }
+    void seek(std::uint64_t position) override { position_ = position; }
+
+private:
+    TaskKind kind_;
+    std::vector<TaskStage> stages_;
+    Split split_;
+    std::uint64_t seed_, position_ = 0;
+};
+
+// Stages from a JSON file: [{"length", "facts" (MQAR: "pairs"), "queries", "batch", "steps",
+// "skip_deltanet": optional}, …]. Throws Error for a file that is not that, naming the field.
+inline std::vector<TaskStage> read_stages(const std::filesystem::path& path, TaskKind kind,
+                                          Index vocab) {
+    const MappedFile file(path);
+    const detail::Json list = detail::parse_json(file.text(), file.name(), "");
+    const auto refuse = [&](std::string field, std::string expected, std::string found) {
+        throw Error({.file = file.name(),
+                     .field = std::move(field),
+                     .expected = std::move(expected),
+                     .found = std::move(found),
+                     .fix = "give a list of stages as the documentation of train describes it"});
+    };
+    if (!list.is_array() || list.empty()) refuse("", "a list of stages", detail::shown(list));
+    std::vector<TaskStage> stages;
+    for (const detail::Json& entry : list) {
+        const std::string where = "stage " + std::to_string(stages.size());
+        if (!entry.is_object()) refuse(where, "an object", detail::shown(entry));
+        const char* const facts = kind == TaskKind::mqar ? "pairs" : "facts";
+        const auto number = [&](const char* field) -> Index {
+            const auto found = entry.find(field);
+            if (found == entry.end()) refuse(where + ": " + field, "a number", "nothing");
+            if (!found->is_number_integer() || found->get<std::int64_t>() < 1)
+                refuse(where + ": " + field, "a whole number above 0", detail::shown(*found));
+            return found->get<Index>();
+        };
+        TaskStage stage{{number("length"), number(facts), number("queries"), vocab},
+                        number("batch"),
+                        number("steps")};
+        if (const auto skip = entry.find("skip_deltanet"); skip != entry.end()) {
+            if (!skip->is_boolean())
+                refuse(where + ": skip_deltanet", "true or false", detail::shown(*skip));
+            stage.skip_deltanet = skip->get<bool>();
+        }
+        for (const auto& [key, value] : entry.items())
+            if (key != "length" && key != facts && key != "queries" && key != "batch" &&
+                key != "steps" && key != "skip_deltanet")
+                refuse(where + ": " + key, "no such field", detail::shown(value));
+        try {
+            TaskSequence::check(kind, stage.shape);
+        } catch (const Error& error) {
+            refuse(where + ": " + error.detail().field, error.detail().expected,
+                   error.detail().found);
+        }
+        stages.push_back(stage);
+    }
+    return stages;
+}
+
+}  // namespace HYDRALM_NAMESPACE
