@@ -204,6 +204,17 @@ private:
                         x + j * width);
                 }
         }
+        if (c == 1) {  // one pass over S
+            const auto a = simd::broadcast<T>(alpha_to(1));
+            for (Index k = 0; k < KeyDim; ++k) {
+                const auto key = simd::broadcast<T>(keys_[k]);
+                simd::map<T>(
+                    width, s + k * width,
+                    [a, key](auto sv, auto xv) { return simd::fma<T>(key, xv, a * sv); },
+                    s + k * width, x);
+            }
+            return;
+        }
         if (alpha_to(1) != T(1)) {
             for (Index i = 0; i < c; ++i)
                 scale_to(width, x + i * width, x + i * width, alpha_to(c - 1 - i));
