@@ -5,6 +5,7 @@
 #include "hydralm/io/checkpoint.hpp"
 #include "hydralm/io/config_json.hpp"
 #include "hydralm/io/dtype.hpp"
+#include "hydralm/io/fact_bank_file.hpp"
 #include "hydralm/io/json_text.hpp"
 #include "hydralm/io/mapped_file.hpp"
 #include "hydralm/io/model_file.hpp"

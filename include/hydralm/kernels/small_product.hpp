@@ -1,4 +1,5 @@
-// Small dense products on packed scratch: what backward passes and chunk-sparse attention are made of.
+// Small dense products on packed scratch: what backward passes and chunk-sparse attention are made
+// of.
 //
 // One operand is broadcast element by element, with any strides (so Aᵀ B needs no copy of Aᵀ); the
 // other and the result are rows of whole batches. Extents are run-time numbers, so that all head
@@ -47,11 +48,11 @@ template <Real T, Index V>
 void product_columns(Index rows, Index inner, Broadcast<T> a, const T* b, Index b_stride, T* c,
                      Index c_stride, bool add) noexcept {
     constexpr Index R = simd::registers == 32 ? 8 : 4;
-    Index i = 0;
-    for (; i + R <= rows; i += R)
+    const Index whole = rows / R * R;
+    for (Index i = 0; i < whole; i += R)
         product_tile<T, R, V>(inner, {a.data + i * a.row, a.row, a.column}, b, b_stride,
                               c + i * c_stride, c_stride, add);
-    for (; i < rows; ++i)
+    for (Index i = whole; i < rows; ++i)
         product_tile<T, 1, V>(inner, {a.data + i * a.row, a.row, a.column}, b, b_stride,
                               c + i * c_stride, c_stride, add);
 }
