@@ -81,6 +81,9 @@ void describe_task(CLI::App& app, Options& o) {
     app.add_option("--count", t.count, "sequences of each length")->check(at_least_one);
     app.add_option("--facts", t.facts, "facts (mqar: pairs) in a sequence")->check(at_least_one);
     app.add_option("--queries", t.queries, "queries in a sequence")->check(at_least_one);
+    app.add_option("--trailers", t.trailers,
+                   "disjoint sets of queries about each haystack, read once")
+        ->check(at_least_one);
     app.add_option("--seed", o.seed, "seed of the sequences");
     app.add_flag("--zero-retrieval", t.zero_retrieval, "leave retrieval layers out");
 }

@@ -35,6 +35,7 @@ struct TaskOptions {
     std::int64_t count = 16;
     std::int64_t facts = 0;
     std::int64_t queries = 0;
+    std::int64_t trailers = 1;
     bool print = false;
     bool evaluate = false;
     bool zero_retrieval = false;

@@ -61,7 +61,7 @@ void evaluate(const Options& o, hydralm::TaskKind kind) {
     for (const Index length : o.task.lengths) {
         const auto begin = std::chrono::steady_clock::now();
         const auto score = hydralm::score_task(model, kind, task_shape(o.task, kind, length, vocab),
-                                               o.task.count, o.seed);
+                                               o.task.count, o.seed, o.task.trailers);
         const double seconds =
             std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
         std::fprintf(stderr, "length %lld: %.4f of %lld answers, %.0f tokens/s\n",

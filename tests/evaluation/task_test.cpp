@@ -137,6 +137,31 @@ TEST_CASE("A sequence is a function of seed, split and index", "[task]") {
     CHECK(one != tokens_of(example(kind, shape, 6)));
     CHECK(one != tokens_of(example(kind, shape, 5, Split::evaluation)));
     CHECK(one != tokens_of(example(kind, shape, 5, Split::training, 4)));
+    CHECK(one != tokens_of(example(TaskKind::needle, shape, 5)));
+    // No batch comes again, however long the training.
+    TaskSource source(kind, {{shape, 2, 1}}, Split::training, 3);
+    std::set<std::vector<token_id>> seen;
+    Batch batch;
+    for (const std::uint64_t position : {5, 6, 4096 + 5, 8192 + 5, (1 << 30) + 5}) {
+        source.seek(position);
+        source.next(batch);
+        CHECK(seen.insert(batch.tokens).second);
+    }
+}
+
+TEST_CASE("Trailers of one haystack ask about different facts", "[task]") {
+    const TaskShape shape{1000, 32, 8, 512};
+    std::set<token_id> keys;
+    const auto whole = tokens_of(example(TaskKind::retrieval_qa, shape));
+    for (Index trailer = 0; trailer < 4; ++trailer) {
+        const TaskSequence sequence(TaskKind::retrieval_qa, shape, Split::training, 3, 0, trailer);
+        const auto tokens = tokens_of(sequence);
+        CHECK(std::equal(tokens.begin(), tokens.begin() + sequence.trailer(), whole.begin()));
+        for (const TaskAnswer& answer : sequence.answers())
+            CHECK(keys.insert(tokens[static_cast<std::size_t>(answer.position - 1)]).second);
+    }
+    CHECK(keys.size() == 32);
+    CHECK_THROWS_AS(TaskSequence(TaskKind::retrieval_qa, shape, Split::training, 3, 0, 4), Error);
 }
 
 TEST_CASE("Facts lie evenly over the haystack", "[task]") {
@@ -272,4 +297,8 @@ TEST_CASE("A score counts the answers a model gives right", "[task]") {
     CHECK(score.right >= 1);
     CHECK(score.answers_by_quartile == quartiles);
     CHECK(score.accuracy() == Approx(static_cast<double>(expected) / 24.0));
+    // Trailers fork from one reading: the first is the sequence itself.
+    const auto forked = score_task(model, kind, shape, 3, 2, 4);
+    CHECK(forked.answers == 96);
+    CHECK(forked.right >= score.right);
 }

@@ -155,6 +155,12 @@ TEST_CASE("The rate warms up, then falls along a cosine", "[optimiser]") {
     CHECK(rate(8) == Approx(0.55));
     CHECK(rate(12) == Approx(0.1));
     CHECK(rate(100) == Approx(0.1));
+    const LearningRate held{.peak = 2.0, .least = 1.0, .warmup = 2, .total = 10, .hold = 6};
+    CHECK(held(1) == 2.0);
+    CHECK(held(5) == 2.0);
+    CHECK(held(6) == 2.0);
+    CHECK(held(8) == Approx(1.5));
+    CHECK(held(10) == Approx(1.0));
     CHECK(LearningRate{.peak = 2.0, .total = 1}(0) == 2.0);
 }
 

@@ -79,6 +79,32 @@ TEST_CASE("A trainer learns, with either optimiser", "[trainer]") {
     }
 }
 
+TEST_CASE("Frozen parameters are left as they are, step by step", "[trainer]") {
+    const Text text;
+    Model model = fresh_model();
+    RandomWindows source(text.corpus(), 2, 16, 1);
+    auto options = options_of(OptimiserKind::adamw, 9);
+    options.frozen = [](const ParameterInfo& info, std::int64_t step) {
+        return step < 2 && info.name().starts_with("blocks.0.");
+    };
+    Trainer<Model> trainer(model, options);
+    for (int step = 0; step < 3; ++step) {
+        const auto before = weights(model);
+        trainer.step(source);
+        const auto after = weights(model);
+        std::size_t first = 0;
+        for (const auto& info : Model::parameters) {
+            const auto n = static_cast<std::ptrdiff_t>(info.size());
+            const auto a = before.begin() + static_cast<std::ptrdiff_t>(first);
+            const auto b = after.begin() + static_cast<std::ptrdiff_t>(first);
+            const bool frozen = step < 2 && info.name().starts_with("blocks.0.");
+            INFO(info.name() << ", step " << step);
+            CHECK(std::equal(a, a + n, b) == frozen);
+            first += static_cast<std::size_t>(n);
+        }
+    }
+}
+
 TEST_CASE("Batches accumulated are one batch", "[trainer]") {
     const Text text;
     Model one = fresh_model(), two = fresh_model();

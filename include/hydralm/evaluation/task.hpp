@@ -46,19 +46,23 @@ struct TaskAnswer {
 enum class Split : std::uint8_t { training, evaluation };
 
 // One sequence, a function of all arguments alone. Holds its facts and queries, not its filler: any
-// piece of it is made when it is asked for.
+// piece of it is made when it is asked for. trailer: which of the disjoint sets of queries about
+// one haystack it ends with, below facts / queries.
 class TaskSequence {
 public:
     // Throws Error for a shape that is impossible.
     TaskSequence(TaskKind kind, const TaskShape& shape, Split split, std::uint64_t seed,
-                 std::uint64_t index)
-        : shape_(shape),
-          seed_(seed ^ (split == Split::training ? 0x7461736bULL : 0xe7a1ULL << 40)),
-          stream_(index << 32) {
+                 std::uint64_t index, Index trailer = 0)
+        : shape_(shape), seed_(own_seed(kind, split, seed, index)) {
         check(kind, shape);
-        Random random(seed_, stream_);
-        if (kind == TaskKind::mqar) place_pairs(random);
-        else place_facts(random);
+        if (trailer < 0 || (trailer + 1) * shape.queries > shape.facts)
+            throw Error({.field = "trailer",
+                         .expected = "at most " + std::to_string(shape.facts / shape.queries - 1),
+                         .found = std::to_string(trailer),
+                         .fix = "ask fewer queries, or store more facts"});
+        Random random(seed_);
+        if (kind == TaskKind::mqar) place_pairs(random, trailer * shape.queries);
+        else place_facts(random, trailer * shape.queries);
     }
 
     Index length() const noexcept { return shape_.length; }
@@ -70,7 +74,7 @@ public:
     void fill(Index first, std::span<token_id> out) const {
         const auto end = first + static_cast<Index>(out.size());
         for (Index block = first / block_; block * block_ < end; ++block) {
-            Random random(seed_, stream_ + 1 + static_cast<std::uint64_t>(block));
+            Random random(seed_, 1 + static_cast<std::uint64_t>(block));
             for (Index t = block * block_; t < std::min(end, (block + 1) * block_); ++t) {
                 const auto token = filler(random);
                 if (t >= first) out[static_cast<std::size_t>(t - first)] = token;
@@ -123,6 +127,15 @@ private:
     };
     static constexpr Index block_ = 256;  // filler tokens drawn from one random stream
 
+    // Unlike that of any other sequence, whatever the seeds.
+    static std::uint64_t own_seed(TaskKind kind, Split split, std::uint64_t seed,
+                                  std::uint64_t index) noexcept {
+        const std::uint64_t stream = 0x7461736b00ULL + 2 * static_cast<std::uint64_t>(kind) +
+                                     static_cast<std::uint64_t>(split);
+        Random random(seed, stream);
+        return Random(random(), index)();
+    }
+
     // count distinct numbers below bound, in random order (Floyd's sampling, then a shuffle).
     static std::vector<Index> distinct(Random& random, Index count, Index bound) {
         std::vector<Index> chosen;
@@ -136,7 +149,13 @@ private:
         return chosen;
     }
 
-    void place_pairs(Random& random) {
+    std::vector<Index> queried(Random& random, Index first) const {
+        const auto order = distinct(random, shape_.facts, shape_.facts);
+        return {order.begin() + first, order.begin() + first + shape_.queries};
+    }
+
+    // Queries are about facts first_query, … of a random order.
+    void place_pairs(Random& random, Index first_query) {
         const Index half = shape_.vocab / 2;
         const auto keys = distinct(random, shape_.facts, half);
         std::vector<token_id> values;
@@ -154,7 +173,7 @@ private:
         if (filler_.empty()) filler_.push_back(0);  // no room for any
         trailer_ = shape_.length - 2 * shape_.queries;
         Index t = trailer_;
-        for (const Index i : distinct(random, shape_.queries, shape_.facts)) {
+        for (const Index i : queried(random, first_query)) {
             const auto at = static_cast<std::size_t>(i);
             segments_.push_back({t, 2, {static_cast<token_id>(keys[at]), values[at]}});
             answers_.push_back(
@@ -163,7 +182,7 @@ private:
         }
     }
 
-    void place_facts(Random& random) {
+    void place_facts(Random& random, Index first_query) {
         const Index V = shape_.vocab, low = V / 2, F = shape_.facts;
         const auto KEY = static_cast<token_id>(V - 4), VAL = static_cast<token_id>(V - 3),
                    QUERY = static_cast<token_id>(V - 2);
@@ -185,7 +204,7 @@ private:
                 {places[at], 4, {KEY, static_cast<token_id>(low + keys[at]), VAL, values.back()}});
         }
         Index t = trailer_;
-        for (const Index i : distinct(random, shape_.queries, F)) {
+        for (const Index i : queried(random, first_query)) {
             const auto at = static_cast<std::size_t>(i);
             segments_.push_back(
                 {t, 4, {QUERY, static_cast<token_id>(low + keys[at]), VAL, values[at]}});
@@ -198,7 +217,7 @@ private:
     token_id filler(Random& random) const noexcept { return filler_[random.below(filler_.size())]; }
 
     TaskShape shape_;
-    std::uint64_t seed_, stream_;
+    std::uint64_t seed_;
     Index trailer_ = 0;
     std::vector<token_id> filler_;   // what filler is drawn from
     std::vector<Segment> segments_;  // facts and queries, in order

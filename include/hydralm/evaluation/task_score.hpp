@@ -31,28 +31,27 @@ private:
     }
 };
 
-// Scores evaluation sequences first … first + count − 1 of a seed. Each is made and fed 4096 tokens
-// at a time, so memory does not grow with its length but for the model's own state. Throws Error
-// for an impossible shape, and as Model::prefill does (a vocabulary smaller than the task's).
+// Scores `count` evaluation haystacks of a seed, each with `trailers` disjoint sets of queries that
+// fork from its state. Each is made and fed 4096 tokens at a time, so memory does not grow with its
+// length but for the model's own state. Throws Error for an impossible shape, and as Model::prefill
+// does (a vocabulary smaller than the task's).
 template <class Model>
 TaskScore score_task(const Model& model, TaskKind kind, const TaskShape& shape, std::int64_t count,
-                     std::uint64_t seed, std::uint64_t first = 0) {
+                     std::uint64_t seed, Index trailers = 1) {
     using T = typename Model::Scalar;
     constexpr Index V = Model::config.vocab_size, piece = 4096;
     TaskScore score;
     std::vector<token_id> tokens(static_cast<std::size_t>(std::min(piece, shape.length)));
     std::vector<T> logits(static_cast<std::size_t>(V));
-    auto state = model.new_state();
-    for (std::int64_t i = 0; i < count; ++i) {
-        const TaskSequence sequence(kind, shape, Split::evaluation, seed,
-                                    first + static_cast<std::uint64_t>(i));
-        state.reset();
+    auto haystack = model.new_state(), state = model.new_state();
+    // Tokens [first, end) into a state; every answer among them scored.
+    const auto feed = [&](const TaskSequence& sequence, Index first, Index end, auto& into) {
         auto answer = sequence.answers().begin();  // in order of position
-        for (Index at = 0; at < shape.length; at += piece) {
-            const auto part = std::span(tokens).first(
-                static_cast<std::size_t>(std::min(piece, shape.length - at)));
+        for (Index at = first; at < end; at += piece) {
+            const auto part =
+                std::span(tokens).first(static_cast<std::size_t>(std::min(piece, end - at)));
             sequence.fill(at, part);
-            model.run(part, state, Form::parallel,
+            model.run(part, into, Form::parallel,
                       [&](MatrixView<const T> hidden, std::size_t offset) {
                           const Index begin = at + static_cast<Index>(offset);
                           for (; answer != sequence.answers().end() &&
@@ -64,6 +63,16 @@ TaskScore score_task(const Model& model, TaskKind kind, const TaskShape& shape, 
                               score.add(*answer, best - logits.begin() == answer->value);
                           }
                       });
+        }
+    };
+    for (std::int64_t i = 0; i < count; ++i) {
+        haystack.reset();
+        for (Index j = 0; j < trailers; ++j) {
+            const TaskSequence sequence(kind, shape, Split::evaluation, seed,
+                                        static_cast<std::uint64_t>(i), j);
+            if (j == 0) feed(sequence, 0, sequence.trailer(), haystack);
+            state = haystack;
+            feed(sequence, sequence.trailer(), shape.length, state);
         }
     }
     return score;

@@ -32,7 +32,14 @@ public:
                          .expected = "at least one",
                          .found = "none",
                          .fix = "give the task a stage"});
-        for (const TaskStage& stage : stages_) TaskSequence::check(kind, stage.shape);
+        for (const TaskStage& stage : stages_) {
+            TaskSequence::check(kind, stage.shape);
+            if (stage.batch < 1 || stage.batch > 1 << 20)
+                throw Error({.field = "batch",
+                             .expected = "1 to 2^20 sequences",
+                             .found = std::to_string(stage.batch),
+                             .fix = "give the stage another batch"});
+        }
     }
 
     // The stage of step i, counted from 0.
@@ -97,8 +104,9 @@ inline std::vector<TaskStage> read_stages(const std::filesystem::path& path, Tas
         const auto number = [&](const char* field) -> Index {
             const auto found = entry.find(field);
             if (found == entry.end()) refuse(where + ": " + field, "a number", "nothing");
-            if (!found->is_number_integer() || found->get<std::int64_t>() < 1)
-                refuse(where + ": " + field, "a whole number above 0", detail::shown(*found));
+            if (!found->is_number_integer() || found->get<std::int64_t>() < 1 ||
+                found->get<std::int64_t>() > Index{1} << 40)
+                refuse(where + ": " + field, "a whole number in [1, 2^40]", detail::shown(*found));
             return found->get<Index>();
         };
         TaskStage stage{{number("length"), number(facts), number("queries"), vocab},
@@ -112,7 +120,7 @@ inline std::vector<TaskStage> read_stages(const std::filesystem::path& path, Tas
         for (const auto& [key, value] : entry.items())
             if (key != "length" && key != facts && key != "queries" && key != "batch" &&
                 key != "steps" && key != "skip_deltanet")
-                refuse(where + ": " + key, "no such field", detail::shown(value));
+                refuse(where + ": " + key, "only the fields of a stage", detail::shown(value));
         try {
             TaskSequence::check(kind, stage.shape);
         } catch (const Error& error) {

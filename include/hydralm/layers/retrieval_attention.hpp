@@ -134,14 +134,20 @@ public:
         const MatrixView<T> o(arena.take<T>(rows * I), rows, I);
         std::byte* const scratch = arena.take<std::byte>(B * H * scratch_size);
         kernels::matmul(x, p.qkv_proj, qkv, kernels::Assign{});
-        parallel_for(B * H, [&](Index task) {
-            const Index b = task / H, h = task % H;
-            Arena own({scratch + task * scratch_size, static_cast<std::size_t>(scratch_size)});
-            const auto selection = kernels::RetrievalSelection<T>::take(own, N, shape_.top_k);
-            mix_head(p, bind_state(*this, streams, b), streams.position(b),
-                     qkv.middle_rows(b * N, N), mixed.middle_rows(b * N, N), {}, selection,
-                     o.middle_rows(b * N, N), h, own);
-        });
+        Index furthest = 0;
+        for (Index b = 0; b < B; ++b)
+            furthest = std::max(furthest, static_cast<Index>(streams.position(b)));
+        parallel_for(
+            B * H,
+            [&](Index task) {
+                const Index b = task / H, h = task % H;
+                Arena own({scratch + task * scratch_size, static_cast<std::size_t>(scratch_size)});
+                const auto selection = kernels::RetrievalSelection<T>::take(own, N, shape_.top_k);
+                mix_head(p, bind_state(*this, streams, b), streams.position(b),
+                         qkv.middle_rows(b * N, N), mixed.middle_rows(b * N, N), {}, selection,
+                         o.middle_rows(b * N, N), h, own);
+            },
+            rows * I * (ChunkSize * (shape_.top_k + 1) + furthest / ChunkSize) > 65536);
         if (write == Write::add) kernels::matmul(o, p.o_proj, y, kernels::Add{});
         else kernels::matmul(o, p.o_proj, y, kernels::Assign{});
     }

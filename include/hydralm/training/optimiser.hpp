@@ -44,6 +44,11 @@ constexpr bool is_decayed(ParameterKind kind) noexcept {
            kind != ParameterKind::temperature && kind != ParameterKind::router_bias;
 }
 
+// No parameter is left as it is.
+struct NoneFrozen {
+    constexpr bool operator()(const ParameterInfo&) const noexcept { return false; }
+};
+
 template <class Model>
 class Optimiser {
 public:
@@ -62,7 +67,7 @@ public:
     // parameters, gradient [parameter_count] in file order; those for which frozen(info) holds are
     // left as they are, their moments too. No allocation, no errors; the same bits for any number
     // of threads.
-    template <class Frozen = decltype([](const ParameterInfo&) { return false; })>
+    template <class Frozen = NoneFrozen>
     void step(std::span<T> parameters, std::span<const T> gradient, double scale,
               const Frozen& frozen = {}) noexcept {
         ++steps_;
