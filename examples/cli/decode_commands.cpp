@@ -167,7 +167,20 @@ void run_stream(const Options& o) {
         return n;
     };
     double shown = 0.0;
+    hydralm::StreamReport mark;  // where the last stretch of the text ended
+    mark.tokens = 1;             // the first is not predicted
+    std::int64_t distance = chunk_tokens;
     const auto progress = [&](const hydralm::StreamReport& r) {
+        if (r.tokens > mark.tokens && (r.tokens >= distance || r.tokens == goal)) {
+            const auto bits = [](const hydralm::StreamReport& at) {
+                return at.bits_per_token * static_cast<double>(at.tokens - 1);
+            };
+            std::fprintf(stderr, "bits per byte from token %lld to %lld: %.4f\n",
+                         static_cast<long long>(mark.tokens), static_cast<long long>(r.tokens),
+                         (bits(r) - bits(mark)) / static_cast<double>(r.tokens - mark.tokens));
+            mark = r;
+            distance *= 4;
+        }
         if (r.seconds - shown >= 1.0 || r.tokens == goal) {
             shown = r.seconds;
             const double eta = static_cast<double>(goal - r.tokens) / r.tokens_per_second;

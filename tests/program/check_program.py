@@ -6,11 +6,13 @@ import json
 import os
 import pathlib
 import random
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "support"))
 import compiling
@@ -181,6 +183,39 @@ def train_stops(directory):
     assert len(list((directory / "out.training").glob("step-*.train"))) == 1 and not out.exists()
 
 
+def train_without_room(directory):
+    """When no more can be written, the last checkpoint stays whole, and the run goes on from it."""
+    text, checkpoints = directory / "text", directory / "full.training"
+    text.write_text(TEXT)
+    options = ["--text", text, "--batch", 2, "--seq-len", 32, "--save-every", 3, "--steps", 12]
+    whole, full = directory / "whole.safetensors", directory / "full.safetensors"
+    run("train", "--out", whole, *options)
+    command = [PROGRAM, *map(str, ["train", "--out", full, *options])]
+
+    def no_room():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
+
+    result = subprocess.run(command, capture_output=True, text=True, preexec_fn=no_room)
+    last = result.stderr.splitlines()[-1]
+    assert result.returncode == 1 and "full.training" in last and "expected" in last, last
+    assert list(checkpoints.iterdir()) == [], "something half-written stayed"
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (saved := sorted(checkpoints.glob("step-*.train"))):
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    before = {path.name: path.read_bytes() for path in saved}
+    resume = [*command, "--resume", str(checkpoints)]
+    result = subprocess.run(resume, capture_output=True, text=True, preexec_fn=no_room)
+    if not full.exists():  # unless the kill came after the last step
+        assert result.returncode == 1, result.stderr
+    for name, content in before.items():
+        assert (checkpoints / name).read_bytes() == content, f"{name} was lost"
+    subprocess.run(resume, check=True, capture_output=True)
+    assert full.read_bytes() == whole.read_bytes(), "other bits after a full disk"
+
+
 def gradients(directory):
     model, ids = initialised(directory), directory / "ids"
     ids.write_text(" ".join(str(byte) for byte in TEXT[:200].encode()))
@@ -299,6 +334,7 @@ def job(check):
 
 
 compiling.run_all([job(check) for check in (
-    info, init, logits, generate, score, stream, train, train_stops, gradients, task,
+    info, init, logits, generate, score, stream, train, train_stops, train_without_room,
+    gradients, task,
     generate_with_draft,
     kernel_delta_rule, kernel_retrieval, refusals)])

@@ -1,0 +1,163 @@
+#!/usr/bin/env python3
+"""A page of Markdown: the small preset trained on the pods of perl-doc, against xz -9 and by optimiser.
+
+Usage: text_report.py PROGRAM [--minutes M] [--curve-minutes M] [--batch B] [--seq-len N]
+
+Whole files are split, duplicates removed first: every tenth in the order of their digests is held
+out. The model reads each held-out file from an empty state; its first byte counts 8 bits. xz -9
+counts the size of training and held-out files together minus the size of the training files alone.
+"""
+
+import argparse
+import hashlib
+import json
+import lzma
+import math
+import pathlib
+import platform
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+from compile_time import machine
+
+PODS = "/usr/share/perl/5*/pod/*.pod"
+RATES = {"adamw": "3e-3", "muon": "2e-2"}
+
+
+def corpus(directory):
+    """Training and held-out files, copied below directory."""
+    by_digest = {}
+    for path in sorted(pathlib.Path("/").glob(PODS.lstrip("/"))):
+        content = path.read_bytes()
+        if content:
+            by_digest.setdefault(hashlib.sha256(content).hexdigest(), (path.name, content))
+    parts = {"training": [], "held-out": []}
+    for i, digest in enumerate(sorted(by_digest)):
+        name, content = by_digest[digest]
+        part = "held-out" if i % 10 == 0 else "training"
+        (directory / part).mkdir(exist_ok=True)
+        (directory / part / name).write_bytes(content)
+        parts[part].append(content)
+    return parts
+
+
+def xz_bits_per_byte(parts):
+    def size(files):
+        return len(lzma.compress(b"".join(files), preset=9))
+    held_out = sum(map(len, parts["held-out"]))
+    return 8 * (size(parts["training"] + parts["held-out"]) - size(parts["training"])) / held_out
+
+
+def train(program, directory, out, steps, options, optimizer, seed, eval_every):
+    log = directory / "log"
+    log.unlink(missing_ok=True)
+    result = subprocess.run(
+        [program, "train", "--text", directory / "training", "--out", out, "--steps", str(steps),
+         "--batch", str(options.batch), "--seq-len", str(options.seq_len), "--optimizer", optimizer,
+         "--lr", RATES[optimizer], "--seed", str(seed), "--eval-every", str(eval_every),
+         "--save-every", "0", "--log", log],
+        check=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    for file in out.with_suffix(".training").iterdir():
+        file.unlink()
+    out.with_suffix(".training").rmdir()
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    return json.loads(result.stdout.splitlines()[-1]), lines
+
+
+def steps_in(program, directory, seconds, options, optimizer):
+    """How many steps fit, by a trial of some."""
+    trial = directory / "trial.safetensors"
+    report, _ = train(program, directory, trial, 30, options, optimizer, 1, 0)
+    return max(50, int(seconds * report["tokens_per_second"] / options.batch / options.seq_len))
+
+
+def model_bits_per_byte(program, model, directory):
+    bits = size = 0
+    for path in sorted((directory / "held-out").iterdir()):
+        out = subprocess.run([program, "score", "--model", model, "--text", path], check=True,
+                             text=True, stdout=subprocess.PIPE).stdout
+        bits += 8 - json.loads(out.splitlines()[-1])["log_likelihood"] / math.log(2)
+        size += path.stat().st_size
+    return bits / size
+
+
+def curves(program, directory, options):
+    """Held-out loss of both optimisers at parts of the wall time, over three seeds."""
+    rows = []
+    seconds = 60 * options.curve_minutes
+    for optimizer in RATES:
+        steps = steps_in(program, directory, seconds, options, optimizer)
+        losses, last = [], []
+        for seed in (1, 2, 3):
+            _, lines = train(program, directory, directory / "curve.safetensors", steps, options,
+                             optimizer, seed, max(1, steps // 20))
+            points = [(line["seconds"], line["validation_loss"]) for line in lines
+                      if line.get("validation_loss") is not None]
+            losses.append([min((abs(s - part * seconds), loss) for s, loss in points)[1]
+                           for part in (0.25, 0.5, 0.75)] + [points[-1][1]])
+            last.append(points[-1][0])
+        cells = [f"{sum(c) / 3:.3f} ({min(c):.3f} – {max(c):.3f})" for c in zip(*losses)]
+        rows.append([optimizer, str(steps), f"{sum(last) / 3:.0f}", *cells])
+    return rows
+
+
+def table(head, rows):
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("program", type=pathlib.Path)
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--curve-minutes", type=float, default=1.5)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--seq-len", type=int, default=256)
+    options = parser.parse_args()
+    program = options.program.resolve()
+    with tempfile.TemporaryDirectory() as name:
+        directory = pathlib.Path(name)
+        parts = corpus(directory)
+        if not parts["held-out"]:
+            sys.exit(f"text_report: {PODS}: expected the pods of perl-doc, found none; "
+                     "apt-get install perl-doc")
+        xz = xz_bits_per_byte(parts)
+        best = {}
+        for optimizer in RATES:
+            steps = steps_in(program, directory, 60 * options.minutes, options, optimizer)
+            model = directory / "model.safetensors"
+            report, _ = train(program, directory, model, steps, options, optimizer, 1,
+                              max(1, steps // 20))
+            best[optimizer] = (report, model_bits_per_byte(program, model, directory))
+        info = json.loads(subprocess.run([program, "info", "--json"], check=True, text=True,
+                                         stdout=subprocess.PIPE).stdout)
+        rows = [["xz -9", "", "", f"{xz:.3f}"]]
+        rows += [[f"HydraLM, {optimizer}", f"{report['steps']}", f"{report['seconds']:.0f}",
+                  f"{bits:.3f}"] for optimizer, (report, bits) in best.items()]
+        sizes = {part: sum(map(len, files)) for part, files in parts.items()}
+        print(f"""# Training on text
+
+Measured by `./run reports` on {machine()}, {platform.machine()}: the small preset, {info['parameter_count']:,}
+parameters, on the pods of Debian's perl-doc; {len(parts['training'])} files of {sizes['training']:,} bytes to train on,
+{len(parts['held-out'])} files of {sizes['held-out']:,} bytes held out, whole files, no file twice. Batches of
+{options.batch} × {options.seq_len} bytes.
+
+## Against a compressor
+
+Bits per byte of the held-out files. xz: the size of training and held-out files together minus that of the training
+files. The model reads every held-out file from an empty state.
+
+{table(["", "steps", "seconds of training", "bits per byte"], rows)}
+
+## AdamW and the hybrid with Muon, at equal wall time
+
+Held-out loss in nats per byte (of a twentieth of the training files), mean of three seeds and their range, at parts of
+the wall time; rates {RATES['adamw']} and {RATES['muon']}, each with warm-up and cosine to a tenth.
+
+{table(["", "steps", "seconds", "25 %", "50 %", "75 %", "end"], curves(program, directory, options))}""")
+
+
+if __name__ == "__main__":
+    main()
