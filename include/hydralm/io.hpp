@@ -8,6 +8,7 @@
 #include "hydralm/io/fact_bank_file.hpp"
 #include "hydralm/io/json_text.hpp"
 #include "hydralm/io/mapped_file.hpp"
+#include "hydralm/io/mapped_pages.hpp"
 #include "hydralm/io/model_file.hpp"
 #include "hydralm/io/safetensors.hpp"
 #include "hydralm/io/safetensors_writer.hpp"

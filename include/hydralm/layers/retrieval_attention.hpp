@@ -74,7 +74,7 @@ public:
     template <class S, class V>
     constexpr void visit_state(S& s, V& v) const {
         v.array(s.conv_cache, (shape_.conv_kernel - 1) * 3 * inner());
-        v.bank(s.bank, Head::layout(shape_.n_heads));
+        v.bank(s.bank, Head::layout(shape_.n_heads, shape_.top_k));
     }
 
     // sink(name, shape, values): conv_cache [3I, K−1], keys and values [H, position, D], summaries

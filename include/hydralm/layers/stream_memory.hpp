@@ -81,7 +81,7 @@ public:
             refuse("banks", expected, static_cast<std::int64_t>(bank_bytes.size()));
         std::vector<RetrievalBank> banks;
         for (const RetrievalBank& bank : banks_) {
-            RetrievalBank& filled = banks.emplace_back(bank.layout());
+            RetrievalBank& filled = banks.emplace_back(bank.layout(), bank.source());
             filled.reserve(0, position);
             filled.for_each_page(position, [&](std::span<std::byte> page) {
                 std::copy_n(bank_bytes.data(), page.size(), page.data());

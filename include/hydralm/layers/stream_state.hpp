@@ -58,10 +58,11 @@ struct StateBinder {
 
 struct StateBanks {
     std::vector<RetrievalBank>& banks;
+    std::shared_ptr<RetrievalPages> source;
     template <class T>
     void array(T*&, Index) noexcept {}
     void bank(const RetrievalBank*&, const RetrievalBankLayout& layout) {
-        banks.emplace_back(layout);
+        banks.emplace_back(layout, source);
     }
 };
 
@@ -81,11 +82,12 @@ constexpr Index state_bytes(const Module& module) noexcept {
     return state_extent(module).bytes;
 }
 
-// Adds the module's banks, empty, in order.
+// Adds the module's banks, empty, in order; their pages come from source, or the heap.
 template <class Module>
-void add_banks(const Module& module, std::vector<RetrievalBank>& banks) {
+void add_banks(const Module& module, std::vector<RetrievalBank>& banks,
+               std::shared_ptr<RetrievalPages> source = nullptr) {
     typename Module::State state{};
-    detail::StateBanks add{banks};
+    detail::StateBanks add{banks, std::move(source)};
     module.visit_state(state, add);
 }
 

@@ -122,9 +122,9 @@ public:
     constexpr StateExtent all_states() const noexcept { return state_offsets().back(); }
 
     // The memory of a stream before its first token. Allocates.
-    StreamMemory new_memory() const {
+    StreamMemory new_memory(const std::shared_ptr<RetrievalPages>& pages = nullptr) const {
         std::vector<RetrievalBank> banks;
-        for_each([&](const auto& block, auto) { add_banks(block, banks); });
+        for_each([&](const auto& block, auto) { add_banks(block, banks, pages); });
         return {all_states().bytes, std::move(banks)};
     }
 

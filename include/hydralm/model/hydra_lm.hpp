@@ -67,7 +67,9 @@ public:
     // Bytes that one stream carries on, beside what the banks of retrieval layers hold.
     static constexpr Index state_bytes = stack.all_states().bytes;
     // The memory of a stream before its first token. Allocates.
-    static StreamMemory new_memory() { return stack.new_memory(); }
+    static StreamMemory new_memory(const std::shared_ptr<RetrievalPages>& pages = nullptr) {
+        return stack.new_memory(pages);
+    }
 
     // All parameters zero, in memory of the model's own.
     HydraLM() : owned_(weight_bytes), memory_(owned_.data()) { bind(); }
@@ -114,12 +116,14 @@ public:
     using State = StreamValues<T, HydraLM>;
 
     // A stream before its first token. tile: how many tokens prefill takes at once (stream_tile); a
-    // small one keeps scratch memory small, and changes no bit.
-    State new_state(Index tile = prefill_tile) const {
+    // small one keeps scratch memory small, and changes no bit. pages: where the banks of retrieval
+    // layers lie, the heap if null (io/mapped_pages.hpp: a file); changes no bit either.
+    State new_state(Index tile = prefill_tile,
+                    const std::shared_ptr<RetrievalPages>& pages = nullptr) const {
         (void)num_threads();  // the pool is made here, not in the first step
         tile = stream_tile(tile);
-        return State(new_memory(), workspace_bytes(1, tile) + arena_bytes<T>(config.vocab_size),
-                     tile);
+        return State(new_memory(pages),
+                     workspace_bytes(1, tile) + arena_bytes<T>(config.vocab_size), tile);
     }
 
     // Feeds tokens [N], N ≥ 1, and returns the logits [V] after the last: valid until the state is

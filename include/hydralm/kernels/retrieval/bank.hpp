@@ -18,11 +18,25 @@
 
 namespace HYDRALM_NAMESPACE {
 
-// Sizes of a bank: C, and the bytes of both kinds of page.
+// Sizes of a bank: C, the bytes of both kinds of page, and how much of chunk pages a token reads at
+// most.
 struct RetrievalBankLayout {
     Index chunk_tokens = 1;
     Index chunk_bytes = 0;
     Index group_bytes = 0;
+    Index read_bytes = 0;
+};
+
+// Where the chunk pages of banks come from, if not from the heap. Shared by a stream, its forks and
+// their threads.
+class RetrievalPages {
+public:
+    virtual ~RetrievalPages() = default;
+    // bytes of zeros, aligned to hydralm::alignment, which live as long as the pointer. Throws when
+    // there are no more.
+    virtual std::shared_ptr<std::byte> take(Index bytes) = 0;
+    // Told before tokens are fed: so much of the pages may be read and written until the next time.
+    virtual void expect(Index bytes) noexcept = 0;
 };
 
 // A value: copies share pages. One thread at a time, as the stream it belongs to; different banks
@@ -32,16 +46,20 @@ public:
     static constexpr Index group = 64;  // chunks in a group
 
     RetrievalBank() = default;
-    explicit RetrievalBank(const RetrievalBankLayout& layout) : layout_(layout) {}
+    explicit RetrievalBank(const RetrievalBankLayout& layout,
+                           std::shared_ptr<RetrievalPages> source = nullptr)
+        : layout_(layout), source_(std::move(source)) {}
 
     // Makes the memory to write tokens [begin, end): pages that exist, and that no other bank
-    // reads. Throws std::bad_alloc, what the bank holds unchanged. Cost: a page copied at most
-    // twice a fork, and pages made once.
+    // reads. Throws std::bad_alloc, or what the source of pages does, what the
+    // bank holds unchanged. Cost: a page copied at most twice a fork, and pages made once.
     void reserve(std::int64_t begin, std::int64_t end) {
         if (end <= begin) return;
         const Index first = chunk_of(begin), last = chunk_of(end - 1);
-        own(chunks_, first, last, layout_.chunk_bytes);
-        own(groups_, first / group, last / group, layout_.group_bytes);
+        own(chunks_, first, last, layout_.chunk_bytes, source_.get());
+        own(groups_, first / group, last / group, layout_.group_bytes, nullptr);
+        if (source_ != nullptr)
+            source_->expect(static_cast<Index>(end - begin) * layout_.read_bytes);
     }
 
     // Forgets the pages that hold only tokens from position on. Of pages that are kept the tokens
@@ -58,8 +76,10 @@ public:
     template <class F>
     void for_each_page(std::int64_t position, const F& f) const {
         const auto [chunks, groups] = pages(position);
-        for (Index c = 0; c < chunks; ++c) f(chunks_[static_cast<std::size_t>(c)]->span());
-        for (Index g = 0; g < groups; ++g) f(groups_[static_cast<std::size_t>(g)]->span());
+        for (Index c = 0; c < chunks; ++c)
+            f(std::span(chunk(c), static_cast<std::size_t>(layout_.chunk_bytes)));
+        for (Index g = 0; g < groups; ++g)
+            f(std::span(summaries(g), static_cast<std::size_t>(layout_.group_bytes)));
     }
     // Bytes of those pages.
     Index bytes(std::int64_t position) const noexcept {
@@ -68,11 +88,10 @@ public:
     }
 
     const RetrievalBankLayout& layout() const noexcept { return layout_; }
-    std::byte* chunk(Index c) const noexcept {
-        return chunks_[static_cast<std::size_t>(c)]->data();
-    }
+    const std::shared_ptr<RetrievalPages>& source() const noexcept { return source_; }
+    std::byte* chunk(Index c) const noexcept { return chunks_[static_cast<std::size_t>(c)].get(); }
     std::byte* summaries(Index g) const noexcept {
-        return groups_[static_cast<std::size_t>(g)]->data();
+        return groups_[static_cast<std::size_t>(g)].get();
     }
     // Bytes of all pages, shared ones included.
     Index bytes() const noexcept {
@@ -81,8 +100,8 @@ public:
     }
 
 private:
-    using Page = AlignedBuffer<std::byte>;
-    using Pages = std::vector<std::shared_ptr<Page>>;
+    using Page = std::shared_ptr<std::byte>;
+    using Pages = std::vector<Page>;
 
     // How many pages of each kind tokens [0, position) take.
     std::pair<Index, Index> pages(std::int64_t position) const noexcept {
@@ -92,21 +111,29 @@ private:
     Index chunk_of(std::int64_t position) const noexcept {
         return static_cast<Index>(position / layout_.chunk_tokens);
     }
-    static bool shared(const std::shared_ptr<Page>& page) noexcept {
+    static bool shared(const Page& page) noexcept {
         if (page.use_count() > 1) return true;
         std::atomic_thread_fence(std::memory_order_acquire);  // another owner's last reads are over
         return false;
     }
-    static void own(Pages& pages, Index first, Index last, Index bytes) {
-        while (static_cast<Index>(pages.size()) <= last)
-            pages.push_back(std::make_shared<Page>(bytes));
+    static Page new_page(Index bytes, RetrievalPages* source) {
+        if (source != nullptr) return source->take(bytes);
+        const auto buffer = std::make_shared<AlignedBuffer<std::byte>>(bytes);
+        return {buffer, buffer->data()};
+    }
+    static void own(Pages& pages, Index first, Index last, Index bytes, RetrievalPages* source) {
+        while (static_cast<Index>(pages.size()) <= last) pages.push_back(new_page(bytes, source));
         for (Index i = first; i <= last; ++i) {
-            auto& page = pages[static_cast<std::size_t>(i)];
-            if (shared(page)) page = std::make_shared<Page>(*page);
+            Page& page = pages[static_cast<std::size_t>(i)];
+            if (!shared(page)) continue;
+            const Page copy = new_page(bytes, source);
+            std::copy_n(page.get(), bytes, copy.get());
+            page = copy;
         }
     }
 
     RetrievalBankLayout layout_;
+    std::shared_ptr<RetrievalPages> source_;
     Pages chunks_, groups_;
 };
 
@@ -123,9 +150,12 @@ public:
     static constexpr Index value_stride = round_up(D, unit);
     static constexpr Index group = RetrievalBank::group;
 
-    static constexpr RetrievalBankLayout layout(Index heads) noexcept {
+    // top_k: past chunks that a token reads beside its own.
+    static constexpr RetrievalBankLayout layout(Index heads, Index top_k = 0) noexcept {
         constexpr auto size = static_cast<Index>(sizeof(T));
-        return {C, heads * chunk_elements * size, heads * group_elements * size};
+        constexpr Index around = 2 * 65536;  // what a system may bring in beside it
+        return {C, heads * chunk_elements * size, heads * group_elements * size,
+                heads * (top_k + 1) * (chunk_elements * size + around)};
     }
 
     RetrievalHead(const RetrievalBank& bank, Index head) noexcept : bank_(&bank), head_(head) {}

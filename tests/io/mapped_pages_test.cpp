@@ -1,0 +1,144 @@
+// Banks in a file: the bits of banks on the heap, bounded residency, a full disk, nothing left
+// behind.
+#include "hydralm/io/mapped_pages.hpp"
+
+#include <sys/resource.h>
+
+#include <csignal>
+#include <fstream>
+
+#include "support/catch.hpp"
+#include "support/files.hpp"
+#include "support/small_model.hpp"
+
+using namespace hydralm;
+using namespace hydralm::test;
+
+namespace {
+
+using Model = HydraLM<small_remembering>;
+constexpr Index budget = Index{4} << 20;
+
+// Bytes of banks' files that are resident in this process.
+std::int64_t resident_bank_bytes() {
+    std::ifstream maps("/proc/self/smaps");
+    std::int64_t sum = 0;
+    bool bank = false;
+    for (std::string line; std::getline(maps, line);) {
+        if (line.find('-') < line.find(' ')) bank = line.find("hydralm-bank-") != std::string::npos;
+        if (bank && line.starts_with("Rss:")) sum += 1024 * std::stoll(line.substr(4));
+    }
+    return sum;
+}
+
+// No file of this process may grow beyond a size, for as long as this lives.
+class FullDisk {
+public:
+    explicit FullDisk(rlim_t bytes) {
+        handler_ = std::signal(SIGXFSZ, SIG_IGN);
+        ::getrlimit(RLIMIT_FSIZE, &before_);
+        const rlimit narrow{bytes, before_.rlim_max};
+        ::setrlimit(RLIMIT_FSIZE, &narrow);
+    }
+    FullDisk(const FullDisk&) = delete;
+    FullDisk& operator=(const FullDisk&) = delete;
+    ~FullDisk() {
+        ::setrlimit(RLIMIT_FSIZE, &before_);
+        std::signal(SIGXFSZ, handler_);
+    }
+
+private:
+    rlimit before_{};
+    void (*handler_)(int);
+};
+
+}  // namespace
+
+TEST_CASE("A mapped bank has the bits of one in memory", "[mapped_pages]") {
+    const TemporaryDirectory directory;
+    const auto model = random_model<Model>(1);
+    const auto tokens = random_tokens(1500, 53, 1);
+    const auto pages = std::make_shared<MappedPages>(directory.path(), budget);
+    auto memory = model.new_state(), mapped = model.new_state(256, pages);
+    CHECK(same_bits(logits_in_pieces(model, memory, slice(tokens, 0, 1000)),
+                    logits_in_pieces(model, mapped, slice(tokens, 0, 1000))));
+    CHECK(same_state(memory, mapped));
+    CHECK(std::filesystem::is_empty(directory.path()));  // it has no name
+
+    // A fork shares what was written before; both go their own ways.
+    auto fork = mapped;
+    const auto disk = pages->file_bytes();
+    CHECK(disk >= Index{1} << 20);
+    auto other = memory;
+    CHECK(same_bits(logits_by_step(model, fork, slice(tokens, 1000, 40)),
+                    logits_by_step(model, other, slice(tokens, 1000, 40))));
+    CHECK(same_bits(logits_in_pieces(model, mapped, slice(tokens, 1000, 500)),
+                    logits_in_pieces(model, memory, slice(tokens, 1000, 500))));
+    CHECK(same_state(fork, other));
+    CHECK(same_state(mapped, memory));
+    CHECK(pages->file_bytes() == disk);  // one segment for both
+
+    auto restored = model.new_state(256, pages);
+    restored.restore(memory.bytes(), memory.bank_bytes(), memory.position());
+    CHECK(same_state(restored, memory));
+}
+
+TEST_CASE("What is resident of a mapped bank stays within its budget", "[mapped_pages]") {
+    constexpr HydraConfig config{.vocab_size = 53,
+                                 .d_model = 64,
+                                 .n_layers = 1,
+                                 .n_heads = 1,
+                                 .mlp_multiple_of = 8,
+                                 .layer_types = LayerTypes{LayerType::retrieval},
+                                 .retrieval_chunk_size = 32,
+                                 .retrieval_top_k = 2};
+    using Wide = HydraLM<config>;
+    const TemporaryDirectory directory;
+    const auto model = random_model<Wide>(2);
+    const auto pages = std::make_shared<MappedPages>(directory.path(), budget);
+    auto state = model.new_state(8, pages);
+    std::int64_t most = 0;
+    for (int i = 0; i < 40; ++i) {
+        model.prefill(random_tokens(1024, 53, static_cast<std::uint64_t>(i)), state,
+                      Form::parallel);
+        most = std::max(most, resident_bank_bytes());
+    }
+    CHECK(state.size() > 5 * budget);
+    CHECK(most > 0);
+    CHECK(most <= budget + 8 * 3 * (17000 + 2 * 65536));  // and what one tile of 8 may read
+}
+
+TEST_CASE("A full disk is an error; the stream goes on when there is room again",
+          "[mapped_pages]") {
+    const TemporaryDirectory directory;
+    const auto model = random_model<Model>(3);
+    const auto tokens = random_tokens(300, 53, 3);
+    const auto pages = std::make_shared<MappedPages>(directory.path(), budget);
+    auto state = model.new_state(256, pages), expected = model.new_state();
+    {
+        const FullDisk full(Index{1} << 20);
+        try {
+            model.prefill(tokens, state);
+            FAIL("accepted");
+        } catch (const Error& error) {
+            CHECK(error.detail().field == "bank");
+            CHECK(std::string(error.what()).find("hydralm-bank-") != std::string::npos);
+        }
+    }
+    CHECK(state.position() == 0);
+    CHECK(same_bits(model.prefill(tokens, state), model.prefill(tokens, expected)));
+}
+
+TEST_CASE("Mapped pages give their disk back, and refuse what cannot be", "[mapped_pages]") {
+    const TemporaryDirectory directory;
+    const auto model = random_model<Model>(4);
+    const auto pages = std::make_shared<MappedPages>(directory.path(), budget);
+    {
+        auto state = model.new_state(256, pages);
+        model.prefill(random_tokens(5000, 53, 4), state);
+        CHECK(pages->file_bytes() >= state.size() / 2);
+    }
+    CHECK(pages->file_bytes() <= Index{1} << 24);  // the segment that would be filled next
+    CHECK_THROWS_AS(MappedPages(directory.path() / "none", budget), Error);
+    CHECK_THROWS_AS(MappedPages(directory.path(), 1000), Error);
+}
