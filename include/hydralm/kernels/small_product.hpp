@@ -44,29 +44,46 @@ template <Real T, Index R, Index V>
     });
 }
 
-template <Real T, Index V>
-void product_columns(Index rows, Index inner, Broadcast<T> a, const T* b, Index b_stride, T* c,
-                     Index c_stride, bool add) noexcept {
-    constexpr Index R = simd::registers == 32 ? 8 : 4;
-    const Index whole = rows / R * R;
-    for (Index i = 0; i < whole; i += R)
+// Rows in blocks of R, V batches of columns at a time; returns the first row left over.
+template <Real T, Index R, Index V>
+Index product_rows(Index first, Index rows, Index inner, Broadcast<T> a, const T* b, Index b_stride,
+                   T* c, Index c_stride, bool add) noexcept {
+    const Index end = first + (rows - first) / R * R;
+    for (Index i = first; i < end; i += R)
         product_tile<T, R, V>(inner, {a.data + i * a.row, a.row, a.column}, b, b_stride,
                               c + i * c_stride, c_stride, add);
-    for (Index i = whole; i < rows; ++i)
-        product_tile<T, 1, V>(inner, {a.data + i * a.row, a.row, a.column}, b, b_stride,
-                              c + i * c_stride, c_stride, add);
+    return end;
 }
 
-// C[rows, width] = A[rows, inner] B[inner, width], or += when add. width: a multiple of lanes.
+// C[rows, width] = A[rows, inner] B[inner, width], or += when add. width: a multiple of lanes. An
+// element is one chain over inner, whatever rows and width: a row's bits do not depend on the
+// others.
 template <Real T>
 void product(Index rows, Index width, Index inner, Broadcast<T> a, const T* b, Index b_stride, T* c,
              Index c_stride, bool add) noexcept {
-    constexpr Index lanes = simd::lanes<T>;
+    constexpr Index lanes = simd::lanes<T>, R = simd::registers == 32 ? 8 : 4;
+    const auto columns = [&]<Index V, Index... Blocks>(std::integral_constant<Index, V>,
+                                                       std::integer_sequence<Index, Blocks...>,
+                                                       Index first, Index rows_end, Index j) {
+        ((first = product_rows<T, Blocks, V>(first, rows_end, inner, a, b + j, b_stride, c + j,
+                                             c_stride, add)),
+         ...);
+    };
+    using Two = std::integral_constant<Index, 2>;
+    using One = std::integral_constant<Index, 1>;
+    using Four = std::integral_constant<Index, 4>;
+    const Index blocks = rows / 4 * 4;  // rows that have company; the others go wide
     Index j = 0;
     for (; j + 2 * lanes <= width; j += 2 * lanes)
-        product_columns<T, 2>(rows, inner, a, b + j, b_stride, c + j, c_stride, add);
+        columns(Two{}, std::integer_sequence<Index, R, 4>{}, 0, blocks, j);
     for (; j < width; j += lanes)
-        product_columns<T, 1>(rows, inner, a, b + j, b_stride, c + j, c_stride, add);
+        columns(One{}, std::integer_sequence<Index, R, 4>{}, 0, blocks, j);
+    for (j = 0; j + 4 * lanes <= width; j += 4 * lanes)
+        columns(Four{}, std::integer_sequence<Index, 1>{}, blocks, rows, j);
+    for (; j + 2 * lanes <= width; j += 2 * lanes)
+        columns(Two{}, std::integer_sequence<Index, 1>{}, blocks, rows, j);
+    for (; j < width; j += lanes)
+        columns(One{}, std::integer_sequence<Index, 1>{}, blocks, rows, j);
 }
 
 // Bᵀ of a [size, size] matrix, size a multiple of lanes.
