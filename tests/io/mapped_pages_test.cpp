@@ -116,9 +116,9 @@ TEST_CASE("A full disk is an error; the stream goes on when there is room again"
     const auto pages = std::make_shared<MappedPages>(directory.path(), budget);
     auto state = model.new_state(256, pages), expected = model.new_state();
     {
-        const FullDisk full(Index{1} << 20);
+        const FullDisk full(Index{20} << 20);  // room for the first segment
         try {
-            model.prefill(tokens, state);
+            model.prefill(random_tokens(80000, 53, 5), state);
             FAIL("accepted");
         } catch (const Error& error) {
             CHECK(error.detail().field == "bank");

@@ -171,6 +171,7 @@ public:
     void run(std::span<const token_id> tokens, State& state, Form form, const F& f) const {
         check(tokens);
         state.expect_bytes(state_bytes);
+        state.reserve(static_cast<Index>(tokens.size()));  // all of it, or nothing is fed
         const Index tile = state.tile();
         for (std::size_t first = 0; first < tokens.size();) {
             const Index n = std::min<Index>(tile - state.position() % tile,

@@ -74,6 +74,7 @@ public:
                  Form form = Form::parallel) const {
         check(x, y);
         state.expect_bytes(state_bytes(mixer_));
+        state.reserve(x.rows());  // all of it, or nothing is fed
         const Index tile = state.tile();
         for (Index first = 0; first < x.rows();) {
             const Index n = std::min<Index>(tile - state.position() % tile, x.rows() - first);
