@@ -166,10 +166,11 @@ TEST_CASE("Trailers of one haystack ask about different facts", "[task]") {
 
 TEST_CASE("Facts lie evenly over the haystack", "[task]") {
     std::array<int, 4> quartiles{};
-    for (std::uint64_t i = 0; i < 400; ++i)
-        for (const TaskAnswer& answer :
-             example(TaskKind::retrieval_qa, {1000, 32, 8, 512}, i).answers())
+    for (std::uint64_t i = 0; i < 400; ++i) {
+        const auto sequence = example(TaskKind::retrieval_qa, {1000, 32, 8, 512}, i);
+        for (const TaskAnswer& answer : sequence.answers())
             ++quartiles[static_cast<std::size_t>(4 * answer.depth)];
+    }
     for (const int count : quartiles) CHECK(std::abs(count - 800) < 100);  // 4 deviations: 98
 }
 

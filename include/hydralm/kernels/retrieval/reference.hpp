@@ -36,9 +36,13 @@ void retrieval_attention_reference(MatrixView<const T> q, MatrixView<const T> k,
         std::vector<std::pair<T, Index>> kept;  // routing score, chunk
         for (const auto& s : summaries)
             kept.emplace_back(dot(q.row(t), s.data()), static_cast<Index>(kept.size()));
-        std::stable_sort(kept.begin(), kept.end(), [](const auto& a, const auto& b) {
-            return a.first > b.first || (std::isnan(b.first) && !std::isnan(a.first));
-        });
+        const auto better = [](const auto& a, const auto& b) {
+            if (std::isnan(a.first) || std::isnan(b.first))
+                return std::isnan(a.first) == std::isnan(b.first) ? a.second < b.second
+                                                                  : std::isnan(b.first);
+            return a.first > b.first || (a.first == b.first && a.second < b.second);
+        };
+        std::sort(kept.begin(), kept.end(), better);
         if (static_cast<Index>(kept.size()) > top_k) kept.resize(static_cast<std::size_t>(top_k));
         std::sort(kept.begin(), kept.end(),
                   [](const auto& a, const auto& b) { return a.second < b.second; });
