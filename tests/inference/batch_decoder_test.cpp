@@ -85,6 +85,40 @@ TEST_CASE("Identical streams give one answer, with any number of threads", "[bat
     set_num_threads(threads_before);
 }
 
+TEST_CASE("A batch has the same bits with any number of threads", "[batch_decoder][threads]") {
+    using Model = HydraLM<wide_remembering>;
+    constexpr Index B = 64;
+    const Model model = random_model<Model>(5);
+    // Streams of every age up to some chunks.
+    std::vector<Model::State> starts;
+    for (Index b = 0; b < B; ++b) {
+        starts.push_back(model.new_state());
+        model.prefill(random_tokens(1 + 3 * b, wide_remembering.vocab_size, 50), starts.back());
+    }
+    std::vector<float> expected;
+    std::vector<Model::State> ends;
+    const int threads_before = num_threads();
+    for (const int threads : {1, 2, 3, 7}) {
+        set_num_threads(threads);
+        INFO(threads << " threads");
+        BatchDecoder<Model> batch(model, B);
+        for (Index b = 0; b < B; ++b) batch.state(b) = starts[static_cast<std::size_t>(b)];
+        std::vector<float> found;
+        for (std::uint64_t n = 0; n < 40; ++n) {
+            const auto logits = batch.step(random_tokens(B, wide_remembering.vocab_size, n));
+            found.insert(found.end(), logits.data(), logits.data() + logits.rows() * logits.cols());
+        }
+        if (threads == 1) {
+            expected = found;
+            for (Index b = 0; b < B; ++b) ends.push_back(batch.state(b));
+        }
+        CHECK(same_bits(found, expected));
+        for (Index b = 0; b < B; ++b)
+            CHECK(same_state(batch.state(b), ends[static_cast<std::size_t>(b)]));
+    }
+    set_num_threads(threads_before);
+}
+
 TEST_CASE("A prompt may be fed into a stream of the batch", "[batch_decoder]") {
     using Model = HydraLM<small_hybrid>;
     const Model model = random_model<Model>(3);

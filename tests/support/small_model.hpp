@@ -31,6 +31,18 @@ inline constexpr HydraConfig small_remembering{.vocab_size = 53,
                                                .retrieval_chunk_size = 13,
                                                .retrieval_top_k = 64};
 
+// All three mixers, wide enough that products, heads and streams are split between threads; a few
+// of the chunks are kept.
+inline constexpr HydraConfig wide_remembering{.vocab_size = 301,
+                                              .d_model = 160,
+                                              .n_layers = 3,
+                                              .n_heads = 5,
+                                              .swa_window = 100,
+                                              .swa_every = 3,
+                                              .retrieval_every = 2,
+                                              .retrieval_chunk_size = 32,
+                                              .retrieval_top_k = 4};
+
 template <class Model>
 Model random_model(std::uint64_t seed) {
     Model model;

@@ -1,4 +1,4 @@
-// Gradients of whole models: golden vectors, chunks with carried state, batches, threads, central
+// Gradients of whole models: golden vectors, chunks with carried state, batches, central
 // differences.
 #include <algorithm>
 #include <cmath>
@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "hydralm/training/gradients.hpp"
-#include "support/allocations.hpp"
 #include "support/catch.hpp"
 #include "support/compare.hpp"
 #include "support/golden_model.hpp"
@@ -334,37 +333,6 @@ TEST_CASE("a batch has the sum of its streams' gradients") {
     check_close(gradients.values(), sum, 1e-12, "batch of 2");
     check_close(as_doubles(gradients.state_gradients().bytes()), first_states, 1e-12,
                 "batch of 2, first states");
-}
-
-TEST_CASE("gradients are the same for any number of threads, and take no memory") {
-    using Model = HydraLM<default_schedule_8l, float>;
-    constexpr Index B = 3, N = 150;
-    const Model model = random_model<Model>(16);
-    const auto ids = random_ids<Model>(B * N, 17), labels = random_ids<Model>(B * N, 18);
-    const int threads = num_threads();
-    std::vector<float> expected;
-    std::vector<std::byte> expected_states;
-    double expected_loss = 0;
-    for (const int n : {1, 2, 5}) {
-        set_num_threads(n);
-        Gradients<Model> gradients(B, N);
-        gradients.refresh(model);
-        BatchStates<Model> states(B);
-        const Streams streams = states.streams(N);
-        const auto allocations_before = allocations();
-        const double loss = gradients.add(model, ids, labels, streams, 0.01).sum;
-        CHECK(allocations() == allocations_before);
-        if (n == 1) {
-            expected = copy(gradients.values());
-            expected_states = gradients.state_gradients().bytes();
-            expected_loss = loss;
-        }
-        CHECK(loss == expected_loss);
-        CHECK(std::memcmp(expected.data(), gradients.values().data(),
-                          expected.size() * sizeof(float)) == 0);
-        CHECK(expected_states == gradients.state_gradients().bytes());
-    }
-    set_num_threads(threads);
 }
 
 TEST_CASE("gradients: what is added to, cleared and refused") {
