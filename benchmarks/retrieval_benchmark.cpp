@@ -22,12 +22,12 @@ struct Past {
         bank.reserve(0, N + tile);
         const Head head(bank, 0);
         Random random(1);
-        std::vector<float> key(D), value(D);
+        std::vector<float> key(D), value(D), scratch(Head::scratch_elements);
         for (Index t = 0; t < N + tile; ++t) {
             for (float& x : key) x = static_cast<float>(random.normal() / std::sqrt(double{D}));
             for (float& x : value) x = static_cast<float>(random.normal());
             head.put(t, key.data(), value.data(), 0.5F);
-            if ((t + 1) % C == 0) head.summarise(t / C);
+            if ((t + 1) % C == 0) head.summarise(t / C, scratch.data());
         }
         for (float& x : queries) x = static_cast<float>(random.normal());
     }
@@ -43,7 +43,7 @@ void retrieval(benchmark::State& run, Index tile) {
     std::vector<float> out(static_cast<std::size_t>(tile * D));
     using Selection = kernels::RetrievalSelection<float>;
     AlignedBuffer<std::byte> memory(
-        Selection::bytes(tile, k) + kernels::retrieval_route_workspace_bytes<float>() +
+        Selection::bytes(tile, k) + kernels::retrieval_route_workspace_bytes<float, D>() +
         kernels::retrieval_attend_workspace_bytes<float, D, C>(tile, k));
     for (auto _ : run) {
         Arena arena(memory.span());

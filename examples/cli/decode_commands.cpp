@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "bank_policy.hpp"
 #include "options.hpp"
 #include "program_model.hpp"
 #include "text_input.hpp"
@@ -78,7 +79,7 @@ void run_generate(const Options& o) {
                                  .repetition_penalty = o.repetition_penalty,
                                  .seed = o.seed});
     for (const auto token : prompt) sampler.observe(token);
-    auto state = model.new_state();
+    auto state = model.new_state(Model::prefill_tile, bank_policy<Model>(o.bank));
     std::string ids;
     hydralm::Utf8Stream utf8;
     hydralm::StopMatcher stops(o.stop);
@@ -118,7 +119,7 @@ void run_score(const Options& o) {
                               .found = "none",
                               .fix = "name the file to score"});
     const Model model = load_program_model<Model>(o.model);
-    auto state = model.new_state();
+    auto state = model.new_state(Model::prefill_tile, bank_policy<Model>(o.bank));
     hydralm::Scorer<Model> scorer(model);
     std::int64_t tokens = 0;
     if (!o.ids.empty()) {
@@ -193,7 +194,7 @@ void run_stream(const Options& o) {
         }
         return true;
     };
-    hydralm::StreamingEngine<Model> engine(model);
+    hydralm::StreamingEngine<Model> engine(model, bank_policy<Model>(o.bank));
     const auto r = engine.run(source, buffer, progress);
     expect_finite(r.bits_per_token, o.model);
     const nlohmann::ordered_json result{{"tokens", r.tokens},

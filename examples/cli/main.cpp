@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
+#include <hydralm/kernels/retrieval/bank.hpp>
 
 #include "options.hpp"
 
@@ -19,6 +20,22 @@ CLI::App& command(CLI::App& parent, Options& options, const std::string& name,
 
 void add_model(CLI::App& app, Options& options) {
     app.add_option("--model", options.model, "checkpoint (safetensors)")->required();
+}
+
+void add_bank(CLI::App& app, Options& options) {
+    BankOptions& b = options.bank;
+    app.add_option("--bank", b.kind,
+                   "where retrieval layers keep the past: memory, mapped (a file), or compressive "
+                   "(bounded for ever)")
+        ->check(CLI::IsMember({"memory", "mapped", "compressive"}));
+    app.add_option("--bank-format", b.format, "of keys and values: exact, bf16 or int8")
+        ->check(CLI::IsMember({"exact", "bf16", "int8"}));
+    app.add_option("--bank-budget", b.budget, "bytes: mapped, those resident; compressive, all")
+        ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 50));
+    app.add_option("--bank-dir", b.directory, "of the mapped file; default: for temporary files");
+    app.add_option("--open-groups", b.open_groups,
+                   "groups of 64 chunks that a token looks into; 0: all")
+        ->check(CLI::Range(std::int64_t{0}, hydralm::BankPolicy::most_open_groups));
 }
 
 void describe_train(CLI::App& app, Options& o) {
@@ -86,6 +103,7 @@ void describe_task(CLI::App& app, Options& o) {
         ->check(at_least_one);
     app.add_option("--seed", o.seed, "seed of the sequences");
     app.add_flag("--zero-retrieval", t.zero_retrieval, "leave retrieval layers out");
+    add_bank(app, o);
 }
 
 void describe(CLI::App& app, Options& o) {
@@ -134,11 +152,13 @@ void describe(CLI::App& app, Options& o) {
         ->needs(draft)
         ->check(CLI::Range(std::int64_t{0}, std::int64_t{4096}));
     generate_command.add_flag("--print-ids", o.print_ids, "print the new ids instead of text");
+    add_bank(generate_command, o);
 
     auto& score_command = command(app, o, "score", "log-likelihood of a text", score);
     add_model(score_command, o);
     auto* scored = score_command.add_option("--text", o.text, "file of text");
     score_command.add_option("--ids", o.ids, "file of token ids")->excludes(scored);
+    add_bank(score_command, o);
 
     auto& stream_command = command(app, o, "stream", "feed a long text in constant memory", stream);
     add_model(stream_command, o);
@@ -147,6 +167,7 @@ void describe(CLI::App& app, Options& o) {
         ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 50));
     stream_command.add_flag("--repeat", o.repeat,
                             "begin the file again at its end, until --tokens");
+    add_bank(stream_command, o);
 
     describe_train(command(app, o, "train", "train the model on text", train), o);
 

@@ -41,6 +41,15 @@ struct TaskOptions {
     bool zero_retrieval = false;
 };
 
+// How the banks of retrieval layers keep the past: generate, score, stream, task.
+struct BankOptions {
+    std::string kind = "memory";
+    std::string format = "exact";
+    std::string directory;
+    std::int64_t budget = std::int64_t{64} << 20;
+    std::int64_t open_groups = 0;
+};
+
 struct Options {
     std::string scalar = "float";
     std::string model;  // checkpoint read
@@ -67,6 +76,7 @@ struct Options {
     bool repeat = false;
     TrainOptions train;
     TaskOptions task;
+    BankOptions bank;
 };
 
 // Each prints its result to standard output and throws hydralm::Error when the input is bad.

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdio>
 
+#include "bank_policy.hpp"
 #include "options.hpp"
 #include "program_model.hpp"
 #include "task_model.hpp"
@@ -57,11 +58,12 @@ void evaluate(const Options& o, hydralm::TaskKind kind) {
                 info.kind == hydralm::ParameterKind::residual_projection)
                 std::ranges::fill(values, 0);
         });
+    const auto policy = bank_policy<Model>(o.bank);
     Json result{{"task", o.task.name}, {"zero_retrieval", o.task.zero_retrieval}};
     for (const Index length : o.task.lengths) {
         const auto begin = std::chrono::steady_clock::now();
         const auto score = hydralm::score_task(model, kind, task_shape(o.task, kind, length, vocab),
-                                               o.task.count, o.seed, o.task.trailers);
+                                               o.task.count, o.seed, o.task.trailers, policy);
         const double seconds =
             std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
         std::fprintf(stderr, "length %lld: %.4f of %lld answers, %.0f tokens/s\n",

@@ -19,6 +19,15 @@ constexpr hydralm::HydraConfig config{
     .vocab_size = 256, .d_model = 64, .n_layers = 4, .n_heads = 2, .swa_window = 32};
 using Model = hydralm::HydraLM<config>;
 
+constexpr hydralm::HydraConfig remembering{
+    .vocab_size = 256,
+    .d_model = 64,
+    .n_layers = 2,
+    .n_heads = 2,
+    .layer_types = {hydralm::LayerType::swa, hydralm::LayerType::retrieval},
+    .retrieval_chunk_size = 32};
+using Remembering = hydralm::HydraLM<remembering>;
+
 static_assert(Model::state_bytes < 256 * 1024);
 static_assert(Model::parameters[0].name() == "embed.weight");
 
@@ -88,6 +97,20 @@ void snapshots(const Model& model, const Ids& tokens) {
     expect(state.position() == 0, "reset");
 }
 
+void banks(const Remembering& model, const Ids& tokens, const std::filesystem::path& directory) {
+    auto in_memory = model.new_state();  // grows; or one of
+    auto smaller = model.new_state(256, {.format = hydralm::BankFormat::int8});
+    auto on_disk = model.new_state(
+        256, {.pages = std::make_shared<hydralm::MappedPages>(directory, 64 << 20)});
+    auto bounded = model.new_state(256, Remembering::bounded_banks(4 << 20));
+    auto quicker = model.new_state(256, {.open_groups = 4});
+    const float expected = model.prefill(tokens, in_memory)[0];
+    for (auto* state : {&on_disk, &bounded, &quicker})
+        expect(model.prefill(tokens, *state)[0] == expected, "few tokens: the same bits");
+    model.prefill(tokens, smaller);
+    expect(smaller.size() < in_memory.size(), "8 bits take less");
+}
+
 void threads(const Model& model, const std::vector<Ids>& texts) {
     std::vector<std::thread> workers;
     std::vector<hydralm::token_id> next(texts.size());
@@ -143,6 +166,9 @@ int main() {
     forms(model, tokens);
     text(model);
     snapshots(model, tokens);
+    Remembering retrieving;
+    hydralm::initialise(retrieving, 1, hydralm::InitScheme::fan_in);
+    banks(retrieving, tokens, directory);
     threads(model, {tokens, tokens});
     training();
     errors();

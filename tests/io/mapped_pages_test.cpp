@@ -7,6 +7,7 @@
 #include <csignal>
 #include <fstream>
 
+#include "hydralm/io.hpp"
 #include "support/catch.hpp"
 #include "support/files.hpp"
 #include "support/small_model.hpp"
@@ -59,7 +60,7 @@ TEST_CASE("A mapped bank has the bits of one in memory", "[mapped_pages]") {
     const auto model = random_model<Model>(1);
     const auto tokens = random_tokens(1500, 53, 1);
     const auto pages = std::make_shared<MappedPages>(directory.path(), budget);
-    auto memory = model.new_state(), mapped = model.new_state(256, pages);
+    auto memory = model.new_state(), mapped = model.new_state(256, {.pages = pages});
     CHECK(same_bits(logits_in_pieces(model, memory, slice(tokens, 0, 1000)),
                     logits_in_pieces(model, mapped, slice(tokens, 0, 1000))));
     CHECK(same_state(memory, mapped));
@@ -78,9 +79,32 @@ TEST_CASE("A mapped bank has the bits of one in memory", "[mapped_pages]") {
     CHECK(same_state(mapped, memory));
     CHECK(pages->file_bytes() == disk);  // one segment for both
 
-    auto restored = model.new_state(256, pages);
+    auto restored = model.new_state(256, {.pages = pages});
     restored.restore(memory.bytes(), memory.bank_bytes(), memory.position());
     CHECK(same_state(restored, memory));
+}
+
+TEST_CASE("States of every policy go on from a file, and from no other policy's",
+          "[mapped_pages]") {
+    const TemporaryDirectory directory;
+    const auto path = directory / "state";
+    const auto model = random_model<Model>(6);
+    const auto tokens = random_tokens(1300, 53, 6);
+    for (const BankPolicy& policy : bank_policies()) {
+        BankPolicy in_file = policy;
+        in_file.pages = std::make_shared<MappedPages>(directory.path(), budget);
+        auto memory = model.new_state(256, policy), mapped = model.new_state(256, in_file);
+        model.prefill(slice(tokens, 0, 1100), memory);
+        model.prefill(slice(tokens, 0, 1100), mapped);
+        CHECK(same_state(memory, mapped));
+        save_state(model, mapped, path);
+        auto resumed = load_state(model, path, policy);
+        CHECK(same_state(resumed, memory));
+        CHECK(same_bits(logits_in_pieces(model, resumed, slice(tokens, 1100, 200)),
+                        logits_in_pieces(model, memory, slice(tokens, 1100, 200))));
+        check_error([&] { load_state(model, path, {.exact_chunks = 9, .pooled_chunks = 9}); },
+                    {path.string(), "bank: expected"});
+    }
 }
 
 TEST_CASE("What is resident of a mapped bank stays within its budget", "[mapped_pages]") {
@@ -96,7 +120,7 @@ TEST_CASE("What is resident of a mapped bank stays within its budget", "[mapped_
     const TemporaryDirectory directory;
     const auto model = random_model<Wide>(2);
     const auto pages = std::make_shared<MappedPages>(directory.path(), budget);
-    auto state = model.new_state(8, pages);
+    auto state = model.new_state(8, {.pages = pages});
     std::int64_t most = 0;
     for (int i = 0; i < 40; ++i) {
         model.prefill(random_tokens(1024, 53, static_cast<std::uint64_t>(i)), state,
@@ -114,7 +138,7 @@ TEST_CASE("A full disk is an error; the stream goes on when there is room again"
     const auto model = random_model<Model>(3);
     const auto tokens = random_tokens(300, 53, 3);
     const auto pages = std::make_shared<MappedPages>(directory.path(), budget);
-    auto state = model.new_state(256, pages), expected = model.new_state();
+    auto state = model.new_state(256, {.pages = pages}), expected = model.new_state();
     {
         const FullDisk full(Index{20} << 20);  // room for the first segment
         try {
@@ -134,11 +158,20 @@ TEST_CASE("Mapped pages give their disk back, and refuse what cannot be", "[mapp
     const auto model = random_model<Model>(4);
     const auto pages = std::make_shared<MappedPages>(directory.path(), budget);
     {
-        auto state = model.new_state(256, pages);
+        auto state = model.new_state(256, {.pages = pages});
         model.prefill(random_tokens(5000, 53, 4), state);
         CHECK(pages->file_bytes() >= state.size() / 2);
     }
     CHECK(pages->file_bytes() <= Index{1} << 24);  // the segment that would be filled next
+    const auto small = std::make_shared<MappedPages>(directory.path(), Index{1} << 20);
     CHECK_THROWS_AS(MappedPages(directory.path() / "none", budget), Error);
     CHECK_THROWS_AS(MappedPages(directory.path(), 1000), Error);
+    constexpr HydraConfig wide{.vocab_size = 53,
+                               .d_model = 64,
+                               .n_layers = 1,
+                               .n_heads = 1,
+                               .layer_types = LayerTypes{LayerType::retrieval},
+                               .retrieval_chunk_size = 4096};
+    check_error([&] { HydraLM<wide>::new_memory({.pages = small}); },
+                {"budget: expected at least a chunk, 2113536 bytes, found 1048576"});
 }

@@ -89,6 +89,27 @@ TEST_CASE("Batched steps and scoring do not allocate", "[allocation]") {
           }) == 0);
 }
 
+TEST_CASE("A bounded bank, once full, does not allocate", "[allocation]") {
+    constexpr HydraConfig remembering{.vocab_size = 301,
+                                      .d_model = 64,
+                                      .n_layers = 1,
+                                      .n_heads = 4,
+                                      .layer_types = {LayerType::retrieval},
+                                      .retrieval_chunk_size = 8,
+                                      .retrieval_top_k = 2};
+    using Retrieving = HydraLM<remembering>;
+    const auto model = random_model<Retrieving>(3);
+    auto state =
+        model.new_state(Retrieving::prefill_tile, {.exact_chunks = 3, .pooled_chunks = 70});
+    const auto tokens = random_tokens(3000, 301, 3);
+    model.prefill(tokens, state);
+    CHECK(allocations_of([&] { model.prefill(tokens, state); }) == 0);
+    CHECK(allocations_of([&] {
+              for (Index n = 0; n < 700; ++n)
+                  model.step(tokens[static_cast<std::size_t>(n)], state);
+          }) == 0);
+}
+
 TEST_CASE("A mixer of its own does not allocate", "[allocation]") {
     const Standalone<GatedDeltaNet<float, 16>> mixer(
         GatedDeltaNet<float, 16>({.d_model = 32, .n_heads = 2}));

@@ -8,10 +8,10 @@ using namespace hydralm::test;
 namespace {
 
 template <class Model>
-void check_rollback(Index past, Index N) {
+void check_rollback(Index past, Index N, const BankPolicy& policy = {}) {
     const auto model = random_model<Model>(1);
     const auto tokens = random_tokens(past + N, Model::config.vocab_size, 2);
-    auto start = model.new_state();
+    auto start = model.new_state(Model::prefill_tile, policy);
     if (past > 0) model.prefill(slice(tokens, 0, past), start);
     AlignedBuffer<std::byte> memory(Model::stack.history_bytes(N)),
         workspace(Model::workspace_bytes(1, N, Form::recurrent));
@@ -49,4 +49,11 @@ TEST_CASE("Tokens taken back leave the state of those that are kept", "[rollback
             check_rollback<HydraLM<small_remembering, double>>(past, N);
         }
     check_rollback<HydraLM<small_hybrid, float>>(30, 24);
+    using Model = HydraLM<small_remembering, float>;
+    for (const Index past : {0, 25, 130, 900})
+        for (const BankPolicy& policy :
+             {BankPolicy{.format = BankFormat::int8, .open_groups = 1},
+              BankPolicy{.exact_chunks = 1, .pooled_chunks = 1},
+              BankPolicy{.format = BankFormat::bf16, .exact_chunks = 2, .pooled_chunks = 3}})
+            check_rollback<Model>(past, 17, policy);
 }

@@ -43,6 +43,16 @@ inline constexpr HydraConfig wide_remembering{.vocab_size = 301,
                                               .retrieval_chunk_size = 32,
                                               .retrieval_top_k = 4};
 
+// Every way for banks to keep the past but in a file.
+inline std::vector<BankPolicy> bank_policies() {
+    return {{},
+            {.format = BankFormat::bf16},
+            {.format = BankFormat::int8},
+            {.open_groups = 1},
+            {.exact_chunks = 2, .pooled_chunks = 3},
+            {.format = BankFormat::int8, .exact_chunks = 1, .pooled_chunks = 70}};
+}
+
 template <class Model>
 Model random_model(std::uint64_t seed) {
     Model model;

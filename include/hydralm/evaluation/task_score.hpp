@@ -33,17 +33,17 @@ private:
 
 // Scores `count` evaluation haystacks of a seed, each with `trailers` disjoint sets of queries that
 // fork from its state. Each is made and fed 4096 tokens at a time, so memory does not grow with its
-// length but for the model's own state. Throws Error for an impossible shape, and as Model::prefill
-// does (a vocabulary smaller than the task's).
+// length but for the model's own state, whose banks follow the policy. Throws Error for an
+// impossible shape, and as Model::prefill does (a vocabulary smaller than the task's).
 template <class Model>
 TaskScore score_task(const Model& model, TaskKind kind, const TaskShape& shape, std::int64_t count,
-                     std::uint64_t seed, Index trailers = 1) {
+                     std::uint64_t seed, Index trailers = 1, const BankPolicy& policy = {}) {
     using T = typename Model::Scalar;
     constexpr Index V = Model::config.vocab_size, piece = 4096;
     TaskScore score;
     std::vector<token_id> tokens(static_cast<std::size_t>(std::min(piece, shape.length)));
     std::vector<T> logits(static_cast<std::size_t>(V));
-    auto haystack = model.new_state(), state = model.new_state();
+    auto haystack = model.new_state(Model::prefill_tile, policy), state = haystack;
     // Tokens [first, end) into a state; every answer among them scored.
     const auto feed = [&](const TaskSequence& sequence, Index first, Index end, auto& into) {
         auto answer = sequence.answers().begin();  // in order of position

@@ -43,7 +43,9 @@ template <class Model>
 class StreamingEngine {
 public:
     explicit StreamingEngine(const Model&& model) = delete;
-    explicit StreamingEngine(const Model& model) : state_(model.new_state()), scorer_(model) {}
+    // policy: how the banks of retrieval layers keep the past.
+    explicit StreamingEngine(const Model& model, const BankPolicy& policy = {})
+        : state_(model.new_state(Model::prefill_tile, policy)), scorer_(model) {}
 
     // Feeds one chunk of tokens, of any length. Throws Error as Model::prefill does. No allocation
     // in the model.

@@ -13,6 +13,7 @@
 #include <optional>
 #include <string_view>
 
+#include "hydralm/core/bfloat16.hpp"
 #include "hydralm/core/types.hpp"
 
 namespace HYDRALM_NAMESPACE {
@@ -83,7 +84,7 @@ constexpr bool is_floating(DType d) noexcept {
 }
 constexpr bool is_index(DType d) noexcept { return d == DType::i64 || d == DType::i32; }
 
-// IEEE 754 binary16 and bfloat16 by their bits. Exact; the payload of a NaN is kept.
+// IEEE 754 binary16 by its bits. Exact; the payload of a NaN is kept.
 constexpr float float_from_f16(std::uint16_t half) noexcept {
     constexpr std::uint32_t exponent_mask = 0x7c00U << 13;
     constexpr float smallest_normal = 0x1p-14F;
@@ -95,25 +96,6 @@ constexpr float float_from_f16(std::uint16_t half) noexcept {
     const std::uint32_t finite = exponent == 0 ? std::bit_cast<std::uint32_t>(subnormal) : rebiased;
     const std::uint32_t bits = exponent == exponent_mask ? special : finite;
     return std::bit_cast<float>(bits | (half & 0x8000U) << 16);
-}
-constexpr float float_from_bf16(std::uint16_t bits) noexcept {
-    return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
-}
-
-// Nearest bfloat16, ties to even; a NaN becomes quiet.
-constexpr std::uint16_t bf16_from(float x) noexcept {
-    const auto bits = std::bit_cast<std::uint32_t>(x);
-    if (x != x) return static_cast<std::uint16_t>(bits >> 16 | 0x40U);
-    return static_cast<std::uint16_t>((bits + 0x7fffU + (bits >> 16 & 1U)) >> 16);
-}
-// Rounds once: the float between is rounded to odd.
-constexpr std::uint16_t bf16_from(double x) noexcept {
-    const auto nearest = static_cast<float>(x);
-    const double back = static_cast<double>(nearest);
-    if (x != x || back == x) return bf16_from(nearest);
-    const bool beyond = (back < 0 ? -back : back) > (x < 0 ? -x : x);
-    return bf16_from(
-        std::bit_cast<float>((std::bit_cast<std::uint32_t>(nearest) - (beyond ? 1U : 0U)) | 1U));
 }
 
 namespace detail {

@@ -26,7 +26,7 @@
 
 namespace HYDRALM_NAMESPACE {
 
-// auto state = model.new_state(256, std::make_shared<MappedPages>(directory, budget));
+// auto state = model.new_state(256, {.pages = std::make_shared<MappedPages>(directory, budget)});
 //
 // Pages hold what they would hold on the heap: the same bits. Thread-safe.
 class MappedPages : public RetrievalPages {
@@ -69,6 +69,8 @@ public:
         }
         touched_ += bytes;
     }
+
+    Index budget() const noexcept override { return budget_; }
 
     // Bytes of disk that are reserved now.
     Index file_bytes() const {

@@ -19,10 +19,19 @@ std::vector<TensorSpec> tensor_specs(DType dtype) {
     return specs;
 }
 
+// Of a state: the model's, and how its banks keep the past unless they keep all of it exactly.
 template <class Model>
-std::string fingerprint() {
-    return state_fingerprint(Model::config,
-                             sizeof(typename Model::Scalar) == 4 ? "float" : "double");
+std::string fingerprint(const typename Model::State& state) {
+    std::string text =
+        state_fingerprint(Model::config, sizeof(typename Model::Scalar) == 4 ? "float" : "double");
+    if (state.banks().empty()) return text;
+    const BankPolicy& policy = state.banks().front().policy();
+    if (policy.format == BankFormat::exact && !policy.bounded()) return text;
+    const Json bank{{"format", name(policy.format)},
+                    {"exact_chunks", policy.exact_chunks},
+                    {"pooled_chunks", policy.pooled_chunks}};
+    text.back() = ',';
+    return text + "\"bank\":" + bank.dump() + "}";
 }
 
 }  // namespace detail
@@ -71,17 +80,19 @@ void save_state(const Model&, const typename Model::State& state,
     const std::array sections{
         state_section("position", std::span<const std::int64_t>(&position, 1)),
         StateSection{"values", state.bytes()}, StateSection{"banks", banks}};
-    save_state(path, detail::fingerprint<Model>(), sections);
+    save_state(path, detail::fingerprint<Model>(state), sections);
 }
 
-// Throws Error for all that StateFile refuses: another kind of file, version, config or scalar, a
-// changed or missing byte.
+// policy: how the banks of the state keep the past; where pages lie and how many groups are open is
+// free, the rest as it was saved. Throws Error for all that StateFile refuses: another kind of
+// file, version, config, policy or scalar, a changed or missing byte.
 template <class Model>
-typename Model::State load_state(const Model& model, const std::filesystem::path& path) {
-    const StateFile file(path, detail::fingerprint<Model>());
+typename Model::State load_state(const Model& model, const std::filesystem::path& path,
+                                 const BankPolicy& policy = {}) {
+    auto state = model.new_state(Model::prefill_tile, policy);
+    const StateFile file(path, detail::fingerprint<Model>(state));
     std::int64_t position = 0;
     file.read("position", std::span(&position, 1));
-    auto state = model.new_state();
     state.restore(file.section("values"), file.section("banks"), position);
     return state;
 }

@@ -46,7 +46,7 @@ namespace detail {
 
 struct StateHeader {
     std::array<char, 8> magic{'H', 'Y', 'D', 'R', 'A', 'S', 'T', 'A'};
-    std::uint32_t version = 1;
+    std::uint32_t version = 2;
     std::uint32_t table_bytes = 0;
     std::uint64_t file_bytes = 0;
 };

@@ -78,33 +78,42 @@ public:
     }
 
     // sink(name, shape, values): conv_cache [3I, K−1], keys and values [H, position, D], summaries
-    // [H, position/C, D].
+    // [H, position/C, D]; of a bounded bank those that are there, the last ones.
     template <class Sink>
     void export_state(const State& s, std::int64_t position, const Sink& sink) const {
         const Index H = shape_.n_heads, D = HeadDim, channels = 3 * inner(),
-                    kept = shape_.conv_kernel - 1, N = static_cast<Index>(position);
+                    kept = shape_.conv_kernel - 1, N = static_cast<Index>(position),
+                    m = N / ChunkSize, exact = s.bank->first_exact(m) * ChunkSize;
         std::vector<T> values(static_cast<std::size_t>(channels * kept));
         for (Index c = 0; c < channels; ++c)
             for (Index j = 0; j < kept; ++j)
                 values[static_cast<std::size_t>(c * kept + j)] = s.conv_cache[j * channels + c];
         sink("conv_cache", std::array{channels, kept}, values);
-        const auto rows = [&](const char* name, Index count, const auto& element) {
+        std::vector<T> scratch(static_cast<std::size_t>(Head::scratch_elements));
+        // add(head, first row of a chunk, rows) for the chunks of rows [first, end)
+        const auto rows = [&](const char* name, Index first, Index end, Index chunk,
+                              const auto& add) {
             values.clear();
-            for (Index h = 0; h < H; ++h) {
-                const Head head(*s.bank, h);
-                for (Index t = 0; t < count; ++t)
-                    for (Index i = 0; i < D; ++i) values.push_back(element(head, t, i));
-            }
-            sink(name, std::array{H, count, D}, values);
+            for (Index h = 0; h < H; ++h)
+                for (Index t = first; t < end; t += chunk)
+                    add(Head(*s.bank, h), t, std::min(chunk, end - t));
+            sink(name, std::array{H, end - first, D}, values);
         };
-        rows("keys", N, [](const Head& head, Index t, Index i) {
-            return head.keys(t / ChunkSize)[i * Head::key_stride + t % ChunkSize];
+        rows("keys", exact, N, ChunkSize, [&](const Head& head, Index t, Index count) {
+            const T* const keys = head.read(t / ChunkSize, scratch.data()).keys;
+            for (Index j = 0; j < count; ++j)
+                for (Index i = 0; i < D; ++i) values.push_back(keys[i * Head::key_stride + j]);
         });
-        rows("values", N, [](const Head& head, Index t, Index i) {
-            return head.values(t / ChunkSize)[t % ChunkSize * Head::value_stride + i];
+        rows("values", exact, N, ChunkSize, [&](const Head& head, Index t, Index count) {
+            const T* const v = head.read(t / ChunkSize, scratch.data()).values;
+            for (Index j = 0; j < count; ++j)
+                values.insert(values.end(), v + j * Head::value_stride,
+                              v + j * Head::value_stride + D);
         });
-        rows("summaries", N / ChunkSize, [](const Head& head, Index c, Index i) {
-            return head.summaries(c / Head::group)[i * Head::group + c % Head::group];
+        rows("summaries", s.bank->first_scored(m), m, 1, [&](const Head& head, Index c, Index) {
+            for (Index i = 0; i < D; ++i)
+                values.push_back(
+                    head.summaries(c / Head::group)[i * Head::group + c % Head::group]);
         });
     }
 
@@ -190,6 +199,8 @@ public:
         const simd::Batch<T> tau(std::exp(p.temperature[at]));
         const T* const w = p.gate.data() + h * HeadDim;
         const Head bank(*state.bank, h);
+        const Arena::Scope scope(arena);
+        T* const decoded = arena.take<T>(Head::scratch_elements);
         for (Index n = 0; n < N; ++n) {
             T* const q = part(0).row(n);
             const T* const k = part(1).row(n);
@@ -198,7 +209,7 @@ public:
                 simd::sigmoid(T(8) * simd::dot<T>(HeadDim, w, k) + p.gate_bias[at] - T(2));
             bank.put(position + n, k, part(2).row(n), gate);
             if ((position + n + 1) % ChunkSize == 0)
-                bank.summarise(static_cast<Index>((position + n) / ChunkSize));
+                bank.summarise(static_cast<Index>((position + n) / ChunkSize), decoded);
         }
         kernels::retrieval_route<HeadDim, ChunkSize, T>(part(0), position, bank,
                                                         std::exp(p.route_scale[at]),
@@ -209,9 +220,10 @@ public:
 
     // Arena that mix_head takes, beside the selection.
     constexpr Index mix_scratch(Index N) const noexcept {
-        return std::max(
-            kernels::retrieval_route_workspace_bytes<T>(),
-            kernels::retrieval_attend_workspace_bytes<T, HeadDim, ChunkSize>(N, shape_.top_k));
+        return arena_bytes<T>(Head::scratch_elements) +
+               std::max(kernels::retrieval_route_workspace_bytes<T, HeadDim>(),
+                        kernels::retrieval_attend_workspace_bytes<T, HeadDim, ChunkSize>(
+                            N, shape_.top_k));
     }
 
 private:

@@ -39,6 +39,11 @@ public:
     void reserve(Index tokens) {
         for (RetrievalBank& bank : banks_) bank.reserve(position_, position_ + tokens);
     }
+    // The same for so many that a bank of bounded memory has no room for all: those are left out.
+    void reserve_growth(Index tokens) {
+        for (RetrievalBank& bank : banks_)
+            if (!bank.policy().bounded()) bank.reserve(position_, position_ + tokens);
+    }
     void advance(Index tokens) noexcept { position_ += tokens; }
     // Back to before the first token; the pages of banks are given back.
     void reset() noexcept {
@@ -58,6 +63,12 @@ public:
         Index size = bytes_.size();
         for (const RetrievalBank& bank : banks_) size += bank.bytes();
         return size;
+    }
+
+    // How many groups of chunks tokens look into from now on (BankPolicy::open_groups). Throws
+    // Error.
+    void set_open_groups(Index groups) {
+        for (RetrievalBank& bank : banks_) bank.set_open_groups(groups);
     }
 
     // What the banks hold, as bytes for files. Allocates.
@@ -81,8 +92,8 @@ public:
             refuse("banks", expected, static_cast<std::int64_t>(bank_bytes.size()));
         std::vector<RetrievalBank> banks;
         for (const RetrievalBank& bank : banks_) {
-            RetrievalBank& filled = banks.emplace_back(bank.layout(), bank.source());
-            filled.reserve(0, position);
+            RetrievalBank& filled = banks.emplace_back(bank.layout(), bank.policy());
+            filled.make_pages(position);
             filled.for_each_page(position, [&](std::span<std::byte> page) {
                 std::copy_n(bank_bytes.data(), page.size(), page.data());
                 bank_bytes = bank_bytes.subspan(page.size());

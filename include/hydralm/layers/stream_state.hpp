@@ -58,11 +58,11 @@ struct StateBinder {
 
 struct StateBanks {
     std::vector<RetrievalBank>& banks;
-    std::shared_ptr<RetrievalPages> source;
+    const BankPolicy& policy;
     template <class T>
     void array(T*&, Index) noexcept {}
     void bank(const RetrievalBank*&, const RetrievalBankLayout& layout) {
-        banks.emplace_back(layout, source);
+        banks.emplace_back(layout, policy);
     }
 };
 
@@ -82,12 +82,12 @@ constexpr Index state_bytes(const Module& module) noexcept {
     return state_extent(module).bytes;
 }
 
-// Adds the module's banks, empty, in order; their pages come from source, or the heap.
+// Adds the module's banks, empty, in order. Throws Error for a policy that cannot be.
 template <class Module>
 void add_banks(const Module& module, std::vector<RetrievalBank>& banks,
-               std::shared_ptr<RetrievalPages> source = nullptr) {
+               const BankPolicy& policy = {}) {
     typename Module::State state{};
-    detail::StateBanks add{banks, std::move(source)};
+    detail::StateBanks add{banks, policy};
     module.visit_state(state, add);
 }
 

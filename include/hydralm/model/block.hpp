@@ -121,10 +121,11 @@ public:
     }
     constexpr StateExtent all_states() const noexcept { return state_offsets().back(); }
 
-    // The memory of a stream before its first token. Allocates.
-    StreamMemory new_memory(const std::shared_ptr<RetrievalPages>& pages = nullptr) const {
+    // The memory of a stream before its first token. Allocates. Throws Error for a policy that
+    // cannot be.
+    StreamMemory new_memory(const BankPolicy& policy = {}) const {
         std::vector<RetrievalBank> banks;
-        for_each([&](const auto& block, auto) { add_banks(block, banks, pages); });
+        for_each([&](const auto& block, auto) { add_banks(block, banks, policy); });
         return {all_states().bytes, std::move(banks)};
     }
 

@@ -66,9 +66,20 @@ public:
     }();
     // Bytes that one stream carries on, beside what the banks of retrieval layers hold.
     static constexpr Index state_bytes = stack.all_states().bytes;
-    // The memory of a stream before its first token. Allocates.
-    static StreamMemory new_memory(const std::shared_ptr<RetrievalPages>& pages = nullptr) {
-        return stack.new_memory(pages);
+    // The memory of a stream before its first token. Allocates. Throws Error for a policy that
+    // cannot be.
+    static StreamMemory new_memory(const BankPolicy& policy = {}) {
+        return stack.new_memory(policy);
+    }
+
+    // The policy under which the banks of a stream together never take more than budget bytes, in
+    // states of at most this tile. Throws Error for a budget too small for one chunk and its mean.
+    static BankPolicy bounded_banks(Index budget, BankFormat format = BankFormat::exact,
+                                    Index tile = prefill_tile) {
+        const StreamMemory memory = new_memory();
+        if (memory.banks().empty()) return {};
+        return bounded_policy(memory.banks().front().layout(),
+                              budget / static_cast<Index>(memory.banks().size()), format, tile);
     }
 
     // All parameters zero, in memory of the model's own.
@@ -116,13 +127,12 @@ public:
     using State = StreamValues<T, HydraLM>;
 
     // A stream before its first token. tile: how many tokens prefill takes at once (stream_tile); a
-    // small one keeps scratch memory small, and changes no bit. pages: where the banks of retrieval
-    // layers lie, the heap if null (io/mapped_pages.hpp: a file); changes no bit either.
-    State new_state(Index tile = prefill_tile,
-                    const std::shared_ptr<RetrievalPages>& pages = nullptr) const {
+    // small one keeps scratch memory small, and changes no bit. policy: how the banks of retrieval
+    // layers keep the past. Throws Error for a policy that cannot be.
+    State new_state(Index tile = prefill_tile, const BankPolicy& policy = {}) const {
         (void)num_threads();  // the pool is made here, not in the first step
         tile = stream_tile(tile);
-        return State(new_memory(pages),
+        return State(new_memory(policy),
                      workspace_bytes(1, tile) + arena_bytes<T>(config.vocab_size), tile);
     }
 
@@ -171,7 +181,7 @@ public:
     void run(std::span<const token_id> tokens, State& state, Form form, const F& f) const {
         check(tokens);
         state.expect_bytes(state_bytes);
-        state.reserve(static_cast<Index>(tokens.size()));  // all of it, or nothing is fed
+        state.reserve_growth(static_cast<Index>(tokens.size()));  // for all, or nothing is fed
         const Index tile = state.tile();
         for (std::size_t first = 0; first < tokens.size();) {
             const Index n = std::min<Index>(tile - state.position() % tile,
@@ -187,8 +197,8 @@ public:
 
     // sink("<layer>.<name>", shape, std::vector<T>) for every array of the state, in the layout of
     // files: conv_cache [3I, K−1] and S [H, Dv, Dk]; k_cache and v_cache [H, min(position, W), D],
-    // oldest first; conv_cache, keys and values [H, position, D], summaries [H, position/C, D].
-    // Allocates.
+    // oldest first; conv_cache, keys and values [H, position, D], summaries [H, position/C, D] (of
+    // a bounded bank, the last of them). Allocates.
     template <class Sink>
     void export_state(State& state, const Sink& sink) const {
         constexpr auto offsets = stack.state_offsets();

@@ -58,11 +58,12 @@ public:
 
     // A stream before its first token. tile: how many tokens forward takes at once (stream_tile); a
     // small one keeps scratch memory small. Longer inputs are cut at absolute multiples of it.
-    State new_state(Index tile = 256) const {
+    // policy: how a retrieval bank keeps the past. Throws Error for a policy that cannot be.
+    State new_state(Index tile = 256, const BankPolicy& policy = {}) const {
         (void)num_threads();  // the pool is made here, not in the first call
         tile = stream_tile(tile);
         std::vector<RetrievalBank> banks;
-        add_banks(mixer_, banks);
+        add_banks(mixer_, banks, policy);
         return State({state_bytes(mixer_), std::move(banks)}, mixer_.workspace_bytes(1, tile),
                      tile);
     }
@@ -74,7 +75,7 @@ public:
                  Form form = Form::parallel) const {
         check(x, y);
         state.expect_bytes(state_bytes(mixer_));
-        state.reserve(x.rows());  // all of it, or nothing is fed
+        state.reserve_growth(x.rows());  // for all, or nothing is fed
         const Index tile = state.tile();
         for (Index first = 0; first < x.rows();) {
             const Index n = std::min<Index>(tile - state.position() % tile, x.rows() - first);

@@ -1,6 +1,6 @@
 // Attention inside the selected chunks, queries grouped by the chunk they read. Matches
-// retrieval_attention_reference for the same selection: 1e-5 (float), 1e-13 (double) of the largest
-// value.
+// retrieval_attention_reference for the same selection and an exact bank: 1e-5 (float), 1e-13
+// (double) of the largest value.
 //
 // A query's chunks are added in ascending order, so its bits do not depend on the other queries.
 #pragma once
@@ -36,17 +36,29 @@ Index list_reads(Index N, std::int64_t position, Index chunk_size,
     return count;
 }
 
-// f(reads, n, own) for runs of at most most reads of one chunk, in order; own: the chunk is the
-// queries' current one. A query's own chunk comes before every later query's, so runs do not mix.
+// How a query reads a chunk: its own up to itself; a past one whole; in a bounded bank the mean of
+// an older one, or of all that are older still.
+enum class ReadKind : std::uint8_t { own, whole, mean, far };
+
+// f(reads, n, kind) for runs of at most most reads of one chunk and kind, in order. A query's own
+// chunk comes before every later query's, and what is a mean for a query is none for those before,
+// so runs do not mix.
 template <class F>
-void for_runs(const ChunkRead* reads, Index count, Index top_k, Index most, const F& f) {
+void for_runs(const RetrievalBank& bank, std::int64_t position, Index chunk_size,
+              const ChunkRead* reads, Index count, Index top_k, Index most, const F& f) {
+    const auto kind_of = [&](const ChunkRead& read) {
+        if (read.slot == top_k) return ReadKind::own;
+        const auto m = static_cast<Index>((position + read.query) / chunk_size);
+        if (read.chunk >= bank.first_exact(m)) return ReadKind::whole;
+        return read.chunk >= bank.first_scored(m) ? ReadKind::mean : ReadKind::far;
+    };
     for (Index first = 0; first < count;) {
-        const bool own = reads[first].slot == top_k;
+        const ReadKind kind = kind_of(reads[first]);
         Index n = 1;
         while (n < most && first + n < count && reads[first + n].chunk == reads[first].chunk &&
-               (reads[first + n].slot == top_k) == own)
+               kind_of(reads[first + n]) == kind)
             ++n;
-        f(reads + first, n, own);
+        f(reads + first, n, kind);
         first += n;
     }
 }
@@ -67,17 +79,19 @@ constexpr Index retrieval_attend_workspace_bytes(Index N, Index top_k) noexcept 
     using Head = RetrievalHead<T, D, C>;
     constexpr Index rows = detail::retrieval_rows;
     return arena_bytes<detail::ChunkRead>(N * (top_k + 1)) + arena_bytes<T>(rows * D) +
-           arena_bytes<T>(rows * Head::key_stride) + arena_bytes<T>(rows * Head::value_stride);
+           arena_bytes<T>(rows * Head::key_stride) + arena_bytes<T>(rows * Head::value_stride) +
+           arena_bytes<T>(Head::scratch_elements);
 }
 
 // out [N, D] for the queries q [N, D] (q̂) at position, position + 1, …, all of whose keys are in
 // the bank, their own included; selection as retrieval_route left it. Any strides; q and out must
-// not overlap. No allocation, no errors. Cost: 4 D C FLOP a chunk read.
+// not overlap. No allocation, no errors. Cost: 4 D C FLOP a chunk read whole, 2 D a mean.
 template <Index D, Index C, Real T>
 void retrieval_attend(MatrixView<const std::type_identity_t<T>> q, std::int64_t position,
-                      const RetrievalHead<T, D, C>& bank, const RetrievalSelection<T>& selection,
+                      const RetrievalHead<T, D, C>& head, const RetrievalSelection<T>& selection,
                       MatrixView<std::type_identity_t<T>> out, Arena& arena) noexcept {
     using Head = RetrievalHead<T, D, C>;
+    using detail::ReadKind;
     constexpr Index rows = detail::retrieval_rows, K = Head::key_stride, V = Head::value_stride;
     const Arena::Scope scope(arena);
     const Index N = q.rows(), top_k = selection.top_k;
@@ -85,26 +99,45 @@ void retrieval_attend(MatrixView<const std::type_identity_t<T>> q, std::int64_t 
     T* const queries = arena.take<T>(rows * D);
     T* const scores = arena.take<T>(rows * K);
     T* const sums = arena.take<T>(rows * V);
+    T* const decoded = arena.take<T>(Head::scratch_elements);
+    const auto weight = [&](const detail::ChunkRead& read) {
+        return selection.weights[read.query * (top_k + 1) + read.slot];
+    };
     for (Index n = 0; n < N; ++n) std::fill_n(out.row(n), D, T(0));
     const Index count = detail::list_reads(N, position, C, selection, reads);
-    detail::for_runs(reads, count, top_k, rows, [&](const auto* read, Index n, bool own) {
-        for (Index i = 0; i < n; ++i) std::copy_n(q.row(read[i].query), D, queries + i * D);
-        detail::product<T>(n, K, D, {queries, D, 1}, bank.keys(read->chunk), K, scores, K, false);
-        const T* const values = bank.values(read->chunk);
-        for (Index i = 0; i < n; ++i) {
-            const Index visible = own ? static_cast<Index>((position + read[i].query) % C) + 1 : C;
-            detail::softmax_times<T>(visible, scores + i * K,
-                                     selection.weights[read[i].query * (top_k + 1) + read[i].slot]);
-            if (own)  // no later token's value is touched, not even by a zero
-                detail::product<T>(1, V, visible, {scores + i * K, K, 1}, values, V, sums + i * V,
-                                   V, false);
-        }
-        if (!own) detail::product<T>(n, V, C, {scores, K, 1}, values, V, sums, V, false);
-        for (Index i = 0; i < n; ++i) {
-            T* const row = out.row(read[i].query);
-            simd::map<T>(D, row, [](auto a, auto b) { return a + b; }, row, sums + i * V);
-        }
-    });
+    detail::for_runs(
+        head.bank(), position, C, reads, count, top_k, rows,
+        [&](const detail::ChunkRead* read, Index n, ReadKind kind) {
+            if (kind == ReadKind::mean || kind == ReadKind::far) {  // a softmax over one pair is 1
+                const T* const value = kind == ReadKind::mean ? head.mean_value(read->chunk)
+                                                              : head.far_value(read->chunk);
+                for (Index i = 0; i < n; ++i) {
+                    T* const row = out.row(read[i].query);
+                    const simd::Batch<T> p(weight(read[i]));
+                    simd::map<T>(
+                        D, row, [&](auto a, auto b) { return simd::fma(p, b, a); }, row, value);
+                }
+                return;
+            }
+            const auto chunk = head.read(read->chunk, decoded);
+            for (Index i = 0; i < n; ++i) std::copy_n(q.row(read[i].query), D, queries + i * D);
+            detail::product<T>(n, K, D, {queries, D, 1}, chunk.keys, K, scores, K, false);
+            for (Index i = 0; i < n; ++i) {
+                const Index visible = kind == ReadKind::own
+                                          ? static_cast<Index>((position + read[i].query) % C) + 1
+                                          : C;
+                detail::softmax_times<T>(visible, scores + i * K, weight(read[i]));
+                if (kind == ReadKind::own)  // no later token's value is touched, not even by a zero
+                    detail::product<T>(1, V, visible, {scores + i * K, K, 1}, chunk.values, V,
+                                       sums + i * V, V, false);
+            }
+            if (kind == ReadKind::whole)
+                detail::product<T>(n, V, C, {scores, K, 1}, chunk.values, V, sums, V, false);
+            for (Index i = 0; i < n; ++i) {
+                T* const row = out.row(read[i].query);
+                simd::map<T>(D, row, [](auto a, auto b) { return a + b; }, row, sums + i * V);
+            }
+        });
 }
 
 }  // namespace HYDRALM_NAMESPACE::kernels

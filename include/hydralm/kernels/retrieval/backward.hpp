@@ -1,5 +1,6 @@
-// Gradient of retrieval attention with the selection held fixed; attention inside the chunks is
-// computed again. Matches central differences of retrieval_attention_reference.
+// Gradient of retrieval attention with the selection held fixed, through banks that keep everything
+// exactly; attention inside the chunks is computed again. Matches central differences of
+// retrieval_attention_reference.
 //
 // The gradients of keys, values, gates and summaries gather in a bank of the same layout, so those
 // of tokens before this call are there for the call that fed them. Every sum has a fixed order.
@@ -81,8 +82,9 @@ void retrieval_backward(MatrixView<const std::type_identity_t<T>> q, std::int64_
     for (Index n = 0; n < N; ++n) std::fill_n(dq.row(n), D, T(0));
     const Index count = detail::list_reads(N, position, C, selection, reads);
     Index turned = -1;  // the chunk that values_t and keys_t hold
-    detail::for_runs(reads, count, top_k, rows, [&](const auto* read, Index n, bool own) {
+    const auto run = [&](const detail::ChunkRead* read, Index n, detail::ReadKind kind) {
         const Index c = read->chunk;
+        const bool own = kind == detail::ReadKind::own;
         if (turned != c || own) {
             detail::transpose_padded<T>(bank.values(c), C, D, V, values_t, K);
             detail::transpose_padded<T>(bank.keys(c), D, C, K, keys_t, V);
@@ -130,7 +132,8 @@ void retrieval_backward(MatrixView<const std::type_identity_t<T>> q, std::int64_
             T* const ds = dbank.summaries(c / G) + c % G;
             for (Index d = 0; d < D; ++d) ds[d * G] += dsummary[d];
         }
-    });
+    };
+    detail::for_runs(bank.bank(), position, C, reads, count, top_k, rows, run);
 }
 
 // The rest of the way for the N tokens from position on: from dbank, through the summaries of the

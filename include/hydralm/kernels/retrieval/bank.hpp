@@ -1,31 +1,34 @@
 // RetrievalBank: what one retrieval layer keeps of one stream, in pages that snapshots share.
 //
-// A chunk page holds the unit keys, values and gates of C tokens for all heads; a group page holds
-// the summaries of 64 chunks. A page is written only by a bank that alone owns it (reserve sees to
-// that), so a copy of a bank costs a pointer a page, and what was written before is shared for
-// ever. Rolling back is forgetting: everything written is a function of the tokens before it.
+// A chunk page holds keys, values and gates of C tokens for all heads; a group page what stays of
+// 64 chunks when their pages are gone; a level page the sums of 64 groups. A page is written only
+// by a bank that alone owns it (reserve sees to that), so a copy of a bank costs a pointer a page,
+// and what was written before is shared for ever. Rolling back is forgetting: everything written is
+// a function of the tokens before it.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "hydralm/core/aligned_buffer.hpp"
-#include "hydralm/simd/batch.hpp"
+#include "hydralm/core/error.hpp"
 
 namespace HYDRALM_NAMESPACE {
 
-// Sizes of a bank: C, the bytes of both kinds of page, and how much of chunk pages a token reads at
-// most.
-struct RetrievalBankLayout {
-    Index chunk_tokens = 1;
-    Index chunk_bytes = 0;
-    Index group_bytes = 0;
-    Index read_bytes = 0;
-};
+// How keys and values are kept: as they are, rounded to bfloat16, or to 8 bits with a scale for the
+// key and the value of each token and head.
+enum class BankFormat : std::uint8_t { exact, bf16, int8 };
+constexpr std::string_view name(BankFormat format) noexcept {
+    return format == BankFormat::exact ? "exact" : format == BankFormat::bf16 ? "bf16" : "int8";
+}
 
 // Where the chunk pages of banks come from, if not from the heap. Shared by a stream, its forks and
 // their threads.
@@ -37,172 +40,279 @@ public:
     virtual std::shared_ptr<std::byte> take(Index bytes) = 0;
     // Told before tokens are fed: so much of the pages may be read and written until the next time.
     virtual void expect(Index bytes) noexcept = 0;
+    // Bytes of pages that stay resident.
+    virtual Index budget() const noexcept = 0;
 };
 
-// A value: copies share pages. One thread at a time, as the stream it belongs to; different banks
-// that share pages may be used by different threads.
-class RetrievalBank {
+// How the banks of a stream keep the past, and how a token searches it: chosen with the state, one
+// model serves all. A token in chunk m reads chunks m − exact_chunks … m as they are; the
+// pooled_chunks before them as the mean of their values, under the summaries they had; all before
+// those as one pair, the mean of their summaries and values decayed by 1/pooled_chunks a chunk.
+struct BankPolicy {
+    std::shared_ptr<RetrievalPages> pages{};  // of chunks; null: the heap
+    BankFormat format = BankFormat::exact;
+    Index exact_chunks = 0;   // 0: all, and the bank grows with the stream
+    Index pooled_chunks = 0;  // at least 1 beside exact_chunks
+    Index open_groups = 0;    // groups of 64 chunks that a token looks into; 0: all of them
+
+    static constexpr Index most_open_groups = 16;
+
+    // Memory that stays the same however long the stream.
+    bool bounded() const noexcept { return exact_chunks > 0; }
+};
+
+// Sizes that the mixer gives a bank.
+struct RetrievalBankLayout {
+    Index chunk_tokens = 1;              // C
+    std::array<Index, 3> chunk_bytes{};  // of a chunk page, by format
+    Index summary_bytes = 0;             // of the summaries of a group, and of a level page
+    Index mean_bytes = 0;                // of the means beside them in a bounded bank
+    Index heads = 1;
+    Index reads = 0;  // parts of chunk pages, one head's each, that a token reads at most
+};
+
+namespace detail {
+
+// Pages first(), first() + 1, … of one size, on the heap or from a source.
+class PageTable {
 public:
-    static constexpr Index group = 64;  // chunks in a group
+    PageTable() = default;
+    explicit PageTable(Index page_bytes, std::shared_ptr<RetrievalPages> source = nullptr)
+        : page_bytes_(page_bytes), source_(std::move(source)) {}
 
-    RetrievalBank() = default;
-    explicit RetrievalBank(const RetrievalBankLayout& layout,
-                           std::shared_ptr<RetrievalPages> source = nullptr)
-        : layout_(layout), source_(std::move(source)) {}
+    Index page_bytes() const noexcept { return page_bytes_; }
+    Index end() const noexcept { return first_ + count_; }
+    std::byte* at(Index i) const noexcept {
+        return pages_[static_cast<std::size_t>(i - first_)].get();
+    }
+    // Of all memory there is, pages that wait to be used again included.
+    Index bytes() const noexcept { return static_cast<Index>(pages_.size()) * page_bytes_; }
 
-    // Makes the memory to write tokens [begin, end): pages that exist, and that no other bank
-    // reads. Throws std::bad_alloc, or what the source of pages does, what the
-    // bank holds unchanged. Cost: a page copied at most twice a fork, and pages made once.
-    void reserve(std::int64_t begin, std::int64_t end) {
-        if (end <= begin) return;
-        const Index first = chunk_of(begin), last = chunk_of(end - 1);
-        own(chunks_, first, last, layout_.chunk_bytes, source_.get());
-        own(groups_, first / group, last / group, layout_.group_bytes, nullptr);
-        if (source_ != nullptr)
-            source_->expect(static_cast<Index>(end - begin) * layout_.read_bytes);
+    // Makes pages [from, to] exist and be nobody else's; from ≤ end().
+    void own(Index from, Index to) {
+        for (; end() <= to; ++count_)
+            if (count_ == static_cast<Index>(pages_.size())) pages_.push_back(new_page());
+            else if (Page& page = slot(end()); shared(page)) page = new_page();
+            else std::fill_n(page.get(), page_bytes_, std::byte{0});
+        for (Index i = from; i <= to; ++i) {
+            if (!shared(slot(i))) continue;
+            const Page copy = new_page();
+            std::copy_n(at(i), page_bytes_, copy.get());
+            slot(i) = copy;
+        }
     }
-
-    // Forgets the pages that hold only tokens from position on. Of pages that are kept the tokens
-    // from there on are never read before they are written again.
-    void truncate(std::int64_t position) {
-        const auto [chunks, groups] = pages(position);
-        if (chunks < static_cast<Index>(chunks_.size()))
-            chunks_.resize(static_cast<std::size_t>(chunks));
-        if (groups < static_cast<Index>(groups_.size()))
-            groups_.resize(static_cast<std::size_t>(groups));
+    // Forgets the pages before i; their memory waits to be used again.
+    void drop_before(Index i) noexcept {
+        if (i <= first_) return;
+        const Index dropped = std::min(i - first_, count_);
+        std::rotate(pages_.begin(), pages_.begin() + dropped, pages_.begin() + count_);
+        count_ -= dropped;
+        first_ = i;
     }
-
-    // f(span of bytes) for every page that holds tokens before position, in order.
-    template <class F>
-    void for_each_page(std::int64_t position, const F& f) const {
-        const auto [chunks, groups] = pages(position);
-        for (Index c = 0; c < chunks; ++c)
-            f(std::span(chunk(c), static_cast<std::size_t>(layout_.chunk_bytes)));
-        for (Index g = 0; g < groups; ++g)
-            f(std::span(summaries(g), static_cast<std::size_t>(layout_.group_bytes)));
-    }
-    // Bytes of those pages.
-    Index bytes(std::int64_t position) const noexcept {
-        const auto [chunks, groups] = pages(position);
-        return chunks * layout_.chunk_bytes + groups * layout_.group_bytes;
-    }
-
-    const RetrievalBankLayout& layout() const noexcept { return layout_; }
-    const std::shared_ptr<RetrievalPages>& source() const noexcept { return source_; }
-    std::byte* chunk(Index c) const noexcept { return chunks_[static_cast<std::size_t>(c)].get(); }
-    std::byte* summaries(Index g) const noexcept {
-        return groups_[static_cast<std::size_t>(g)].get();
-    }
-    // Bytes of all pages, shared ones included.
-    Index bytes() const noexcept {
-        return static_cast<Index>(chunks_.size()) * layout_.chunk_bytes +
-               static_cast<Index>(groups_.size()) * layout_.group_bytes;
+    // Forgets the pages from i on, and gives their memory back.
+    void truncate(Index i) noexcept {
+        count_ = std::clamp<Index>(i - first_, 0, count_);
+        first_ = std::min(first_, i);
+        pages_.resize(static_cast<std::size_t>(count_));
     }
 
 private:
     using Page = std::shared_ptr<std::byte>;
-    using Pages = std::vector<Page>;
 
-    // How many pages of each kind tokens [0, position) take.
-    std::pair<Index, Index> pages(std::int64_t position) const noexcept {
-        const Index chunks = position == 0 ? 0 : chunk_of(position - 1) + 1;
-        return {chunks, ceil_div(chunks, group)};
-    }
-    Index chunk_of(std::int64_t position) const noexcept {
-        return static_cast<Index>(position / layout_.chunk_tokens);
-    }
+    Page& slot(Index i) noexcept { return pages_[static_cast<std::size_t>(i - first_)]; }
     static bool shared(const Page& page) noexcept {
         if (page.use_count() > 1) return true;
         std::atomic_thread_fence(std::memory_order_acquire);  // another owner's last reads are over
         return false;
     }
-    static Page new_page(Index bytes, RetrievalPages* source) {
-        if (source != nullptr) return source->take(bytes);
-        const auto buffer = std::make_shared<AlignedBuffer<std::byte>>(bytes);
+    Page new_page() const {
+        if (source_ != nullptr) return source_->take(page_bytes_);
+        const auto buffer = std::make_shared<AlignedBuffer<std::byte>>(page_bytes_);
         return {buffer, buffer->data()};
     }
-    static void own(Pages& pages, Index first, Index last, Index bytes, RetrievalPages* source) {
-        while (static_cast<Index>(pages.size()) <= last) pages.push_back(new_page(bytes, source));
-        for (Index i = first; i <= last; ++i) {
-            Page& page = pages[static_cast<std::size_t>(i)];
-            if (!shared(page)) continue;
-            const Page copy = new_page(bytes, source);
-            std::copy_n(page.get(), bytes, copy.get());
-            page = copy;
-        }
+
+    Index page_bytes_ = 0;
+    std::shared_ptr<RetrievalPages> source_;
+    Index first_ = 0, count_ = 0;
+    std::vector<Page> pages_;  // count_ pages, then those that wait
+};
+
+}  // namespace detail
+
+// A value: copies share pages. One thread at a time, as the stream it belongs to; different banks
+// that share pages may be used by different threads.
+class RetrievalBank {
+public:
+    static constexpr Index group = 64;  // chunks in a group, groups in a level page
+
+    RetrievalBank() = default;
+    // Throws Error for a policy that cannot be.
+    explicit RetrievalBank(const RetrievalBankLayout& layout, const BankPolicy& policy = {})
+        : layout_(layout),
+          policy_(checked(policy, layout)),
+          chunks_(layout.chunk_bytes[static_cast<std::size_t>(policy.format)], policy.pages),
+          groups_(layout.summary_bytes + (policy.bounded() ? layout.mean_bytes : 0)),
+          levels_(layout.summary_bytes) {}
+
+    const RetrievalBankLayout& layout() const noexcept { return layout_; }
+    const BankPolicy& policy() const noexcept { return policy_; }
+    // How many groups the tokens to come look into; of what is kept nothing changes. Throws Error.
+    void set_open_groups(Index groups) {
+        BankPolicy policy = policy_;
+        policy.open_groups = groups;
+        policy_ = checked(policy, layout_);
+    }
+
+    // Of a token whose own chunk is m: the first past chunk it reads as it is, and the first that
+    // has a score of its own.
+    Index first_exact(Index m) const noexcept {
+        return policy_.bounded() ? std::max<Index>(0, m - policy_.exact_chunks) : 0;
+    }
+    Index first_scored(Index m) const noexcept {
+        return std::max<Index>(0, first_exact(m) - policy_.pooled_chunks);
+    }
+
+    // Makes the memory to write tokens [begin, end): pages that exist, and that no other bank
+    // reads. A bounded bank forgets what no token from begin on reads. Throws std::bad_alloc, or
+    // what the source of pages does, what the bank holds unchanged. Cost: a page copied at most
+    // twice a fork, and pages made once.
+    void reserve(std::int64_t begin, std::int64_t end) {
+        if (end <= begin) return;
+        drop_before(begin);
+        const Index first = chunk_of(begin), last = chunk_of(end - 1);
+        chunks_.own(first, last);
+        groups_.own(first / group, last / group);
+        if (!policy_.bounded()) levels_.own(first / group / group, last / group / group);
+        if (policy_.pages != nullptr)
+            policy_.pages->expect(static_cast<Index>(end - begin) * layout_.reads *
+                                  (chunks_.page_bytes() / layout_.heads + brought_in));
+    }
+
+    // Forgets the pages that hold only tokens from position on: 0, or one not before that of the
+    // last reserve. Of pages that are kept the tokens from there on are never read before they are
+    // written again.
+    void truncate(std::int64_t position) noexcept {
+        const Held held = held_at(position);
+        chunks_.truncate(held.chunks.end);
+        groups_.truncate(held.groups.end);
+        levels_.truncate(held.levels.end);
+    }
+
+    // f(span of bytes) for every page that holds what tokens from position on read, in order.
+    template <class F>
+    void for_each_page(std::int64_t position, const F& f) const {
+        const Held held = held_at(position);
+        const auto visit = [&](const detail::PageTable& table, const Range& range) {
+            for (Index i = range.first; i < range.end; ++i)
+                f(std::span(table.at(i), static_cast<std::size_t>(table.page_bytes())));
+        };
+        visit(chunks_, held.chunks);
+        visit(groups_, held.groups);
+        visit(levels_, held.levels);
+    }
+    // Bytes of those pages.
+    Index bytes(std::int64_t position) const noexcept {
+        const Held held = held_at(position);
+        return held.chunks.size() * chunks_.page_bytes() +
+               held.groups.size() * groups_.page_bytes() +
+               held.levels.size() * levels_.page_bytes();
+    }
+    // Makes those pages in a bank that is empty. Throws as reserve does.
+    void make_pages(std::int64_t position) {
+        drop_before(position);
+        const Held held = held_at(position);
+        chunks_.own(held.chunks.first, held.chunks.end - 1);
+        groups_.own(held.groups.first, held.groups.end - 1);
+        levels_.own(held.levels.first, held.levels.end - 1);
+    }
+
+    std::byte* chunk(Index c) const noexcept { return chunks_.at(c); }
+    std::byte* summaries(Index g) const noexcept { return groups_.at(g); }
+    std::byte* means(Index g) const noexcept { return groups_.at(g) + layout_.summary_bytes; }
+    std::byte* sums(Index level) const noexcept { return levels_.at(level); }
+    // Bytes of all memory, that of shared pages included.
+    Index bytes() const noexcept { return chunks_.bytes() + groups_.bytes() + levels_.bytes(); }
+
+private:
+    static constexpr Index brought_in = 2 * 65536;  // by the system, around what is read of a file
+
+    struct Range {
+        Index first, end;
+        Index size() const noexcept { return end - first; }
+    };
+    // The pages that tokens from a position on can read.
+    struct Held {
+        Range chunks, groups, levels;
+    };
+
+    static const BankPolicy& checked(const BankPolicy& policy, const RetrievalBankLayout& layout) {
+        const auto expect = [](bool good, const char* field, std::string expected, Index found,
+                               const char* fix) {
+            if (!good)
+                throw Error({.field = field,
+                             .expected = std::move(expected),
+                             .found = std::to_string(found),
+                             .fix = fix});
+        };
+        const bool bounded = policy.bounded();
+        expect(policy.exact_chunks >= 0, "exact_chunks", "0 or more", policy.exact_chunks,
+               "0 keeps every chunk as it is");
+        expect(bounded == (policy.pooled_chunks > 0), "pooled_chunks", bounded ? "1 or more" : "0",
+               policy.pooled_chunks, "a bank of bounded memory has exact and pooled chunks");
+        expect(policy.open_groups >= 0 && policy.open_groups <= BankPolicy::most_open_groups,
+               "open_groups", "0 to " + std::to_string(BankPolicy::most_open_groups),
+               policy.open_groups, "0 looks into every group");
+        expect(!bounded || policy.open_groups == 0, "open_groups", "0", policy.open_groups,
+               "a bank of bounded memory scores each of its chunks");
+        const Index chunk = layout.chunk_bytes[static_cast<std::size_t>(policy.format)];
+        expect(policy.pages == nullptr || policy.pages->budget() >= chunk, "budget",
+               "at least a chunk, " + std::to_string(chunk) + " bytes",
+               policy.pages == nullptr ? 0 : policy.pages->budget(),
+               "give the bank more resident memory");
+        return policy;
+    }
+
+    Index chunk_of(std::int64_t position) const noexcept {
+        return static_cast<Index>(position / layout_.chunk_tokens);
+    }
+    Held held_at(std::int64_t position) const noexcept {
+        const Index m = chunk_of(position), chunks = position == 0 ? 0 : chunk_of(position - 1) + 1,
+                    groups = ceil_div(chunks, group);
+        const auto from = [](Index first, Index end) { return Range{std::min(first, end), end}; };
+        return {from(first_exact(m), chunks),
+                from(std::max<Index>(0, first_scored(m) - 1) / group, groups),
+                {0, policy_.bounded() ? 0 : ceil_div(groups, group)}};
+    }
+    void drop_before(std::int64_t position) noexcept {
+        const Held held = held_at(position);
+        chunks_.drop_before(held.chunks.first);
+        groups_.drop_before(held.groups.first);
     }
 
     RetrievalBankLayout layout_;
-    std::shared_ptr<RetrievalPages> source_;
-    Pages chunks_, groups_;
+    BankPolicy policy_;
+    detail::PageTable chunks_, groups_, levels_;
 };
 
-namespace kernels {
+// The policy of a bank that never takes more than budget bytes, when it is fed at most tokens at
+// once: half of them for chunks that stay whole, half for means. Throws Error for a budget that has
+// no room for one of each.
+inline BankPolicy bounded_policy(const RetrievalBankLayout& layout, Index budget,
+                                 BankFormat format = BankFormat::exact, Index tokens = 256) {
+    constexpr Index group = RetrievalBank::group;
+    const Index chunk_bytes = layout.chunk_bytes[static_cast<std::size_t>(format)],
+                group_bytes = layout.summary_bytes + layout.mean_bytes,
+                fed = 1 + ceil_div(tokens, layout.chunk_tokens),  // chunks of one call
+        exact = budget / 2 / chunk_bytes - fed,
+                pooled = (budget / 2 / group_bytes - 2) * group - std::max<Index>(0, exact) - fed;
+    const Index least =
+        2 * std::max((1 + fed) * chunk_bytes, (2 + ceil_div(2 + fed, group)) * group_bytes);
+    if (exact < 1 || pooled < 1)
+        throw Error({.field = "budget",
+                     .expected = "at least " + std::to_string(least) + " bytes a layer",
+                     .found = std::to_string(budget),
+                     .fix = "give the bank more memory, or feed fewer tokens at once"});
+    return {.format = format, .exact_chunks = exact, .pooled_chunks = pooled};
+}
 
-// One head's part of a bank of T, head dimension D, C tokens a chunk. Keys lie transposed, so that
-// scores and routing scores are sums of rows. Rows are padded to 64 bytes, of
-// whatever instruction set; the padding is zero.
-template <Real T, Index D, Index C>
-class RetrievalHead {
-public:
-    static constexpr Index unit = static_cast<Index>(alignment / sizeof(T));  // of every row
-    static constexpr Index key_stride = round_up(C, unit);
-    static constexpr Index value_stride = round_up(D, unit);
-    static constexpr Index group = RetrievalBank::group;
-
-    // top_k: past chunks that a token reads beside its own.
-    static constexpr RetrievalBankLayout layout(Index heads, Index top_k = 0) noexcept {
-        constexpr auto size = static_cast<Index>(sizeof(T));
-        constexpr Index around = 2 * 65536;  // what a system may bring in beside it
-        return {C, heads * chunk_elements * size, heads * group_elements * size,
-                heads * (top_k + 1) * (chunk_elements * size + around)};
-    }
-
-    RetrievalHead(const RetrievalBank& bank, Index head) noexcept : bank_(&bank), head_(head) {}
-
-    T* keys(Index c) const noexcept { return chunk(c); }                     // [D, key_stride]
-    T* values(Index c) const noexcept { return chunk(c) + D * key_stride; }  // [C, value_stride]
-    T* gates(Index c) const noexcept {                                       // [key_stride]
-        return chunk(c) + D * key_stride + C * value_stride;
-    }
-    T* summaries(Index g) const noexcept {  // [D, group]: column c mod group is s_c
-        return reinterpret_cast<T*>(bank_->summaries(g)) + head_ * group_elements;
-    }
-
-    // Token t: unit key and value [D], gate γ.
-    void put(std::int64_t t, const T* key, const T* value, T gate) const noexcept {
-        const auto c = static_cast<Index>(t / C), j = static_cast<Index>(t % C);
-        T* const k = keys(c) + j;
-        for (Index d = 0; d < D; ++d) k[d * key_stride] = key[d];
-        std::copy_n(value, D, values(c) + j * value_stride);
-        gates(c)[j] = gate;
-    }
-    // s_c = Σ_j γ_j k̂_j in the order of positions, once chunk c is whole.
-    void summarise(Index c) const noexcept {
-        const T* const k = keys(c);
-        const T* const g = gates(c);
-        T* const s = summaries(c / group) + c % group;
-        constexpr Index block = 4;  // D is a multiple of it
-        for (Index d = 0; d < D; d += block) {
-            T sum[block] = {};
-            for (Index j = 0; j < C; ++j)
-                for (Index i = 0; i < block; ++i)
-                    sum[i] = simd::fma<T>(g[j], k[(d + i) * key_stride + j], sum[i]);
-            for (Index i = 0; i < block; ++i) s[(d + i) * group] = sum[i];
-        }
-    }
-
-private:
-    static constexpr Index chunk_elements = D * key_stride + C * value_stride + key_stride;
-    static constexpr Index group_elements = D * group;
-
-    T* chunk(Index c) const noexcept {
-        return reinterpret_cast<T*>(bank_->chunk(c)) + head_ * chunk_elements;
-    }
-
-    const RetrievalBank* bank_;
-    Index head_;
-};
-
-}  // namespace kernels
 }  // namespace HYDRALM_NAMESPACE

@@ -6,64 +6,127 @@
 #include <vector>
 
 #include "hydralm/core/matrix_view.hpp"
+#include "hydralm/kernels/retrieval/bank.hpp"
 
 namespace HYDRALM_NAMESPACE::kernels {
+namespace detail {
+
+// The best of scored (score, number): the most largest, ties to the smaller number, NaN last; by
+// number.
+template <Real T>
+std::vector<std::pair<T, Index>> best_of(std::vector<std::pair<T, Index>> scored, Index most) {
+    const auto better = [](const auto& a, const auto& b) {
+        if (std::isnan(a.first) || std::isnan(b.first))
+            return std::isnan(a.first) == std::isnan(b.first) ? a.second < b.second
+                                                              : std::isnan(b.first);
+        return a.first > b.first || (a.first == b.first && a.second < b.second);
+    };
+    std::sort(scored.begin(), scored.end(), better);
+    if (static_cast<Index>(scored.size()) > most) scored.resize(static_cast<std::size_t>(most));
+    std::sort(scored.begin(), scored.end(),
+              [](const auto& a, const auto& b) { return a.second < b.second; });
+    return scored;
+}
+
+}  // namespace detail
 
 // For every token t, with own chunk m = ⌊t/C⌋ and s_c = Σ_{j∈c} γ_j k̂_j:
 //   r_c = q̂_t·s_c for c < m;  kept: the top_k largest r_c, ties to the earlier chunk, NaN last
 //   p = softmax({λ r_c : c kept} ∪ {ℓ : m})
 //   o_t = Σ_c p_c Σ_j softmax_j(q̂_t·k̂_j) v_j, j over chunk c, causal in m
-// q (scaled by τ), k (unit), v, out [N, D]; gates [N]; selected [N, top_k], ascending, −1 behind.
+// With open groups only chunks after the last whole group of 64, and those of the groups with the
+// largest q̂_t·Σ_{c∈g} s_c, have a score. In a bank of bounded memory (E exact chunks, P pooled) the
+// chunks c < m − E give Σ_j v_j / C instead, and those before m − E − P are one, under the number
+// of the last of them: means of s_c and Σ_j v_j / C with weights (1 − 1/P)^age over their sum. q
+// (scaled by τ), k (unit), v, out [N, D]; gates [N]; selected [N, top_k], ascending, −1 behind.
 template <Real T>
 void retrieval_attention_reference(MatrixView<const T> q, MatrixView<const T> k,
                                    MatrixView<const T> v, const T* gates, Index chunk, Index top_k,
                                    T lambda, T local, MatrixView<T> out,
-                                   MatrixView<std::int32_t> selected) {
+                                   MatrixView<std::int32_t> selected,
+                                   const BankPolicy& policy = {}) {
+    using Row = std::vector<T>;
+    constexpr Index group = RetrievalBank::group;
     const Index N = q.rows(), D = q.cols();
     const auto dot = [D](const T* a, const T* b) {
         T sum(0);
         for (Index d = 0; d < D; ++d) sum += a[d] * b[d];
         return sum;
     };
-    std::vector<std::vector<T>> summaries;
-    for (Index t = 0; t < N; ++t) {
-        if (t % chunk == 0 && t > 0) {
-            std::vector<T> s(static_cast<std::size_t>(D), T(0));
-            for (Index j = t - chunk; j < t; ++j)
-                for (Index d = 0; d < D; ++d) s[static_cast<std::size_t>(d)] += gates[j] * k(j, d);
-            summaries.push_back(std::move(s));
+    std::vector<Row> summaries, means, sums, far_summaries, far_means;
+    const auto row = [](const std::vector<Row>& rows, Index i) {
+        return rows[static_cast<std::size_t>(i)].data();
+    };
+    const auto decayed = [&](const std::vector<Row>& rows) {
+        Row mean(static_cast<std::size_t>(D), T(0));
+        T weight(1), total(0);
+        for (auto x = rows.rbegin(); x != rows.rend(); ++x) {
+            for (std::size_t d = 0; d < mean.size(); ++d) mean[d] += weight * (*x)[d];
+            total += weight;
+            weight *= T(1) - T(1) / static_cast<T>(policy.pooled_chunks);
         }
+        for (T& x : mean) x /= total;
+        return mean;
+    };
+    for (Index t = 0; t < N; ++t) {
+        const Index m = t / chunk;
+        if (t % chunk == 0 && t > 0) {
+            Row s(static_cast<std::size_t>(D), T(0)), mean = s;
+            for (Index j = t - chunk; j < t; ++j)
+                for (Index d = 0; d < D; ++d) {
+                    s[static_cast<std::size_t>(d)] += gates[j] * k(j, d);
+                    mean[static_cast<std::size_t>(d)] += v(j, d) / static_cast<T>(chunk);
+                }
+            if ((m - 1) % group == 0) sums.emplace_back(static_cast<std::size_t>(D), T(0));
+            for (std::size_t d = 0; d < s.size(); ++d) sums.back()[d] += s[d];
+            summaries.push_back(std::move(s));
+            means.push_back(std::move(mean));
+            if (policy.bounded()) far_summaries.push_back(decayed(summaries));
+            if (policy.bounded()) far_means.push_back(decayed(means));
+        }
+        const Index exact = policy.bounded() ? std::max<Index>(0, m - policy.exact_chunks) : 0,
+                    scored = std::max<Index>(0, exact - policy.pooled_chunks);
         std::vector<std::pair<T, Index>> kept;  // routing score, chunk
-        for (const auto& s : summaries)
-            kept.emplace_back(dot(q.row(t), s.data()), static_cast<Index>(kept.size()));
-        const auto better = [](const auto& a, const auto& b) {
-            if (std::isnan(a.first) || std::isnan(b.first))
-                return std::isnan(a.first) == std::isnan(b.first) ? a.second < b.second
-                                                                  : std::isnan(b.first);
-            return a.first > b.first || (a.first == b.first && a.second < b.second);
+        const auto score = [&](Index first, Index end) {
+            for (Index c = first; c < end; ++c)
+                kept.emplace_back(dot(q.row(t), row(summaries, c)), c);
         };
-        std::sort(kept.begin(), kept.end(), better);
-        if (static_cast<Index>(kept.size()) > top_k) kept.resize(static_cast<std::size_t>(top_k));
-        std::sort(kept.begin(), kept.end(),
-                  [](const auto& a, const auto& b) { return a.second < b.second; });
+        if (scored > 0)
+            kept.emplace_back(dot(q.row(t), row(far_summaries, scored - 1)), scored - 1);
+        if (policy.open_groups > 0) {
+            std::vector<std::pair<T, Index>> groups;
+            for (Index g = 0; g < m / group; ++g)
+                groups.emplace_back(dot(q.row(t), row(sums, g)), g);
+            for (const auto& [unused, g] : detail::best_of(groups, policy.open_groups))
+                score(g * group, (g + 1) * group);
+            score(m / group * group, m);
+        } else {
+            score(scored, m);
+        }
+        kept = detail::best_of(kept, top_k);
         for (Index i = 0; i < top_k; ++i)
             selected(t, i) =
                 i < static_cast<Index>(kept.size())
                     ? static_cast<std::int32_t>(kept[static_cast<std::size_t>(i)].second)
                     : -1;
-        for (auto& [score, c] : kept) score *= lambda;
-        kept.emplace_back(local, t / chunk);
+        for (auto& [logit, c] : kept) logit *= lambda;
+        kept.emplace_back(local, m);
         T largest = local, total(0);
         for (const auto& [logit, c] : kept) largest = std::max(largest, logit);
         for (const auto& [logit, c] : kept) total += std::exp(logit - largest);
         std::fill_n(out.row(t), D, T(0));
         for (const auto& [logit, c] : kept) {
+            const T p = std::exp(logit - largest) / total;
+            if (c < exact) {
+                const T* const value = row(c < scored ? far_means : means, c);
+                for (Index d = 0; d < D; ++d) out(t, d) += p * value[d];
+                continue;
+            }
             const Index first = c * chunk, last = std::min(first + chunk, t + 1);
             T highest = dot(q.row(t), k.row(first)), sum(0);
             for (Index j = first; j < last; ++j)
                 highest = std::max(highest, dot(q.row(t), k.row(j)));
             for (Index j = first; j < last; ++j) sum += std::exp(dot(q.row(t), k.row(j)) - highest);
-            const T p = std::exp(logit - largest) / total;
             for (Index j = first; j < last; ++j) {
                 const T weight = p * std::exp(dot(q.row(t), k.row(j)) - highest) / sum;
                 for (Index d = 0; d < D; ++d) out(t, d) += weight * v(j, d);

@@ -1,8 +1,9 @@
-// Routing: which past chunks a query reads, and with what weight. Matches the selection of
-// retrieval_attention_reference wherever rounding leaves it.
+// Routing: which past chunks a query reads, and with what weight. With every group open it matches
+// the selection of retrieval_attention_reference wherever rounding leaves it.
 //
-// Scores exist for 32 queries and 64 chunks at a time; a query keeps its best in order. A query's
-// result does not depend on how many are routed together.
+// Scores exist for 32 queries and 64 chunks at a time; a query keeps its best in order. In two
+// levels, the sums of 64 summaries choose the groups whose chunks are scored. A query's result does
+// not depend on how many are routed together.
 #pragma once
 
 #include <algorithm>
@@ -10,7 +11,7 @@
 
 #include "hydralm/core/arena.hpp"
 #include "hydralm/core/matrix_view.hpp"
-#include "hydralm/kernels/retrieval/bank.hpp"
+#include "hydralm/kernels/retrieval/head.hpp"
 #include "hydralm/kernels/small_product.hpp"
 #include "hydralm/simd/map.hpp"
 
@@ -38,18 +39,19 @@ namespace detail {
 
 inline constexpr Index retrieval_rows = 32;  // queries that share a product
 
-// The best so far of one query, best first.
+// The best so far of one query, best first: chunks, or groups of them.
 template <Real T>
 struct BestChunks {
     Index top_k;
     T* scores;
     std::int32_t* chunks;
-    Index count;
+    Index count = 0;
 
     static bool better(T a, T b) noexcept { return a > b || (std::isnan(b) && !std::isnan(a)); }
 
-    // Chunks first, first + 1, … with these scores, later than all before.
-    void add(Index n, const T* score, Index first) noexcept {
+    // Chunks first, first + 1, … with these scores, later than all before. Out of line: inlined
+    // for a constant n, g++ 12 warns of overflow in loops that end.
+    [[gnu::noinline]] void add(Index n, const T* score, Index first) noexcept {
         if (count == top_k && !std::isnan(scores[top_k - 1]) &&
             !(simd::maximum<T>(n, score) > scores[top_k - 1]))
             return;
@@ -88,45 +90,127 @@ void chunk_weights(Index count, Index top_k, const T* scores, T lambda, T local,
     weights[top_k] /= total;
 }
 
+// Scratch that two-level routing takes: the groups that a query opens, and all of them by group.
+template <Real T>
+struct OpenGroups {
+    static constexpr Index most = retrieval_rows * BankPolicy::most_open_groups;
+    struct Read {
+        std::int32_t group, query;
+    };
+    T* scores;             // [rows, open]
+    std::int32_t* groups;  // [rows, open]
+    Read* reads;           // [rows · open]
+    T* queries;            // [rows, D]
+
+    static constexpr Index bytes(Index D) noexcept {
+        return arena_bytes<T>(most) + arena_bytes<std::int32_t>(most) + arena_bytes<Read>(most) +
+               arena_bytes<T>(retrieval_rows * D);
+    }
+    OpenGroups(Arena& arena, Index D) noexcept
+        : scores(arena.take<T>(most)),
+          groups(arena.take<std::int32_t>(most)),
+          reads(arena.take<Read>(most)),
+          queries(arena.take<T>(retrieval_rows * D)) {}
+};
+
+// Adds to best[i] the chunks of the best open_groups groups among the first whole[i] ≤ whole[i +
+// 1], for the rows of q. scores: scratch [rows, group].
+template <Index D, Index C, Real T>
+void route_by_groups(MatrixView<const T> q, const RetrievalHead<T, D, C>& head, const Index* whole,
+                     BestChunks<T>* best, T* scores, Arena& arena) noexcept {
+    constexpr Index group = RetrievalBank::group;
+    const Arena::Scope scope(arena);
+    const Index count = q.rows(), open = head.bank().policy().open_groups;
+    const OpenGroups<T> scratch(arena, D);
+    std::array<BestChunks<T>, retrieval_rows> opened;
+    for (Index i = 0; i < count; ++i)
+        opened[static_cast<std::size_t>(i)] = {open, scratch.scores + i * open,
+                                               scratch.groups + i * open};
+    for (Index g = 0; g < whole[count - 1]; g += group) {
+        product<T>(count, group, D, {q.row(0), q.stride(), 1}, head.sums(g / group), group, scores,
+                   group, false);
+        for (Index i = 0; i < count; ++i)
+            if (const Index n = std::min(group, whole[i] - g); n > 0)
+                opened[static_cast<std::size_t>(i)].add(n, scores + i * group, g);
+    }
+    auto* end = scratch.reads;
+    for (Index i = 0; i < count; ++i)
+        for (Index j = 0; j < opened[static_cast<std::size_t>(i)].count; ++j)
+            *end++ = {scratch.groups[i * open + j], static_cast<std::int32_t>(i)};
+    std::sort(scratch.reads, end, [](const auto& a, const auto& b) {
+        return a.group != b.group ? a.group < b.group : a.query < b.query;
+    });
+    for (auto* read = scratch.reads; read != end;) {
+        const auto* const first = read;
+        for (; read != end && read->group == first->group; ++read)
+            std::copy_n(q.row(read->query), D, scratch.queries + (read - first) * D);
+        product<T>(read - first, group, D, {scratch.queries, D, 1}, head.summaries(first->group),
+                   group, scores, group, false);
+        for (const auto* r = first; r != read; ++r)
+            best[r->query].add(group, scores + (r - first) * group, first->group * group);
+    }
+}
+
 }  // namespace detail
 
-template <Real T>
+template <Real T, Index D>
 constexpr Index retrieval_route_workspace_bytes() noexcept {
-    return arena_bytes<T>(detail::retrieval_rows * RetrievalBank::group);
+    return arena_bytes<T>(detail::retrieval_rows * RetrievalBank::group) +
+           detail::OpenGroups<T>::bytes(D);
 }
 
 // Selects for the queries q [N, D] (q̂, any stride) at positions position, position + 1, …, whose
-// chunks before their own are all in the bank. lambda: λ > 0; local: ℓ. Writes the selection. No
-// allocation, no errors. Cost: 2 D FLOP a query and chunk.
+// chunks before their own are all in the bank. lambda: λ > 0; local: ℓ. Writes the selection; in a
+// bounded bank the last chunk without a score of its own stands for all before it. No allocation,
+// no errors. Cost: 2 D FLOP a query and chunk; with open groups 2 D a group and 128 D an open
+// group.
 template <Index D, Index C, Real T>
 void retrieval_route(MatrixView<const std::type_identity_t<T>> q, std::int64_t position,
-                     const RetrievalHead<T, D, C>& bank, std::type_identity_t<T> lambda,
+                     const RetrievalHead<T, D, C>& head, std::type_identity_t<T> lambda,
                      std::type_identity_t<T> local, const RetrievalSelection<T>& selection,
                      Arena& arena) noexcept {
     constexpr Index rows = detail::retrieval_rows, group = RetrievalBank::group;
     const Arena::Scope scope(arena);
     const Index N = q.rows(), top_k = selection.top_k;
+    const RetrievalBank& bank = head.bank();
     T* const scores = arena.take<T>(rows * group);
-    const auto past = [&](Index n) { return static_cast<Index>((position + n) / C); };
-    const auto best = [&](Index n, Index seen) {
-        return detail::BestChunks<T>{top_k, selection.scores + n * top_k,
-                                     selection.chunks + n * top_k, std::min(seen, top_k)};
-    };
+    std::array<detail::BestChunks<T>, rows> best;
+    std::array<Index, rows> past, first_scored, whole;  // chunks, chunks, groups
     for (Index first = 0; first < N; first += rows) {
         const Index count = std::min(rows, N - first);
-        for (Index c = 0; c < past(first + count - 1); c += group) {
-            detail::product<T>(count, group, D, {q.row(first), q.stride(), 1},
-                               bank.summaries(c / group), group, scores, group, false);
-            for (Index i = 0; i < count; ++i) {
-                const Index n = first + i, seen = std::min(group, past(n) - c);
-                if (seen > 0) best(n, c).add(seen, scores + i * group, c);
+        for (Index i = 0; i < count; ++i) {
+            const auto at = static_cast<std::size_t>(i);
+            const Index n = first + i, m = static_cast<Index>((position + n) / C);
+            best[at] = {top_k, selection.scores + n * top_k, selection.chunks + n * top_k};
+            past[at] = m;
+            whole[at] = m / group;
+            first_scored[at] =
+                bank.policy().open_groups > 0 ? whole[at] * group : bank.first_scored(m);
+            if (const Index far = bank.first_scored(m) - 1; far >= 0) {
+                const T score = simd::dot<T>(D, q.row(n), head.far_summary(far));
+                best[at].add(1, &score, far);
             }
         }
-        for (Index n = first; n < first + count; ++n) {
-            auto kept = best(n, past(n));
+        if (bank.policy().open_groups > 0)
+            detail::route_by_groups<D, C, T>(q.middle_rows(first, count), head, whole.data(),
+                                             best.data(), scores, arena);
+        for (Index g = first_scored[0] / group;
+             g * group < past[static_cast<std::size_t>(count - 1)]; ++g) {
+            detail::product<T>(count, group, D, {q.row(first), q.stride(), 1}, head.summaries(g),
+                               group, scores, group, false);
+            for (Index i = 0; i < count; ++i) {
+                const auto at = static_cast<std::size_t>(i);
+                const Index from = std::max(first_scored[at], g * group),
+                            end = std::min(past[at], (g + 1) * group);
+                if (from < end)
+                    best[at].add(end - from, scores + i * group + from - g * group, from);
+            }
+        }
+        for (Index i = 0; i < count; ++i) {
+            auto& kept = best[static_cast<std::size_t>(i)];
             kept.sort_by_chunk();
             detail::chunk_weights<T>(kept.count, top_k, kept.scores, lambda, local,
-                                     selection.weights + n * (top_k + 1));
+                                     selection.weights + (first + i) * (top_k + 1));
         }
     }
 }

@@ -1,0 +1,236 @@
+// The long-memory report: one trained model, its banks kept and searched in every way, from 65,536
+// to 1,048,576 tokens. Prints a page of Markdown table by table.
+#include <hydralm/io/mapped_pages.hpp>
+#include <hydralm/model/standalone.hpp>
+
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <string>
+
+#include "retrieval_task.hpp"
+
+namespace {
+
+using namespace hydralm;
+using namespace hydralm::benchmarks;
+
+constexpr HydraConfig config = retrieval_config(32, 4);
+using Model = HydraLM<config>;
+constexpr Index H = config.n_heads, D = 32, C = 32, k = config.retrieval_top_k;
+using Mixer = RetrievalAttention<float, D, C, RetrievalShape<config.d_model, H, k, 4>>;
+
+// Of the chunks that flat routing keeps for the tokens of a trailer, the share that routing by
+// groups keeps too: for every number of open groups.
+std::vector<double> recall(const Model& model, Index length, std::span<const Index> open) {
+    using Selection = kernels::RetrievalSelection<float>;
+    const TaskSequence sequence(TaskKind::retrieval_qa, {length, 32, 8, 512}, Split::evaluation, 7,
+                                0);
+    auto state = model.new_state();
+    std::vector<token_id> tokens(4096);
+    const Index trailer = sequence.trailer();
+    for (Index at = 0; at < trailer; at += 4096) {
+        const auto part =
+            std::span(tokens).first(static_cast<std::size_t>(std::min<Index>(4096, trailer - at)));
+        sequence.fill(at, part);
+        model.prefill(part, state);
+    }
+    const Index N = length - trailer, d = config.d_model, I = H * D;
+    tokens.resize(static_cast<std::size_t>(N));
+    sequence.fill(trailer, tokens);
+    state.reserve(N);
+    const Stream stream = state.stream();
+    const auto offsets = Model::stack.state_offsets();
+    AlignedBuffer<std::byte> memory(Index{8} << 20);
+    Arena arena(memory.span());
+    // The first layer, then what the second makes of its input.
+    const MatrixView<float> x(arena.take<float>(N * d), N, d),
+        normed(arena.take<float>(N * d), N, d), qkv(arena.take<float>(N * 3 * I), N, 3 * I),
+        mixed(arena.take<float>(N * 3 * I), N, 3 * I), o(arena.take<float>(N * I), N, I);
+    for (Index n = 0; n < N; ++n)
+        model.weights().embed.copy_row(tokens[static_cast<std::size_t>(n)], x.row(n));
+    std::vector<double> shares(open.size(), 0.0);
+    Model::stack.for_each([&](const auto& block, auto i) {
+        const Streams streams = Streams(&stream, 1).at(offsets[i]);
+        const auto& p = std::get<i>(model.weights().blocks);
+        if constexpr (i == 0) {
+            block.forward(p, streams, N, x, Form::parallel, arena);
+        } else {
+            const auto& mixer = block.mixer();
+            kernels::rms_norm(MatrixView<const float>(x), std::span<const float>(p.mixer.norm),
+                              config.rms_eps, normed);
+            kernels::matmul(MatrixView<const float>(normed), p.mixer.inner.qkv_proj, qkv,
+                            kernels::Assign{});
+            const auto layer = bind_state(mixer, streams, 0);
+            double kept = 0;
+            std::vector<double> found(open.size(), 0.0);
+            for (Index h = 0; h < H; ++h) {
+                const Arena::Scope scope(arena);
+                const auto flat = Selection::take(arena, N, k),
+                           groups = Selection::take(arena, N, k);
+                mixer.mix_head(p.mixer.inner, layer, trailer, qkv, mixed, {}, flat, o, h, arena);
+                RetrievalBank bank = *layer.bank;
+                for (std::size_t j = 0; j < open.size(); ++j) {
+                    bank.set_open_groups(open[j]);
+                    kernels::retrieval_route<D, C, float>(
+                        MatrixView<const float>(mixed.middle_cols(h * D, D)), trailer,
+                        kernels::RetrievalHead<float, D, C>(bank, h), 1.0F, 0.0F, groups, arena);
+                    for (Index n = 0; n < N; ++n)
+                        for (Index s = 0; s < k; ++s) {
+                            const auto* row = groups.chunks + n * k;
+                            const std::int32_t chunk = flat.chunks[n * k + s];
+                            kept += j == 0;
+                            found[j] += std::find(row, row + k, chunk) != row + k;
+                        }
+                }
+            }
+            for (std::size_t j = 0; j < open.size(); ++j) shares[j] = found[j] / kept;
+        }
+    });
+    return shares;
+}
+
+// Seconds that a retrieval layer alone takes for the first lengths[i] tokens of a stream.
+std::vector<double> layer_seconds(std::span<const Index> lengths, Index open) {
+    Standalone<Mixer> layer;
+    Random random(3);
+    layer.set_parameters([&](const ParameterInfo&, std::span<float> values) {
+        for (float& v : values) v = static_cast<float>(0.1 * random.normal());
+    });
+    constexpr Index piece = 4096, d = config.d_model;
+    std::vector<float> x(static_cast<std::size_t>(piece * d)), y(x.size());
+    auto state = layer.new_state(256, {.open_groups = open});
+    std::vector<double> seconds;
+    double sum = 0;
+    for (Index at = 0; at < lengths.back(); at += piece) {
+        for (float& v : x) v = static_cast<float>(random.normal());
+        const auto begin = std::chrono::steady_clock::now();
+        layer.forward({x.data(), piece, d}, {y.data(), piece, d}, state);
+        sum += seconds_since(begin);
+        if (std::find(lengths.begin(), lengths.end(), at + piece) != lengths.end())
+            seconds.push_back(sum);
+    }
+    return seconds;
+}
+
+// Least squares of ln seconds over ln length.
+double slope(std::span<const Index> lengths, std::span<const double> seconds) {
+    double sx = 0, sy = 0, sxx = 0, sxy = 0;
+    for (std::size_t i = 0; i < lengths.size(); ++i) {
+        const double a = std::log(static_cast<double>(lengths[i])), b = std::log(seconds[i]);
+        sx += a, sy += b, sxx += a * a, sxy += a * b;
+    }
+    const auto n = static_cast<double>(lengths.size());
+    return (n * sxy - sx * sy) / (n * sxx - sx * sx);
+}
+
+struct Asked {
+    double accuracy, tokens_per_second;
+    std::int64_t answers;
+};
+Asked ask(const Model& model, Index length, std::int64_t haystacks, const BankPolicy& policy) {
+    const auto begin = std::chrono::steady_clock::now();
+    const auto score =
+        score_task(model, TaskKind::retrieval_qa, {length, 32, 8, 512}, haystacks, 7, 4, policy);
+    return {score.accuracy(), static_cast<double>(length * haystacks) / seconds_since(begin),
+            score.answers};
+}
+
+void routing(const Model& model) {
+    std::printf(
+        "## Two levels against flat routing\n"
+        "\n"
+        "Flat: every chunk is scored. Two levels: the sums of 64 summaries are scored, and only "
+        "the "
+        "chunks of the best groups.\n"
+        "Recall: of the chunks that flat routing keeps for the 32 tokens of a trailer in both "
+        "heads, those kept too.\n"
+        "\n"
+        "| tokens | recall, 1 group open | 2 | 4 | 8 | accuracy, flat | accuracy, 4 open | answers "
+        "| "
+        "tokens/s, flat | tokens/s, 4 open |\n"
+        "|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n");
+    const std::array<Index, 4> open{1, 2, 4, 8};
+    for (const auto& [length, haystacks] :
+         {std::pair<Index, std::int64_t>{65536, 8}, {131072, 4}, {1048576, 4}}) {
+        std::printf("| %td |", length);
+        for (const double share : recall(model, length, open)) std::printf(" %.3f |", share);
+        const Asked flat = ask(model, length, haystacks, {}),
+                    groups = ask(model, length, haystacks, {.open_groups = 4});
+        std::printf(" %.3f | %.3f | %lld | %.0f | %.0f |\n", flat.accuracy, groups.accuracy,
+                    static_cast<long long>(flat.answers), flat.tokens_per_second,
+                    groups.tokens_per_second);
+        std::fflush(stdout);
+    }
+    const std::array<Index, 5> lengths{65536, 131072, 262144, 524288, 1048576};
+    std::printf(
+        "\n"
+        "Seconds of the retrieval layer alone (random weights and inputs, prefill in tiles of 256) "
+        "for so many tokens, and the\n"
+        "slope of their logarithms:\n"
+        "\n"
+        "| routing | 65,536 | 131,072 | 262,144 | 524,288 | 1,048,576 | slope |\n"
+        "|---|---:|---:|---:|---:|---:|---:|\n");
+    for (const Index groups : {0, 4}) {
+        const auto seconds = layer_seconds(lengths, groups);
+        std::printf("| %s |", groups == 0 ? "flat" : "two levels, 4 open");
+        for (const double s : seconds) std::printf(" %.2f |", s);
+        std::printf(" %.3f |\n", slope(lengths, seconds));
+        std::fflush(stdout);
+    }
+}
+
+void banks(const Model& model) {
+    constexpr Index length = 131072;
+    std::printf(
+        "\n"
+        "## Banks\n"
+        "\n"
+        "%td tokens, 32 facts, 4 haystacks; bytes of the whole state at their end.\n"
+        "\n"
+        "| bank | bytes | accuracy | tokens/s |\n"
+        "|---|---:|---:|---:|\n",
+        length);
+    const auto row = [&](const std::string& bank, const BankPolicy& policy) {
+        auto state = model.new_state(Model::prefill_tile, policy);
+        const std::vector<token_id> filler(4096, 1);
+        for (Index at = 0; at < length; at += 4096) model.prefill(filler, state);
+        const Index bytes = state.size();
+        state.reset();
+        const Asked asked = ask(model, length, 4, policy);
+        std::printf("| %s | %td | %.3f | %.0f |\n", bank.c_str(), bytes, asked.accuracy,
+                    asked.tokens_per_second);
+        std::fflush(stdout);
+    };
+    const auto mapped = [](BankFormat format) {
+        return BankPolicy{.pages = std::make_shared<MappedPages>(
+                              std::filesystem::temp_directory_path(), Index{8} << 20),
+                          .format = format};
+    };
+    row("in memory", {});
+    row("in memory, bf16", {.format = BankFormat::bf16});
+    row("in memory, int8", {.format = BankFormat::int8});
+    row("mapped, 8 MiB resident", mapped(BankFormat::exact));
+    row("mapped, int8, 8 MiB resident", mapped(BankFormat::int8));
+    for (const Index mebibytes : {64, 32, 16, 8, 4})
+        row("compressive, " + std::to_string(mebibytes) + " MiB",
+            Model::bounded_banks(mebibytes << 20));
+    row("compressive, int8, 16 MiB", Model::bounded_banks(Index{16} << 20, BankFormat::int8));
+}
+
+}  // namespace
+
+int main() {
+    std::printf(
+        "# Retrieval far and in little memory\n"
+        "\n"
+        "Measured by `./run reports`: S R (d 64, 2 heads of 32, C = 32, k = 4), trained by the "
+        "curriculum of [retrieval](retrieval.md)\n"
+        "on at most 1,024 tokens, seed 1, then asked about haystacks it never saw, 32 facts each. "
+        "Times are those of a run of all\n"
+        "this in one process, side by side in each row.\n"
+        "\n");
+    const Model model = trained_on_retrieval<config>(1);
+    routing(model);
+    banks(model);
+}

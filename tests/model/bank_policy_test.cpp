@@ -1,0 +1,81 @@
+// A model whose banks keep the past in other ways: forks, forms, memory that does not grow.
+#include "support/catch.hpp"
+#include "support/small_model.hpp"
+
+using namespace hydralm;
+using namespace hydralm::test;
+
+namespace {
+
+// Retrieval alone, so that forms have the same bits; a few chunks of many are kept.
+constexpr HydraConfig config{.vocab_size = 53,
+                             .d_model = 24,
+                             .n_layers = 2,
+                             .n_heads = 2,
+                             .mlp_multiple_of = 5,
+                             .layer_types = {LayerType::retrieval, LayerType::retrieval},
+                             .retrieval_chunk_size = 5,
+                             .retrieval_top_k = 2};
+using Model = HydraLM<config>;
+
+Model::State new_state(const Model& model, const BankPolicy& policy) {
+    return model.new_state(Model::prefill_tile, policy);
+}
+
+}  // namespace
+
+TEST_CASE("Whatever banks keep, prefill, any cut of it and steps are the same bits",
+          "[bank_policy]") {
+    const auto model = random_model<Model>(1);
+    const auto tokens = random_tokens(900, 53, 1);
+    for (const BankPolicy& policy : bank_policies()) {
+        auto whole = new_state(model, policy), cut = whole, stepped = whole;
+        const auto expected = logits_in_pieces(model, whole, tokens);
+        CHECK(same_bits(logits_in_pieces(model, cut, tokens, {1, 4, 5, 300, 517}), expected));
+        CHECK(same_bits(logits_by_step(model, stepped, tokens), expected));
+        CHECK(same_state(whole, cut));
+        CHECK(same_state(whole, stepped));
+    }
+}
+
+TEST_CASE("Whatever banks keep, forks go their own ways and files go on", "[bank_policy]") {
+    const auto model = random_model<Model>(2);
+    const auto tokens = random_tokens(900, 53, 2);
+    const auto past = slice(tokens, 0, 403), rest = slice(tokens, 403, 497);
+    for (const BankPolicy& policy : bank_policies()) {
+        auto trunk = new_state(model, policy);
+        model.prefill(past, trunk);
+        auto fork = trunk;
+        auto restored = new_state(model, policy);
+        restored.restore(trunk.bytes(), trunk.bank_bytes(), trunk.position());
+        CHECK(same_state(restored, trunk));
+        model.prefill(random_tokens(300, 53, 3), fork);  // over the same open chunk
+        auto fresh = new_state(model, policy);
+        model.prefill(past, fresh);
+        const auto expected = logits_in_pieces(model, fresh, rest);
+        CHECK(same_bits(logits_in_pieces(model, trunk, rest), expected));
+        CHECK(same_bits(logits_in_pieces(model, restored, rest), expected));
+        CHECK(same_state(trunk, fresh));
+        CHECK(same_state(restored, fresh));
+    }
+}
+
+TEST_CASE("Bounded banks keep within their budget for ever", "[bank_policy]") {
+    const auto model = random_model<Model>(3);
+    constexpr Index budget = 700000;
+    for (const BankFormat format : {BankFormat::exact, BankFormat::bf16, BankFormat::int8}) {
+        const BankPolicy policy = Model::bounded_banks(budget, format);
+        CHECK(policy.format == format);
+        CHECK(policy.bounded());
+        auto state = new_state(model, policy);
+        Index most = 0;
+        for (int i = 0; i < 12; ++i) {
+            model.prefill(random_tokens(2500, 53, static_cast<std::uint64_t>(i)), state);
+            most = std::max(most, state.size() - Model::state_bytes);
+        }
+        CHECK(most <= budget);
+        CHECK(most > budget / 2);  // it is not thrifty either
+    }
+    CHECK_THROWS_AS(Model::bounded_banks(50000), Error);
+    CHECK_FALSE(HydraLM<small_hybrid>::bounded_banks(budget).bounded());
+}
