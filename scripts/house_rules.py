@@ -36,7 +36,7 @@ def files_under(root):
             downloaded = root.name == "subprojects" and path.name != "packagefiles"
             if not downloaded and not re.match(r"\.git$|build|__pycache__", path.name):
                 yield from files_under(path)
-        elif not path.is_symlink():
+        elif not path.is_symlink() and path.name != ".git":  # a file in a linked work tree
             yield path
 
 
