@@ -1,9 +1,12 @@
-// Retrieval attention, one head: a tile of prefill and a step at the end of N tokens, against N, C
-// and k. FLOP: 2 D N/C to route and 4 D C (k + 1) to attend, a token.
+// Retrieval attention, one head: a tile of prefill and a step at the end of N tokens, against N, C,
+// k and the bank's policy. FLOP a token: 4 D C (k + 1) to attend, and to route 2 D a chunk (N/C),
+// in two levels 2 D a group and 128 D (g + ½) in the open ones, g of them.
 #include <benchmark/benchmark.h>
 #include <hydralm/core/random.hpp>
+#include <hydralm/io/mapped_pages.hpp>
 #include <hydralm/kernels/retrieval/retrieval.hpp>
 
+#include <filesystem>
 #include <vector>
 
 #include "machine_peak.hpp"
@@ -15,15 +18,16 @@ using namespace hydralm;
 template <Index D, Index C>
 struct Past {
     using Head = kernels::RetrievalHead<float, D, C>;
-    RetrievalBank bank{Head::layout(1)};
+    RetrievalBank bank;
     std::vector<float> queries;
 
-    explicit Past(Index N, Index tile) : queries(static_cast<std::size_t>(tile * D)) {
-        bank.reserve(0, N + tile);
+    Past(Index N, Index tile, const BankPolicy& policy)
+        : bank(Head::layout(1, 8), policy), queries(static_cast<std::size_t>(tile * D)) {
         const Head head(bank, 0);
         Random random(1);
         std::vector<float> key(D), value(D), scratch(Head::scratch_elements);
         for (Index t = 0; t < N + tile; ++t) {
+            if (t % tile == 0) bank.reserve(t, t + tile);
             for (float& x : key) x = static_cast<float>(random.normal() / std::sqrt(double{D}));
             for (float& x : value) x = static_cast<float>(random.normal());
             head.put(t, key.data(), value.data(), 0.5F);
@@ -35,9 +39,8 @@ struct Past {
 
 // tile queries behind N tokens.
 template <Index D, Index C>
-void retrieval(benchmark::State& run, Index tile) {
+void retrieval(benchmark::State& run, Index tile, Past<D, C>& past) {
     const Index N = run.range(0), k = run.range(1);
-    static thread_local Past<D, C> past(Index{1} << 17, 256);
     const typename Past<D, C>::Head head(past.bank, 0);
     const MatrixView<const float> q(past.queries.data(), tile, D);
     std::vector<float> out(static_cast<std::size_t>(tile * D));
@@ -53,8 +56,14 @@ void retrieval(benchmark::State& run, Index tile) {
         benchmark::DoNotOptimize(out.data());
     }
     const double tokens = static_cast<double>(run.iterations()) * static_cast<double>(tile);
-    const double flop =
-        2.0 * D * static_cast<double>(N) / C + 4.0 * D * C * static_cast<double>(k + 1);
+    const BankPolicy& policy = past.bank.policy();
+    const double chunks = static_cast<double>(N) / C,
+                 open = static_cast<double>(policy.open_groups) + 0.5,
+                 scored = policy.bounded()
+                              ? static_cast<double>(policy.exact_chunks + policy.pooled_chunks)
+                          : policy.open_groups > 0 ? chunks / 64 + 64 * open
+                                                   : chunks,
+                 flop = 2.0 * D * scored + 4.0 * D * C * static_cast<double>(k + 1);
     run.counters["s/token"] = {tokens, benchmark::Counter::kIsRate | benchmark::Counter::kInvert};
     run.counters["FLOP/s"] = {tokens * flop, benchmark::Counter::kIsRate};
     run.counters["fraction_of_peak"] = {tokens * flop / benchmarks::measured_fma_peak<float>(1),
@@ -62,13 +71,28 @@ void retrieval(benchmark::State& run, Index tile) {
     run.SetComplexityN(N);
 }
 
+constexpr Index longest = Index{1} << 17;
+
 template <Index D, Index C>
 void prefill(benchmark::State& run) {
-    retrieval<D, C>(run, 256);
+    static Past<D, C> past(longest, 256, {});
+    retrieval<D, C>(run, 256, past);
 }
 template <Index D, Index C>
 void step(benchmark::State& run) {
-    retrieval<D, C>(run, 1);
+    static Past<D, C> past(longest, 256, {});
+    retrieval<D, C>(run, 1, past);
+}
+const BankPolicy mapped_file{}, bf16{.format = BankFormat::bf16}, int8{.format = BankFormat::int8},
+    two_levels{.open_groups = 4}, bounded{.exact_chunks = 256, .pooled_chunks = 1024};
+
+// D = 64, C = 32, banks kept otherwise.
+void bank(benchmark::State& run, Index tile, BankPolicy policy, bool mapped) {
+    if (mapped)
+        policy.pages =
+            std::make_shared<MappedPages>(std::filesystem::temp_directory_path(), Index{256} << 20);
+    Past<64, 32> past(run.range(0), 256, policy);
+    retrieval<64, 32>(run, tile, past);
 }
 
 void lengths(benchmark::internal::Benchmark* b) {
@@ -87,6 +111,18 @@ BENCHMARK(prefill<64, 64>)->Args({1 << 13, 8});
 BENCHMARK(prefill<64, 128>)->Args({1 << 13, 8});
 BENCHMARK(prefill<32, 32>)->Args({1 << 13, 8});
 BENCHMARK(prefill<128, 32>)->Args({1 << 13, 8});
+
+void of_banks(benchmark::internal::Benchmark* b) { b->Args({longest, 8}); }
+BENCHMARK_CAPTURE(bank, prefill_mapped, 256, mapped_file, true)->Apply(of_banks);
+BENCHMARK_CAPTURE(bank, step_mapped, 1, mapped_file, true)->Apply(of_banks);
+BENCHMARK_CAPTURE(bank, prefill_bf16, 256, bf16, false)->Apply(of_banks);
+BENCHMARK_CAPTURE(bank, step_bf16, 1, bf16, false)->Apply(of_banks);
+BENCHMARK_CAPTURE(bank, prefill_int8, 256, int8, false)->Apply(of_banks);
+BENCHMARK_CAPTURE(bank, step_int8, 1, int8, false)->Apply(of_banks);
+BENCHMARK_CAPTURE(bank, prefill_two_levels, 256, two_levels, false)->Apply(of_banks);
+BENCHMARK_CAPTURE(bank, step_two_levels, 1, two_levels, false)->Apply(of_banks);
+BENCHMARK_CAPTURE(bank, prefill_bounded, 256, bounded, false)->Apply(of_banks);
+BENCHMARK_CAPTURE(bank, step_bounded, 1, bounded, false)->Apply(of_banks);
 
 }  // namespace
 
