@@ -146,21 +146,25 @@ void routing(const Model& model) {
         "Recall: of the chunks that flat routing keeps for the 32 tokens of a trailer in both "
         "heads, those kept too.\n"
         "\n"
-        "| tokens | recall, 1 group open | 2 | 4 | 8 | accuracy, flat | accuracy, 4 open | answers "
-        "| "
-        "tokens/s, flat | tokens/s, 4 open |\n"
-        "|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n");
+        "| tokens | recall, 1 group open | 2 | 4 | 8 | right, flat | tokens/s | right, 4 open | "
+        "tokens/s |\n"
+        "|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n");
     const std::array<Index, 4> open{1, 2, 4, 8};
-    for (const auto& [length, haystacks] :
-         {std::pair<Index, std::int64_t>{65536, 8}, {131072, 4}, {1048576, 4}}) {
-        std::printf("| %td |", length);
-        for (const double share : recall(model, length, open)) std::printf(" %.3f |", share);
-        const Asked flat = ask(model, length, haystacks, {}),
-                    groups = ask(model, length, haystacks, {.open_groups = 4});
-        std::printf(" %.3f | %.3f | %lld | %.0f | %.0f |\n", flat.accuracy, groups.accuracy,
-                    static_cast<long long>(flat.answers), flat.tokens_per_second,
-                    groups.tokens_per_second);
-        std::fflush(stdout);
+    struct Row {
+        Index length;
+        std::int64_t flat_haystacks, haystacks;
+    };
+    for (const Row& row : {Row{65536, 8, 8}, {131072, 4, 4}, {1048576, 1, 4}}) {
+        std::printf("| %td |", row.length);
+        for (const double share : recall(model, row.length, open)) std::printf(" %.3f |", share);
+        for (const auto& [haystacks, groups] :
+             {std::pair<std::int64_t, Index>{row.flat_haystacks, 0}, {row.haystacks, 4}}) {
+            const Asked asked = ask(model, row.length, haystacks, {.open_groups = groups});
+            std::printf(" %.3f of %lld | %.0f |", asked.accuracy,
+                        static_cast<long long>(asked.answers), asked.tokens_per_second);
+            std::fflush(stdout);
+        }
+        std::printf("\n");
     }
     const std::array<Index, 5> lengths{65536, 131072, 262144, 524288, 1048576};
     std::printf(
