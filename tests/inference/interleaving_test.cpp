@@ -23,14 +23,15 @@ constexpr Index V = config.vocab_size;
 
 constexpr Index batched = 7, single = 9, streams = batched + single;
 
-// Sixteen streams: seven in a decoder, the others on their own.
+// Sixteen streams, whose banks keep the past in every way: seven in a decoder, the others on their
+// own.
 class Interleaving {
 public:
     Interleaving(const Model& model, std::uint64_t seed)
-        : model_(model),
-          random_(seed, 1),
-          batch_(model, batched),
-          alone_(single, batch_.state(0)) {}
+        : model_(model), random_(seed, 1), batch_(model, batched) {
+        for (Index b = 0; b < batched; ++b) batch_.state(b) = new_state(b);
+        for (Index b = batched; b < streams; ++b) alone_.push_back(new_state(b));
+    }
 
     // One step of a random stream, or of the batch, with random tokens.
     void turn() {
@@ -51,7 +52,7 @@ public:
     void check() const {
         for (Index b = 0; b < streams; ++b) {
             const Text& text = texts_[static_cast<std::size_t>(b)];
-            auto state = model_.new_state(1);
+            auto state = new_state(b);
             const auto logits = logits_by_step(model_, state, text.tokens);
             INFO("stream " << b << " of " << text.tokens.size() << " tokens");
             CHECK(state.position() > 100);
@@ -68,6 +69,10 @@ private:
         std::vector<float> logits;
     };
 
+    Model::State new_state(Index b) const {
+        const auto policies = bank_policies();
+        return model_.new_state(1, policies[static_cast<std::size_t>(b) % policies.size()]);
+    }
     token_id next(Index b) {
         const auto token = static_cast<token_id>(random_.below(V));
         texts_[static_cast<std::size_t>(b)].tokens.push_back(token);
