@@ -84,6 +84,16 @@ TEST_CASE("A mapped bank has the bits of one in memory", "[mapped_pages]") {
     CHECK(same_state(restored, memory));
 }
 
+TEST_CASE("Steps write into the page that is there", "[mapped_pages]") {
+    const TemporaryDirectory directory;
+    const auto model = random_model<Model>(7);
+    const auto pages = std::make_shared<MappedPages>(directory.path(), budget);
+    auto state = model.new_state(8, {.pages = pages});
+    for (const token_id token : random_tokens(8000, 53, 7)) model.step(token, state);
+    CHECK(state.size() < Index{8} << 20);
+    CHECK(pages->file_bytes() == Index{16} << 20);  // a segment: no page was copied
+}
+
 TEST_CASE("States of every policy go on from a file, and from no other policy's",
           "[mapped_pages]") {
     const TemporaryDirectory directory;

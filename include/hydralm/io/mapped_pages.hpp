@@ -54,7 +54,7 @@ public:
         }
         std::byte* const page = current_->data + used_;
         used_ += round_up(bytes, static_cast<Index>(alignment));
-        return {current_, page};
+        return {page, [segment = current_](std::byte*) noexcept {}};  // counted page by page
     }
 
     void expect(Index bytes) noexcept override {

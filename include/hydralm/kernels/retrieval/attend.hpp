@@ -103,6 +103,8 @@ void retrieval_attend(MatrixView<const std::type_identity_t<T>> q, std::int64_t 
     const auto weight = [&](const detail::ChunkRead& read) {
         return selection.weights[read.query * (top_k + 1) + read.slot];
     };
+    // Chunks from here on have pages.
+    const Index oldest = head.bank().first_exact(static_cast<Index>((position + N - 1) / C));
     for (Index n = 0; n < N; ++n) std::fill_n(out.row(n), D, T(0));
     const Index count = detail::list_reads(N, position, C, selection, reads);
     detail::for_runs(
@@ -119,6 +121,7 @@ void retrieval_attend(MatrixView<const std::type_identity_t<T>> q, std::int64_t 
                 }
                 return;
             }
+            if (read + n < reads + count && read[n].chunk >= oldest) head.fetch(read[n].chunk);
             const auto chunk = head.read(read->chunk, decoded);
             for (Index i = 0; i < n; ++i) std::copy_n(q.row(read[i].query), D, queries + i * D);
             detail::product<T>(n, K, D, {queries, D, 1}, chunk.keys, K, scores, K, false);

@@ -35,8 +35,8 @@ constexpr std::string_view name(BankFormat format) noexcept {
 class RetrievalPages {
 public:
     virtual ~RetrievalPages() = default;
-    // bytes of zeros, aligned to hydralm::alignment, which live as long as the pointer. Throws when
-    // there are no more.
+    // bytes of zeros, aligned to hydralm::alignment, which live as long as the pointer, whose
+    // use_count counts the users of these bytes alone. Throws when there are no more.
     virtual std::shared_ptr<std::byte> take(Index bytes) = 0;
     // Told before tokens are fed: so much of the pages may be read and written until the next time.
     virtual void expect(Index bytes) noexcept = 0;

@@ -79,6 +79,16 @@ public:
         return {scratch, decoded_values};
     }
 
+    // Begins to bring what read reads into the cache. What a query chose lies anywhere in memory.
+    void fetch(Index c) const noexcept {
+        constexpr std::array<Index, 3> bytes{exact.bytes, bf16.bytes, int8.bytes};
+        fetch(part<std::byte>(c, 0), bytes[static_cast<std::size_t>(format())]);
+    }
+    void fetch_summaries(Index g) const noexcept {
+        fetch(reinterpret_cast<const std::byte*>(summaries(g)),
+              summary_elements * static_cast<Index>(sizeof(T)));
+    }
+
     // Token t: unit key and value [D], gate γ.
     void put(std::int64_t t, const T* key, const T* value, T gate) const noexcept {
         const auto c = static_cast<Index>(t / C), j = static_cast<Index>(t % C);
@@ -157,6 +167,10 @@ private:
                c % group * 3 * D;
     }
 
+    static void fetch(const std::byte* from, Index bytes) noexcept {
+        for (Index i = 0; i < bytes; i += static_cast<Index>(alignment))
+            __builtin_prefetch(from + i, 0, 2);
+    }
     static void decode(Index n, const std::uint16_t* from, T* to) noexcept {
         for (Index i = 0; i < n; ++i) to[i] = static_cast<T>(float_from_bf16(from[i]));
     }

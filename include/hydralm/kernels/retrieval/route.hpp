@@ -49,21 +49,26 @@ struct BestChunks {
 
     static bool better(T a, T b) noexcept { return a > b || (std::isnan(b) && !std::isnan(a)); }
 
-    // Chunks first, first + 1, … with these scores, later than all before. Out of line: inlined
-    // for a constant n, g++ 12 warns of overflow in loops that end.
-    [[gnu::noinline]] void add(Index n, const T* score, Index first) noexcept {
-        if (count == top_k && !std::isnan(scores[top_k - 1]) &&
-            !(simd::maximum<T>(n, score) > scores[top_k - 1]))
-            return;
-        for (Index c = 0; c < n; ++c) {
-            if (count == top_k && !better(score[c], scores[top_k - 1])) continue;
-            Index i = count < top_k ? count++ : top_k - 1;
-            for (; i > 0 && better(score[c], scores[i - 1]); --i) {
-                scores[i] = scores[i - 1];
-                chunks[i] = chunks[i - 1];
-            }
-            scores[i] = score[c];
-            chunks[i] = static_cast<std::int32_t>(first + c);
+    // A chunk with this score, later than all before.
+    void add(T score, Index chunk) noexcept {
+        if (count == top_k && !better(score, scores[top_k - 1])) return;
+        Index i = count < top_k ? count++ : top_k - 1;
+        for (; i > 0 && better(score, scores[i - 1]); --i) {
+            scores[i] = scores[i - 1];
+            chunks[i] = chunks[i - 1];
+        }
+        scores[i] = score;
+        chunks[i] = static_cast<std::int32_t>(chunk);
+    }
+    // Chunks first, first + 1, … with these scores, later than all before.
+    void add(Index n, const T* score, Index first) noexcept {
+        constexpr Index block = 16;  // most hold nothing better
+        for (Index c = 0; c < n; c += block) {
+            const Index end = std::min(n, c + block);
+            if (count == top_k && !std::isnan(scores[top_k - 1]) &&
+                !(simd::maximum<T>(end - c, score + c) > scores[top_k - 1]))
+                continue;
+            for (Index i = c; i < end; ++i) add(score[i], first + i);
         }
     }
     void sort_by_chunk() noexcept {
@@ -144,6 +149,7 @@ void route_by_groups(MatrixView<const T> q, const RetrievalHead<T, D, C>& head, 
         const auto* const first = read;
         for (; read != end && read->group == first->group; ++read)
             std::copy_n(q.row(read->query), D, scratch.queries + (read - first) * D);
+        if (read != end) head.fetch_summaries(read->group);
         product<T>(read - first, group, D, {scratch.queries, D, 1}, head.summaries(first->group),
                    group, scores, group, false);
         for (const auto* r = first; r != read; ++r)
@@ -187,8 +193,7 @@ void retrieval_route(MatrixView<const std::type_identity_t<T>> q, std::int64_t p
             first_scored[at] =
                 bank.policy().open_groups > 0 ? whole[at] * group : bank.first_scored(m);
             if (const Index far = bank.first_scored(m) - 1; far >= 0) {
-                const T score = simd::dot<T>(D, q.row(n), head.far_summary(far));
-                best[at].add(1, &score, far);
+                best[at].add(simd::dot<T>(D, q.row(n), head.far_summary(far)), far);
             }
         }
         if (bank.policy().open_groups > 0)
