@@ -19,11 +19,16 @@ std::vector<TensorSpec> tensor_specs(DType dtype) {
     return specs;
 }
 
+template <class Model>
+std::string fingerprint() {
+    return state_fingerprint(Model::config,
+                             sizeof(typename Model::Scalar) == 4 ? "float" : "double");
+}
+
 // Of a state: the model's, and how its banks keep the past unless they keep all of it exactly.
 template <class Model>
 std::string fingerprint(const typename Model::State& state) {
-    std::string text =
-        state_fingerprint(Model::config, sizeof(typename Model::Scalar) == 4 ? "float" : "double");
+    std::string text = fingerprint<Model>();
     if (state.banks().empty()) return text;
     const BankPolicy& policy = state.banks().front().policy();
     if (policy.format == BankFormat::exact && !policy.bounded()) return text;
