@@ -295,23 +295,25 @@ private:
 };
 
 // The policy of a bank that never takes more than budget bytes, when it is fed at most tokens at
-// once: half of them for chunks that stay whole, half for means. Throws Error for a budget that has
-// no room for one of each.
+// once: for every chunk that stays whole two are kept as means. Throws Error for a budget that has
+// no room for that.
 inline BankPolicy bounded_policy(const RetrievalBankLayout& layout, Index budget,
                                  BankFormat format = BankFormat::exact, Index tokens = 256) {
-    constexpr Index group = RetrievalBank::group;
+    constexpr Index group = RetrievalBank::group, means = 2;
     const Index chunk_bytes = layout.chunk_bytes[static_cast<std::size_t>(format)],
                 group_bytes = layout.summary_bytes + layout.mean_bytes,
                 fed = 1 + ceil_div(tokens, layout.chunk_tokens),  // chunks of one call
-        exact = budget / 2 / chunk_bytes - fed,
-                pooled = (budget / 2 / group_bytes - 2) * group - std::max<Index>(0, exact) - fed;
-    const Index least =
-        2 * std::max((1 + fed) * chunk_bytes, (2 + ceil_div(2 + fed, group)) * group_bytes);
-    if (exact < 1 || pooled < 1)
+        begun = 2 + ceil_div(1 + fed, group),                     // groups beside whole ones
+        each = chunk_bytes + ceil_div((1 + means) * group_bytes, group),
+                exact = (budget - fed * chunk_bytes - begun * group_bytes) / each;
+    if (exact < 1)
         throw Error({.field = "budget",
-                     .expected = "at least " + std::to_string(least) + " bytes a layer",
+                     .expected = "at least " +
+                                 std::to_string(fed * chunk_bytes + begun * group_bytes + each) +
+                                 " bytes a layer",
                      .found = std::to_string(budget),
                      .fix = "give the bank more memory, or feed fewer tokens at once"});
+    const Index pooled = means * exact;
     return {.format = format, .exact_chunks = exact, .pooled_chunks = pooled};
 }
 
