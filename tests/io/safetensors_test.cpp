@@ -243,6 +243,16 @@ TEST_CASE("a header that is not one is refused", "[io]") {
     write_text(path, "this is text, not a checkpoint");
     check_error([&] { SafetensorsFile file(path); }, {"header: expected at most 100000000 bytes"});
 
+    for (const std::uint64_t length : {100'000'000ULL, 100'000'001ULL, ~0ULL}) {
+        std::string text(10, '{');
+        std::memcpy(text.data(), &length, 8);
+        write_text(path, text);
+        const std::string limit = "header: expected at most 100000000 bytes, found ";
+        check_error([&] { SafetensorsFile file(path); },
+                    {length > 100'000'000 ? limit + std::to_string(length)
+                                          : "header: expected 100000000 bytes, found 2 before"});
+    }
+
     check_refused("[]", "", {"JSON that starts with {"});
     check_refused("", "", {"JSON that starts with {"});
     check_refused(R"({"w":)", "", {"header: expected JSON", "parse error"});
@@ -257,6 +267,44 @@ TEST_CASE("a header that is not one is refused", "[io]") {
                   {"__metadata__: expected an object of texts, found 3"});
     check_refused(R"({"__metadata__":{"step":3}})", "",
                   {"__metadata__.step: expected a text, found 3"});
+}
+
+TEST_CASE("JSON deeper or wider than any header is refused before it takes memory or stack",
+          "[io]") {
+    const auto nested = [](int depth, const std::string& open, const std::string& close) {
+        std::string text;
+        for (int i = 0; i < depth; ++i) text += open;
+        text += "1";
+        for (int i = 0; i < depth; ++i) text += close;
+        return text;
+    };
+    const auto numbers = [](int count) {
+        std::string text = "[1";
+        for (int i = 1; i < count; ++i) text += ",1";
+        return text + "]";
+    };
+    for (const int depth : {32, 1'000'000}) {
+        check_refused("{\"w\":" + nested(depth, "[", "]") + "}", "",
+                      {"header: expected values at most 32 deep, found deeper ones"});
+        check_refused("{\"w\":" + nested(depth, "{\"a\":", "}") + "}", "",
+                      {"header: expected values at most 32 deep"});
+    }
+    check_refused("{\"w\":" + nested(31, "[", "]") + "}", "", {"w: expected an object, found [["});
+    check_refused("{\"w\":" + entry("F32", numbers(65537), "[0,4]") + "}", "abcd",
+                  {"header: expected arrays of at most 65536 values, found a longer one"});
+    check_refused("{\"w\":" + entry("F32", numbers(65536), "[0,8]") + "}", "abcdefgh",
+                  {"w: expected 4 bytes for F32 of shape [1, 1, 1", "...", ", found 8"});
+}
+
+TEST_CASE("a header may have very many tensors", "[io]") {
+    const TemporaryDirectory directory;
+    std::string header = "{";
+    for (int i = 0; i < 100'000; ++i)
+        header += (i > 0 ? ",\"" : "\"") + std::to_string(i) + "\":" + entry("U8", "[0]", "[0,0]");
+    write_text(directory / "m", file_of(header + "}", ""));
+    const SafetensorsFile file(directory / "m");
+    CHECK(file.tensors().size() == 100'000);
+    CHECK(file.find("99999") != nullptr);
 }
 
 TEST_CASE("an entry that contradicts itself is refused", "[io]") {

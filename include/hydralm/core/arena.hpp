@@ -32,7 +32,9 @@ public:
         const Index offset = used_;
         used_ += arena_bytes<T>(count);
         if (used_ > capacity_) {
-            std::fprintf(stderr, "hydralm: workspace: expected at least %td bytes, found %td\n",
+            std::fprintf(stderr,
+                         "hydralm: workspace: expected at least %td bytes, found %td; "
+                         "give what workspace_bytes says\n",
                          used_, capacity_);
             std::abort();
         }

@@ -18,7 +18,8 @@ struct ErrorDetail {
     std::string fix{};       // what the user can do about it
 };
 
-// Thrown for bad input. what() is one line: "hydralm: FILE: FIELD: expected E, found F; FIX".
+// Thrown for bad input. what() is one line: "hydralm: FILE: FIELD: expected E, found F; FIX". Names
+// and values come from files: control characters are shown as ?, and what is long is cut.
 class Error : public std::runtime_error {
 public:
     explicit Error(ErrorDetail detail)
@@ -29,12 +30,21 @@ public:
 private:
     static std::string text(const ErrorDetail& d) {
         std::string line = "hydralm";
-        if (!d.file.empty()) line += ": " + d.file;
-        if (!d.field.empty()) line += ": " + d.field;
-        if (!d.expected.empty()) line += ": expected " + d.expected;
-        if (!d.found.empty()) line += (d.expected.empty() ? ": found " : ", found ") + d.found;
-        if (!d.fix.empty()) line += "; " + d.fix;
+        if (!d.file.empty()) line += ": " + shown(d.file);
+        if (!d.field.empty()) line += ": " + shown(d.field);
+        if (!d.expected.empty()) line += ": expected " + shown(d.expected);
+        if (!d.found.empty())
+            line += (d.expected.empty() ? ": found " : ", found ") + shown(d.found);
+        if (!d.fix.empty()) line += "; " + shown(d.fix);
         return line;
+    }
+    static std::string shown(const std::string& part) {
+        constexpr std::size_t longest = 4096;
+        std::string text = part.substr(0, longest);
+        if (part.size() > longest) text += "...";
+        for (char& c : text)
+            if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
+        return text;
     }
 
     ErrorDetail detail_;

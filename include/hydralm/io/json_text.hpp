@@ -20,32 +20,76 @@ inline std::string plain_message(const Json::exception& error) {
     return std::string(end == std::string_view::npos ? text : text.substr(end + 2));
 }
 
-// The value of text. part: which part of the file it is, for the message ("" when it is the whole).
-// Throws Error for bad syntax, bad UTF-8, and a key given twice in one object.
-inline Json parse_json(std::string_view text, const std::string& file, const std::string& part) {
-    std::vector<std::set<std::string>> keys;
-    const auto no_key_twice = [&](int, Json::parse_event_t event, const Json& value) {
-        if (event == Json::parse_event_t::object_start) keys.emplace_back();
-        if (event == Json::parse_event_t::object_end) keys.pop_back();
-        if (event == Json::parse_event_t::key &&
-            !keys.back().insert(value.get<std::string>()).second) {
-            throw Error({.file = file,
-                         .field = part,
-                         .expected = "each key once",
-                         .found = "\"" + value.get<std::string>() + "\" twice",
-                         .fix = "remove one of the two"});
-        }
+// Walks through JSON without building anything, and throws Error for what parse_json refuses.
+class JsonCheck final : public Json::json_sax_t {
+public:
+    JsonCheck(const std::string& file, const std::string& part) : file_(file), part_(part) {}
+
+    bool null() override { return value(); }
+    bool boolean(bool) override { return value(); }
+    bool number_integer(Json::number_integer_t) override { return value(); }
+    bool number_unsigned(Json::number_unsigned_t) override { return value(); }
+    bool number_float(Json::number_float_t, const std::string&) override { return value(); }
+    bool string(std::string&) override { return value(); }
+    bool binary(Json::binary_t&) override { return value(); }
+    bool start_object(std::size_t) override { return open(false); }
+    bool start_array(std::size_t) override { return open(true); }
+    bool end_object() override { return close(); }
+    bool end_array() override { return close(); }
+    bool key(std::string& name) override {
+        if (!levels_.back().keys.insert(name).second)
+            refuse("each key once", "\"" + name + "\" twice", "remove one of the two");
         return true;
-    };
-    try {
-        return Json::parse(text, no_key_twice);
-    } catch (const Json::exception& error) {
-        throw Error({.file = file,
-                     .field = part,
-                     .expected = "JSON",
-                     .found = plain_message(error),
-                     .fix = "mend the syntax; a file that was cut off must be copied again"});
     }
+    bool parse_error(std::size_t, const std::string&, const Json::exception& error) override {
+        refuse("JSON", plain_message(error),
+               "mend the syntax; a file that was cut off must be copied again");
+    }
+
+private:
+    struct Level {
+        bool is_array;
+        std::size_t values = 0;
+        std::set<std::string> keys{};
+    };
+
+    bool value() {
+        if (!levels_.empty() && levels_.back().is_array && ++levels_.back().values > 65536)
+            refuse("arrays of at most 65536 values", "a longer one", "shorten it");
+        return true;
+    }
+    bool open(bool is_array) {
+        value();
+        if (levels_.size() == 32)
+            refuse("values at most 32 deep", "deeper ones", "no file of this kind nests so deep");
+        levels_.push_back({is_array});
+        return true;
+    }
+    bool close() {
+        levels_.pop_back();
+        return true;
+    }
+    [[noreturn]] void refuse(std::string expected, std::string found, const char* fix) const {
+        throw Error({.file = file_,
+                     .field = part_,
+                     .expected = std::move(expected),
+                     .found = std::move(found),
+                     .fix = fix});
+    }
+
+    const std::string& file_;
+    const std::string& part_;
+    std::vector<Level> levels_;
+};
+
+// The value of text. part: which part of the file it is, for the message ("" when it is the whole).
+// Throws Error for bad syntax, bad UTF-8, a key given twice in one object, and what no format here
+// has: values more than 32 deep, which would exhaust the stack of whoever walks them, and arrays of
+// more than 65536, whose memory would be many times their text.
+inline Json parse_json(std::string_view text, const std::string& file, const std::string& part) {
+    JsonCheck check(file, part);
+    Json::sax_parse(text, &check);
+    return Json::parse(text);
 }
 
 // text as a JSON string. Throws Json::exception unless it is UTF-8.

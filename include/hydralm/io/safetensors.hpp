@@ -75,7 +75,6 @@ private:
             fail("header", "JSON that starts with {", "something else", rewrite);
         const Json header = detail::parse_json(text, name(), "header");
         std::vector<Range> ranges;
-        ranges.reserve(header.size());
         for (const auto& [key, value] : header.items()) {
             if (key == "__metadata__") parse_metadata(value);
             else ranges.push_back(parse_entry(key, value));
