@@ -3,6 +3,7 @@
 
 #include <hydralm/io.hpp>
 
+#include <cstdio>
 #include <string>
 
 #include "model_config.hpp"
@@ -18,7 +19,7 @@ void with_scalar(const std::string& name, const F& f) {
 }
 
 // The checkpoint as the program's model; a checkpoint of another config says how to build the
-// program for it.
+// program for it. Weights that are not finite are a line on standard error.
 template <class Model>
 Model load_program_model(const std::string& path) {
     const hydralm::Checkpoint checkpoint(path);
@@ -33,5 +34,7 @@ Model load_program_model(const std::string& path) {
                                   "write its config to config.json and build the program for it: "
                                   "meson setup build-other -Dmodel_config=config.json && meson "
                                   "compile -C build-other"});
-    return hydralm::load<Model>(checkpoint);
+    return hydralm::load<Model>(checkpoint, [](const std::string& line) {
+        std::fprintf(stderr, "warning: %s\n", line.c_str());
+    });
 }

@@ -8,6 +8,18 @@
 #include "hydralm/io/safetensors.hpp"
 
 namespace HYDRALM_NAMESPACE {
+namespace detail {
+
+// "3 tensors (a, b, c)", at most four by name.
+inline std::string listed(std::span<const std::string_view> names) {
+    std::string text =
+        std::to_string(names.size()) + (names.size() == 1 ? " tensor (" : " tensors (");
+    for (std::size_t i = 0; i < std::min<std::size_t>(names.size(), 4); ++i)
+        text += (i > 0 ? ", " : "") + std::string(names[i]);
+    return text + (names.size() > 4 ? ", ...)" : ")");
+}
+
+}  // namespace detail
 
 class Checkpoint {
 public:
@@ -55,13 +67,13 @@ public:
             if (!known.contains(tensor->name())) unknown.push_back(tensor->name());
         if (!missing.empty()) {
             fail(std::string(missing.front()), "every tensor of the configuration",
-                 listed(missing) + " missing" +
-                     (unknown.empty() ? "" : " and " + listed(unknown) + " unknown"),
+                 detail::listed(missing) + " missing" +
+                     (unknown.empty() ? "" : " and " + detail::listed(unknown) + " unknown"),
                  "use the checkpoint of this configuration");
         }
         if (!unknown.empty()) {
             fail(std::string(unknown.front()), "only tensors of the configuration",
-                 listed(unknown) + " unknown",
+                 detail::listed(unknown) + " unknown",
                  "use the checkpoint of this configuration, or remove them");
         }
         for (const TensorSpec& spec : expected) {
@@ -139,15 +151,6 @@ private:
             tensors_.push_back(&tensor);
             by_name_.emplace(tensor.name(), &tensor);
         }
-    }
-
-    // "3 tensors (a, b, c)", at most four by name.
-    static std::string listed(std::span<const std::string_view> names) {
-        std::string text =
-            std::to_string(names.size()) + (names.size() == 1 ? " tensor (" : " tensors (");
-        for (std::size_t i = 0; i < std::min<std::size_t>(names.size(), 4); ++i)
-            text += (i > 0 ? ", " : "") + std::string(names[i]);
-        return text + (names.size() > 4 ? ", ...)" : ")");
     }
 
     [[noreturn]] void fail(std::string field, std::string expected, std::string found,

@@ -1,6 +1,8 @@
 // Models and their states as files: load, save, save_state, load_state.
 #pragma once
 
+#include <cmath>
+
 #include "hydralm/io/checkpoint.hpp"
 #include "hydralm/io/config_json.hpp"
 #include "hydralm/io/safetensors_writer.hpp"
@@ -41,24 +43,43 @@ std::string fingerprint(const typename Model::State& state) {
 
 }  // namespace detail
 
+// Takes a warning, and says nothing.
+struct Silent {
+    void operator()(const std::string&) const noexcept {}
+};
+
 // The model with the weights of a checkpoint: a file, an index of shards, or a directory that holds
 // one. F32, F16, BF16 and F64 tensors are converted to the model's scalar. All is validated through
-// a memory map, then copied once, packed; the map is released. Throws Error, naming file and
+// a memory map, then copied once, packed; the map is released. Weights that are NaN or infinite are
+// loaded as they are; warn is told a line that names their tensors. Throws Error, naming file and
 // tensor, for all that Checkpoint refuses; another config (the fields that differ); missing,
 // unknown and misshaped tensors.
-template <class Model>
-Model load(const Checkpoint& checkpoint) {
+template <class Model, class Warn = Silent>
+Model load(const Checkpoint& checkpoint, const Warn& warn = {}) {
     expect_config(Model::config, read_config(checkpoint), checkpoint.name());
     checkpoint.expect(detail::tensor_specs<Model>(DType::f32));
     Model model;
+    std::vector<std::string_view> not_finite;
     model.set_parameters([&](const ParameterInfo& info, std::span<typename Model::Scalar> values) {
-        checkpoint.tensor(info.name()).read(values);
+        const StoredTensor& tensor = checkpoint.tensor(info.name());
+        tensor.read(values);
+        Index bad = 0;
+        for (const auto value : values) bad += std::isfinite(value) ? 0 : 1;
+        if (bad > 0) not_finite.push_back(tensor.name());
     });
+    if (!not_finite.empty())
+        warn(Error({.file = checkpoint.name(),
+                    .field = std::string(not_finite.front()),
+                    .expected = "finite weights",
+                    .found = "NaN or infinity in " + detail::listed(not_finite),
+                    .fix = "take a checkpoint from before training diverged; F64 weights beyond "
+                           "the range of float need a model of double"})
+                 .what());
     return model;
 }
-template <class Model>
-Model load(const std::filesystem::path& path) {
-    return load<Model>(Checkpoint(path));
+template <class Model, class Warn = Silent>
+Model load(const std::filesystem::path& path, const Warn& warn = {}) {
+    return load<Model>(Checkpoint(path), warn);
 }
 
 // Writes the model's weights, in file order and in its scalar's dtype, with the config in the
