@@ -1,6 +1,7 @@
 // Drafts: who guesses the tokens that speculative decoding checks.
 //
 // A draft has
+//   vocab_size          that of the target, V
 //   begin(fed, hidden)  the target has been fed these tokens since the last call; hidden [1, d] is
 //                       its output after the final norm for the last of them
 //   next(token)         logits [V] of what follows, were token fed next; valid until the next call
@@ -27,6 +28,7 @@ class MtpDraft {
 
 public:
     using T = typename Model::Scalar;
+    static constexpr Index vocab_size = Model::config.vocab_size;
 
     explicit MtpDraft(const Model&& model) = delete;
     explicit MtpDraft(const Model& model)
@@ -68,6 +70,7 @@ template <class Model>
 class ModelDraft {
 public:
     using T = typename Model::Scalar;
+    static constexpr Index vocab_size = Model::config.vocab_size;
 
     explicit ModelDraft(const Model&& model) = delete;
     explicit ModelDraft(const Model& model)

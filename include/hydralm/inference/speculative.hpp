@@ -34,6 +34,10 @@ private:
 // the constructor.
 template <class Model, class Draft>
 class SpeculativeDecoder {
+    static_assert(Draft::vocab_size == Model::config.vocab_size,
+                  "hydralm: vocab_size: a draft must have that of the model; use a draft made for "
+                  "the same tokeniser");
+
 public:
     using T = typename Model::Scalar;
     using State = typename Model::State;
