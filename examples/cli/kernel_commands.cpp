@@ -30,10 +30,10 @@ template <class T>
 Inputs<T> read_inputs(const std::string& path) {
     const hydralm::SafetensorsFile file(path);
     const auto shape = file.tensor("q").shape();
-    if (shape.size() != 3)
+    if (shape.size() != 3 || shape[0] < 1 || shape[1] < 1)
         throw hydralm::Error({.file = path,
                               .field = "q",
-                              .expected = "[H,N,D]",
+                              .expected = "[H,N,D] with at least one head and token",
                               .found = hydralm::shape_text(shape),
                               .fix = "give every head N tokens of D values"});
     Inputs<T> in;

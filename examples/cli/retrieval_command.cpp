@@ -17,14 +17,17 @@ struct Shape {
     Index N, d, H, D, C, top_k, K;
 };
 
-Index number(const hydralm::SafetensorsFile& file, const std::string& path, const char* field) {
+// A number of the metadata, in [1, most].
+Index number(const hydralm::SafetensorsFile& file, const std::string& path, const char* field,
+             Index most) {
     const auto found = file.metadata().find(field);
     const std::string text = found == file.metadata().end() ? "nothing" : found->second;
     if (text.empty() || text.size() > 7 ||
-        text.find_first_not_of("0123456789") != std::string::npos || std::stol(text) < 1)
+        text.find_first_not_of("0123456789") != std::string::npos || std::stol(text) < 1 ||
+        std::stol(text) > most)
         throw hydralm::Error({.file = path,
                               .field = std::string("__metadata__.") + field,
-                              .expected = "a number above 0",
+                              .expected = "a number in [1, " + std::to_string(most) + "]",
                               .found = text,
                               .fix = "write the mixer's shape to the metadata"});
     return std::stol(text);
@@ -33,19 +36,20 @@ Index number(const hydralm::SafetensorsFile& file, const std::string& path, cons
 Shape read_shape(const hydralm::SafetensorsFile& file, const std::string& path) {
     const auto& x = file.tensor("x");
     const auto& taps = file.tensor("short_conv.conv.weight");
-    if (x.shape().size() != 2 || taps.shape().size() != 3)
+    if (x.shape().size() != 2 || taps.shape().size() != 3 || x.size() == 0 || taps.size() == 0)
         throw hydralm::Error(
             {.file = path,
              .field = "x and short_conv.conv.weight",
-             .expected = "[N,d] and [3I,1,K]",
+             .expected = "[N,d] and [3I,1,K], neither empty",
              .found = hydralm::shape_text(x.shape()) + " and " + hydralm::shape_text(taps.shape()),
              .fix = "give one mixer's tensors"});
-    return {x.shape()[0],
+    const Index N = x.shape()[0], large = 1 << 20;
+    return {N,
             x.shape()[1],
-            number(file, path, "n_heads"),
-            number(file, path, "head_dim"),
-            number(file, path, "chunk_size"),
-            number(file, path, "top_k"),
+            number(file, path, "n_heads", large),
+            number(file, path, "head_dim", large),
+            number(file, path, "chunk_size", large),
+            number(file, path, "top_k", std::max<Index>(N, 256)),  // more chunks there are not
             taps.shape()[2]};
 }
 

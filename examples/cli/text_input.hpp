@@ -3,19 +3,32 @@
 
 #include <hydralm/io.hpp>
 
+#include <cerrno>
+#include <filesystem>
 #include <fstream>
 #include <limits>
 #include <string>
 #include <vector>
 
+// The bytes of a file or a pipe. Throws Error when it is missing, may not be read, or is a
+// directory.
+inline std::ifstream open_input(const std::string& path) {
+    std::error_code unknown;
+    const bool directory = std::filesystem::is_directory(path, unknown);
+    errno = 0;
+    std::ifstream file(path, std::ios::binary);
+    if (directory || !file)
+        throw hydralm::Error(
+            {.file = path,
+             .expected = "a readable file",
+             .found = directory ? "a directory" : hydralm::detail::system_error_text(errno),
+             .fix = "check the path and its permissions"});
+    return file;
+}
+
 // Whitespace-separated decimal integers in [0, vocab).
 inline std::vector<hydralm::token_id> read_ids(const std::string& path, int vocab) {
-    std::ifstream file(path);
-    if (!file)
-        throw hydralm::Error({.file = path,
-                              .expected = "a readable file of ids",
-                              .found = "none",
-                              .fix = "check the path"});
+    std::ifstream file = open_input(path);
     std::vector<hydralm::token_id> ids;
     for (std::string word; file >> word;) {
         std::size_t used = 0;
@@ -45,19 +58,18 @@ inline std::vector<hydralm::token_id> read_ids(const std::string& path, int voca
 // A text file as byte tokens, a chunk at a time; memory does not grow with the file.
 class TextFile {
 public:
-    TextFile(const std::string& path, int vocab) : path_(path), file_(path, std::ios::binary) {
+    TextFile(const std::string& path, int vocab) : path_(path), file_(open_input(path)) {
         if (vocab < 256)
             throw hydralm::Error({.field = "vocab_size",
                                   .expected = "at least 256 to read text",
                                   .found = std::to_string(vocab),
                                   .fix = "give --ids, or build for a model with 256 ids or more"});
-        if (!file_ || file_.peek() == std::ifstream::traits_type::eof())
-            throw hydralm::Error(
-                {.file = path,
-                 .field = "text",
-                 .expected = "a readable file with at least one byte",
-                 .found = file_.is_open() && !file_.bad() ? "an empty or unreadable one" : "none",
-                 .fix = "check the path"});
+        if (file_.peek() == std::ifstream::traits_type::eof())
+            throw hydralm::Error({.file = path,
+                                  .field = "text",
+                                  .expected = "at least one byte",
+                                  .found = file_.bad() ? "a read error" : "none",
+                                  .fix = "give a text"});
     }
 
     // Bytes of the file; as many as there could be when it has no size (a pipe).

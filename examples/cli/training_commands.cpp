@@ -80,6 +80,13 @@ std::filesystem::path run_directory(const Options& o) {
                                   : std::filesystem::path(o.train.resume);
 }
 
+// Refuses before the training what could not be written after it.
+void expect_writable(const std::filesystem::path& path) {
+    std::error_code failure;
+    std::filesystem::create_directories(path.parent_path(), failure);
+    hydralm::AtomicFile{path};
+}
+
 void print_progress(const hydralm::StepReport& step, const hydralm::RunReport& run,
                     std::int64_t steps, std::int64_t here) {
     static double last = -1.0;
@@ -102,6 +109,7 @@ void train_on(const Options& o, Model& model, hydralm::BatchSource& source,
               hydralm::BatchSource& validation, const hydralm::TrainerOptions& trainer_options,
               std::int64_t eval_batches, const std::string& data) {
     const TrainOptions& t = o.train;
+    expect_writable(o.out);
     hydralm::Trainer<Model> trainer(model, trainer_options);
     const hydralm::RunOptions options{.steps = trainer_options.rate.total,
                                       .eval_every = t.eval_every,

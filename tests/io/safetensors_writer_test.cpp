@@ -250,5 +250,12 @@ TEST_CASE("links stay links, permissions stay, odd targets are refused", "[io]")
                 {"none/f: expected a directory that can be written", "No such file",
                  "create the directory"});
     check_error([&] { write_file(directory / "f/g", "x"); }, {"f/g", "Not a directory"});
+    check_error([&] { write_file("", "x"); }, {"expected the path of a file, found none"});
+    check_error([&] { write_file("/proc/f", "x"); },
+                {"/proc/f: expected a directory that can be written"});
+    std::filesystem::create_symlink("circle", directory / "circle");
+    check_error([&] { write_file(directory / "circle", "x"); },
+                {"circle: expected the path of a file, found Too many levels"});
+    std::filesystem::remove(directory / "circle");
     CHECK(directory.names() == std::vector<std::string>{"f", "link"});
 }

@@ -17,13 +17,19 @@ namespace HYDRALM_NAMESPACE {
 class AtomicFile {
 public:
     // Opens the temporary file. A target that is a symbolic link stays one: the file it points to
-    // is replaced, and an existing file's permissions are kept. Throws Error when the directory is
-    // missing or not writable, and when the target exists and is not a regular file.
+    // is replaced, and an existing file's permissions are kept. Throws Error for no path, when the
+    // directory is missing or not writable, and when the target exists and is not a regular file.
     explicit AtomicFile(const std::filesystem::path& path) : name_(path.string()) {
         std::error_code failure;
         target_ = std::filesystem::is_symlink(path, failure)
                       ? std::filesystem::weakly_canonical(path, failure)
                       : path;
+        if (target_.empty()) {
+            throw Error({.file = name_,
+                         .expected = "the path of a file",
+                         .found = name_.empty() ? "none" : failure.message(),
+                         .fix = "name a file in a directory you may write"});
+        }
         const auto status = std::filesystem::status(target_, failure);
         if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
             throw Error({.file = name_,

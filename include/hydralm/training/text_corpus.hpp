@@ -87,9 +87,10 @@ private:
         for (auto entry = std::filesystem::recursive_directory_iterator(path, failure);
              !failure && entry != std::filesystem::recursive_directory_iterator();
              entry.increment(failure)) {
+            std::error_code gone;  // a link to nothing is no file
             if (entry->path().filename().string().starts_with('.')) {
-                if (entry->is_directory()) entry.disable_recursion_pending();
-            } else if (entry->is_regular_file() && entry->file_size() > 0) {
+                if (entry->is_directory(gone)) entry.disable_recursion_pending();
+            } else if (entry->is_regular_file(gone) && entry->file_size(gone) > 0 && !gone) {
                 files.push_back(entry->path());
             }
         }

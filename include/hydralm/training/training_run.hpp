@@ -39,8 +39,7 @@ struct RunReport {
 template <class Model>
 class TrainingRun {
 public:
-    // validation: may be null. Creates the directory. Throws Error when it or the log cannot be
-    // written.
+    // validation: may be null. Throws Error when fewer than one checkpoint is to be kept.
     TrainingRun(Trainer<Model>& trainer, BatchSource& source, BatchSource* validation,
                 RunOptions options, const std::string& description)
         : trainer_(trainer),
@@ -53,14 +52,6 @@ public:
                          .expected = "at least 1",
                          .found = std::to_string(options_.keep),
                          .fix = "keep one checkpoint"});
-        if (options_.directory.empty()) return;
-        std::error_code failure;
-        std::filesystem::create_directories(options_.directory, failure);
-        if (!std::filesystem::is_directory(options_.directory))
-            throw Error({.file = options_.directory.string(),
-                         .expected = "a directory for checkpoints",
-                         .found = failure ? failure.message() : "something else",
-                         .fix = "choose a directory you may write"});
     }
 
     // Continues from the newest checkpoint of the directory that can be read; unreadable ones are
@@ -90,10 +81,11 @@ public:
 
     // Trains to options.steps. stop() is asked after every step: true saves and ends early.
     // progress(const StepReport&, const RunReport&) is told of every step, after its evaluation.
-    // Throws Error when the directory holds checkpoints that this run did not resume: its own would
-    // mix with them.
+    // Creates the directory. Throws Error when it or the log cannot be written, and when the
+    // directory holds checkpoints that this run did not resume: its own would mix with them.
     template <class Stop, class Progress>
     RunReport run(const Stop& stop, const Progress& progress) {
+        make_directory();
         expect_own_directory();
         const auto begin = std::chrono::steady_clock::now();
         const std::int64_t tokens_before = trainer_.tokens();
@@ -145,6 +137,17 @@ private:
 
     bool due(std::int64_t step, std::int64_t every) const noexcept {
         return step == options_.steps || (every > 0 && step % every == 0);
+    }
+
+    void make_directory() const {
+        if (options_.directory.empty()) return;
+        std::error_code failure, unknown;
+        std::filesystem::create_directories(options_.directory, failure);
+        if (!std::filesystem::is_directory(options_.directory, unknown))
+            throw Error({.file = options_.directory.string(),
+                         .expected = "a directory for checkpoints",
+                         .found = failure ? failure.message() : "something else",
+                         .fix = "choose a directory you may write"});
     }
 
     void expect_own_directory() {
@@ -234,8 +237,8 @@ private:
 
     // Leaves out the lines of steps that will be made again, and a line cut off by the kill.
     void cut_log() const {
-        if (options_.log.empty() || !std::filesystem::exists(options_.log)) return;
         std::ifstream log(options_.log);
+        if (options_.log.empty() || !log) return;
         std::string kept;
         for (std::string line; std::getline(log, line) && !log.eof();) {
             const auto value = detail::Json::parse(line, nullptr, false);

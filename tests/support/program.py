@@ -1,0 +1,64 @@
+"""Running the program `hydralm` in tests: what it prints, what it refuses, and its files."""
+
+import array
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import compiling
+
+PROGRAM = pathlib.Path(sys.argv[1]).resolve()
+GOLDEN = pathlib.Path(sys.argv[2]).resolve()
+TEXT = "It is a truth universally acknowledged, that a library must be tested. " * 40
+
+
+def run(*arguments):
+    result = subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True)
+    assert result.returncode == 0, f"exit {result.returncode}: {result.stderr.decode()}"
+    return result.stdout
+
+
+def json_of(*arguments):
+    return json.loads(run(*arguments).decode().strip().splitlines()[-1])
+
+
+def refusal(*arguments, **options):
+    """The one line the program refuses with."""
+    result = subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True,
+                            **options)
+    lines = result.stderr.splitlines()
+    assert result.returncode > 0 and len(lines) == 1, f"{result.returncode}: {result.stderr}"
+    return lines[0]
+
+
+def initialised(directory, *options):
+    model = directory / "model.safetensors"
+    run("init", "--out", model, "--seed", 1, *options)
+    return model
+
+
+def tensors(path):
+    """name -> (shape, values) of a safetensors file's F32, F64 and I64 tensors."""
+    content = pathlib.Path(path).read_bytes()
+    start = 8 + int.from_bytes(content[:8], "little")
+    result = {}
+    for name, entry in json.loads(content[8:start]).items():
+        if code := {"F32": "f", "F64": "d", "I64": "q"}.get(entry.get("dtype")):
+            first, last = entry["data_offsets"]
+            result[name] = entry["shape"], array.array(code, content[start + first:start + last])
+    return result
+
+
+def run_checks(checks):
+    """Runs functions of a directory of their own; prints complaints and counts."""
+    def job(check):
+        def complaint():
+            with tempfile.TemporaryDirectory() as directory:
+                try:
+                    check(pathlib.Path(directory))
+                except Exception as error:
+                    return f"{check.__name__}: {type(error).__name__}: {error}"
+        return complaint
+    compiling.run_all([job(check) for check in checks])
