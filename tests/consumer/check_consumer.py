@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""A project that uses the library: as a Meson subproject, and installed, through pkg-config."""
+"""A project that uses the library, with files and without: as a Meson subproject, and installed,
+through pkg-config."""
 
 import os
 import pathlib
@@ -22,13 +23,15 @@ def run(*command, **options):
                           stderr=subprocess.STDOUT, **options).stdout
 
 
-def complaint_of(check):
+def complaint_of(check, io):
     def job():
         with tempfile.TemporaryDirectory() as directory:
             try:
-                check(pathlib.Path(directory))
+                check(pathlib.Path(directory), io)
             except subprocess.CalledProcessError as error:
-                return f"consumer, {check.__name__}: {error}\n{error.stdout}"
+                return f"consumer, {check.__name__}, io {io}: {error}\n{error.stdout}"
+            except AssertionError as error:
+                return f"consumer, {check.__name__}, io {io}: {error}"
     return job
 
 
@@ -38,32 +41,37 @@ def build_and_run(project, *options, **environment):
     run("meson", "test", "-C", project / "build", env=env)
 
 
-def as_subproject(directory):
+def as_subproject(directory, io):
     project = directory / "project"
     shutil.copytree(HERE / "project", project)
     (project / "subprojects").mkdir()
     (project / "subprojects" / "hydralm").symlink_to(SOURCE)
-    build_and_run(project, "--force-fallback-for=hydralm,hydralm-io")
+    build_and_run(project, "--force-fallback-for=hydralm,hydralm-io", f"-Dio={io}",
+                  f"-Dhydralm:io={io}")
 
 
-def through_pkg_config(directory):
+def through_pkg_config(directory, io):
     prefix = directory / "prefix"
     run("meson", "setup", directory / "build", SOURCE, "--prefix", prefix, "--libdir", "lib",
-        *ONLY_THE_LIBRARY)
+        f"-Dio={io}", *ONLY_THE_LIBRARY)
     run("meson", "install", "-C", directory / "build")
     project = directory / "project"
     shutil.copytree(HERE / "project", project)
     path = str(prefix / "lib" / "pkgconfig")
-    build_and_run(project, "--wrap-mode=nofallback", PKG_CONFIG_PATH=path)
-    flags = run("pkg-config", "--cflags", "--libs", "hydralm", "hydralm-io",
-                env={**os.environ, "PKG_CONFIG_PATH": path})
-    compiler = os.environ.get("CXX", "c++")
-    run(*shlex.split(compiler), "-std=c++20", project / "main.cpp", *shlex.split(flags),
-        "-o", directory / "program")
-    run(directory / "program")
+    build_and_run(project, "--wrap-mode=nofallback", f"-Dio={io}", PKG_CONFIG_PATH=path)
+    if io == "disabled":
+        assert not (prefix / "lib" / "pkgconfig" / "hydralm-io.pc").exists(), "hydralm-io.pc"
+        return
+    for name, package in {"model": "hydralm", "files": "hydralm-io"}.items():
+        flags = run("pkg-config", "--cflags", "--libs", package,
+                    env={**os.environ, "PKG_CONFIG_PATH": path})
+        compiler = os.environ.get("CXX", "c++")
+        run(*shlex.split(compiler), "-std=c++20", project / f"{name}.cpp", *shlex.split(flags),
+            "-o", directory / name)
+        run(directory / name, cwd=directory)
 
 
 # Where the dependencies are wraps, an installed library has no package to point to.
 installed = subprocess.run(["pkg-config", "--exists", "eigen3", "xsimd", "nlohmann_json", "zlib"])
 checks = [as_subproject] + ([through_pkg_config] if installed.returncode == 0 else [])
-compiling.run_all([complaint_of(check) for check in checks])
+compiling.run_all([complaint_of(check, io) for check in checks for io in ("enabled", "disabled")])
