@@ -96,6 +96,7 @@ TEST_CASE("an index and its shards that do not fit are refused", "[io]") {
     refused(R"({"weight_map":{"a":"../1"}})",
             {"a: expected the name of a file beside the index, found \"../1\""});
     refused(R"({"weight_map":{"a":".."}})", {"a: expected the name of a file beside"});
+    refused(R"({"weight_map":{"a":"1\u0000"}})", {"a: expected the name of a file beside"});
     refused(R"({"weight_map":{"a":"1","b":"1","c":"4"}})",
             {index_name, "4: expected every shard beside the index, found no such file",
              "missing shard"});

@@ -269,42 +269,24 @@ TEST_CASE("a header that is not one is refused", "[io]") {
                   {"__metadata__.step: expected a text, found 3"});
 }
 
-TEST_CASE("JSON deeper or wider than any header is refused before it takes memory or stack",
-          "[io]") {
-    const auto nested = [](int depth, const std::string& open, const std::string& close) {
-        std::string text;
-        for (int i = 0; i < depth; ++i) text += open;
-        text += "1";
-        for (int i = 0; i < depth; ++i) text += close;
-        return text;
-    };
-    const auto numbers = [](int count) {
-        std::string text = "[1";
-        for (int i = 1; i < count; ++i) text += ",1";
-        return text + "]";
-    };
-    for (const int depth : {32, 1'000'000}) {
-        check_refused("{\"w\":" + nested(depth, "[", "]") + "}", "",
-                      {"header: expected values at most 32 deep, found deeper ones"});
-        check_refused("{\"w\":" + nested(depth, "{\"a\":", "}") + "}", "",
-                      {"header: expected values at most 32 deep"});
-    }
-    check_refused("{\"w\":" + nested(31, "[", "]") + "}", "", {"w: expected an object, found [["});
-    check_refused("{\"w\":" + entry("F32", numbers(65537), "[0,4]") + "}", "abcd",
-                  {"header: expected arrays of at most 65536 values, found a longer one"});
-    check_refused("{\"w\":" + entry("F32", numbers(65536), "[0,8]") + "}", "abcdefgh",
-                  {"w: expected 4 bytes for F32 of shape [1, 1, 1", "...", ", found 8"});
+TEST_CASE("a header nested without end is refused where a message would show it", "[io]") {
+    const std::string deep(1'000'000, '[');
+    for (const std::string start : {R"({"w":)", R"({"__metadata__":{"a":)",
+                                    R"({"w":{"dtype":"F32","shape":)", R"({"w":{"dtype":)"})
+        check_refused(start + deep, "", {"header: expected at most 16 lists and objects"});
+    check_refused(R"({"w":[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]})", "",
+                  {"w: expected an object, found [["});
 }
 
 TEST_CASE("a header may have very many tensors", "[io]") {
     const TemporaryDirectory directory;
     std::string header = "{";
-    for (int i = 0; i < 100'000; ++i)
+    for (int i = 0; i < 50'000; ++i)
         header += (i > 0 ? ",\"" : "\"") + std::to_string(i) + "\":" + entry("U8", "[0]", "[0,0]");
     write_text(directory / "m", file_of(header + "}", ""));
     const SafetensorsFile file(directory / "m");
-    CHECK(file.tensors().size() == 100'000);
-    CHECK(file.find("99999") != nullptr);
+    CHECK(file.tensors().size() == 50'000);
+    CHECK(file.find("49999") != nullptr);
 }
 
 TEST_CASE("an entry that contradicts itself is refused", "[io]") {

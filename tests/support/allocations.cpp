@@ -1,5 +1,7 @@
-// operator new and delete of a test program, with a count.
+// operator new and delete of a test program, with counts.
 #include "support/allocations.hpp"
+
+#include <malloc.h>
 
 #include <atomic>
 #include <cstdlib>
@@ -8,10 +10,24 @@
 namespace {
 
 std::atomic<long> count{0};
+std::atomic<long> held{0};
+std::atomic<long> peak{0};
 
-void* allocate(std::size_t size) noexcept {
+void* counted(void* p) noexcept {
     count.fetch_add(1, std::memory_order_relaxed);
-    return std::malloc(size == 0 ? 1 : size);
+    const auto bytes = static_cast<long>(::malloc_usable_size(p));
+    const long now = held.fetch_add(bytes, std::memory_order_relaxed) + bytes;
+    long before = peak.load(std::memory_order_relaxed);
+    while (now > before && !peak.compare_exchange_weak(before, now, std::memory_order_relaxed)) {
+    }
+    return p;
+}
+
+void* allocate(std::size_t size) noexcept { return counted(std::malloc(size == 0 ? 1 : size)); }
+
+void release(void* p) noexcept {
+    held.fetch_sub(static_cast<long>(::malloc_usable_size(p)), std::memory_order_relaxed);
+    std::free(p);
 }
 
 void* checked(void* p) {
@@ -22,16 +38,18 @@ void* checked(void* p) {
 }  // namespace
 
 long hydralm::test::allocations() noexcept { return count.load(); }
+long hydralm::test::held_bytes() noexcept { return held.load(); }
+long hydralm::test::peak_bytes() noexcept { return peak.load(); }
+void hydralm::test::forget_peak() noexcept { peak = held.load(); }
 
 void* operator new(std::size_t size) { return checked(allocate(size)); }
 void* operator new(std::size_t size, const std::nothrow_t&) noexcept { return allocate(size); }
 void* operator new(std::size_t size, std::align_val_t alignment) {
-    count.fetch_add(1, std::memory_order_relaxed);
     const auto a = static_cast<std::size_t>(alignment);
-    return checked(std::aligned_alloc(a, (size + a - 1) / a * a));
+    return checked(counted(std::aligned_alloc(a, (size + a - 1) / a * a)));
 }
-void operator delete(void* p) noexcept { std::free(p); }
-void operator delete(void* p, std::size_t) noexcept { std::free(p); }
-void operator delete(void* p, const std::nothrow_t&) noexcept { std::free(p); }
-void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
-void operator delete(void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
+void operator delete(void* p) noexcept { release(p); }
+void operator delete(void* p, std::size_t) noexcept { release(p); }
+void operator delete(void* p, const std::nothrow_t&) noexcept { release(p); }
+void operator delete(void* p, std::align_val_t) noexcept { release(p); }
+void operator delete(void* p, std::size_t, std::align_val_t) noexcept { release(p); }

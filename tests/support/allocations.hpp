@@ -7,4 +7,9 @@ namespace hydralm::test {
 // Calls of operator new so far, on all threads.
 long allocations() noexcept;
 
+// Bytes held now, and the most that were held at once since forget_peak.
+long held_bytes() noexcept;
+long peak_bytes() noexcept;
+void forget_peak() noexcept;
+
 }  // namespace hydralm::test

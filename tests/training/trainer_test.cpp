@@ -223,6 +223,39 @@ TEST_CASE("A damaged checkpoint falls back to the one before", "[trainer]") {
     });
 }
 
+TEST_CASE("A checkpoint whose numbers contradict its bytes is refused", "[trainer]") {
+    const Text text;
+    Model model = fresh_model();
+    ConsecutiveChunks source(text.corpus(), 2, 16);
+    Trainer<Model> trainer(model, options_of(OptimiserKind::adamw, 1));
+    trainer.step(source);
+    auto sections = trainer.sections();
+    std::array<std::int64_t, 5> good{};
+    REQUIRE(sections[0].name == "progress");
+    std::memcpy(good.data(), sections[0].bytes.data(), sizeof(good));
+    REQUIRE(good[4] == 2);
+    const auto path = text.folder / "checkpoint";
+    const auto restore = [&](std::array<std::int64_t, 5> progress) {
+        sections[0] = state_section("progress", std::span<const std::int64_t>(progress));
+        save_state(path, "{}", sections);
+        trainer.restore(StateFile(path, "{}"));
+    };
+    constexpr auto largest = std::numeric_limits<std::int64_t>::max();
+    for (const std::int64_t streams :
+         {std::int64_t{-1}, std::int64_t{1}, std::int64_t{3}, largest}) {
+        auto wrong = good;
+        wrong[4] = streams;
+        check_error([&] { restore(wrong); },
+                    {"states: expected " + std::to_string(streams) + " streams of"});
+    }
+    for (const std::int64_t position : {std::int64_t{-1}, largest}) {
+        auto wrong = good;
+        wrong[3] = position;
+        check_error([&] { restore(wrong); }, {"position: expected a number of tokens"});
+    }
+    CHECK_NOTHROW(restore(good));
+}
+
 TEST_CASE("A number that is not finite stops the run or leaves the step out", "[trainer]") {
     const Text text;
     for (const NonFinite choice : {NonFinite::stop, NonFinite::skip}) {

@@ -5,6 +5,8 @@
 // the Hugging Face libraries write them.
 #pragma once
 
+#include <unordered_map>
+
 #include "hydralm/io/safetensors.hpp"
 
 namespace HYDRALM_NAMESPACE {
@@ -108,7 +110,7 @@ private:
         for (const auto& [tensor, value] : map->items()) {
             const std::string shard = value.is_string() ? value.get<std::string>() : "";
             if (shard.empty() || std::filesystem::path(shard).filename() != shard || shard == "." ||
-                shard == "..")
+                shard == ".." || shard.find('\0') != std::string::npos)
                 fail(tensor, "the name of a file beside the index", detail::shown(value),
                      "write the index again");
             const auto [found, added] = shards.emplace(shard, files_.size());
@@ -166,7 +168,7 @@ private:
     std::vector<SafetensorsFile> files_;
     Metadata metadata_;
     std::vector<const StoredTensor*> tensors_;
-    std::unordered_map<std::string_view, const StoredTensor*> by_name_;
+    std::map<std::string_view, const StoredTensor*> by_name_;
 };
 
 }  // namespace HYDRALM_NAMESPACE

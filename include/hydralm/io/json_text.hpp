@@ -1,4 +1,4 @@
-// JSON as the formats here use it: strict, no key twice, errors that name the file.
+// JSON as the formats here use it: strict, no key twice, bounded, errors that name the file.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -20,56 +20,59 @@ inline std::string plain_message(const Json::exception& error) {
     return std::string(end == std::string_view::npos ? text : text.substr(end + 2));
 }
 
-// Walks through JSON without building anything, and throws Error for what parse_json refuses.
-class JsonCheck final : public Json::json_sax_t {
-public:
-    JsonCheck(const std::string& file, const std::string& part) : file_(file), part_(part) {}
+// How deep lists and objects may lie in each other, for what walks them recurses, and how many
+// values and keys there may be, for two bytes of text can become a hundred of memory.
+inline constexpr int json_depth = 16;
+inline constexpr int json_values = 1'000'000;
 
-    bool null() override { return value(); }
-    bool boolean(bool) override { return value(); }
-    bool number_integer(Json::number_integer_t) override { return value(); }
-    bool number_unsigned(Json::number_unsigned_t) override { return value(); }
-    bool number_float(Json::number_float_t, const std::string&) override { return value(); }
-    bool string(std::string&) override { return value(); }
-    bool binary(Json::binary_t&) override { return value(); }
-    bool start_object(std::size_t) override { return open(false); }
-    bool start_array(std::size_t) override { return open(true); }
-    bool end_object() override { return close(); }
-    bool end_array() override { return close(); }
-    bool key(std::string& name) override {
-        if (!levels_.back().keys.insert(name).second)
-            refuse("each key once", "\"" + name + "\" twice", "remove one of the two");
-        return true;
+// Reads a text without keeping it, and throws Error where parse_json does. (The parser that asks a
+// callback looks through a whole list at the end of every object in it.)
+class JsonRules final : public nlohmann::json_sax<Json> {
+public:
+    JsonRules(const std::string& file, const std::string& part) : file_(file), part_(part) {}
+
+    bool null() override { return count(); }
+    bool boolean(bool) override { return count(); }
+    bool number_integer(number_integer_t) override { return count(); }
+    bool number_unsigned(number_unsigned_t) override { return count(); }
+    bool number_float(number_float_t, const string_t&) override { return count(); }
+    bool string(string_t&) override { return count(); }
+    bool binary(binary_t&) override { return count(); }
+    bool start_array(std::size_t) override { return begin(); }
+    bool end_array() override { return end(); }
+    bool start_object(std::size_t) override { return begin(); }
+    bool end_object() override { return end(); }
+    bool key(string_t& name) override {
+        if (!keys_.back().insert(name).second)
+            fail("each key once", "\"" + name + "\" twice", "remove one of the two");
+        return count();
     }
     bool parse_error(std::size_t, const std::string&, const Json::exception& error) override {
-        refuse("JSON", plain_message(error),
-               "mend the syntax; a file that was cut off must be copied again");
+        fail("JSON", plain_message(error),
+             "mend the syntax; a file that was cut off must be copied again");
     }
 
 private:
-    struct Level {
-        bool is_array;
-        std::size_t values = 0;
-        std::set<std::string> keys{};
-    };
+    bool count() {
+        if (++values_ > json_values) refuse_more_than(json_values, " values and keys");
+        return true;
+    }
+    bool begin() {
+        keys_.emplace_back();
+        if (std::ssize(keys_) > json_depth)
+            refuse_more_than(json_depth, " lists and objects in each other");
+        return count();
+    }
+    bool end() {
+        keys_.pop_back();
+        return true;
+    }
 
-    bool value() {
-        if (!levels_.empty() && levels_.back().is_array && ++levels_.back().values > 65536)
-            refuse("arrays of at most 65536 values", "a longer one", "shorten it");
-        return true;
+    [[noreturn]] void refuse_more_than(int most, const char* of_what) const {
+        fail("at most " + std::to_string(most) + of_what, "more",
+             "this is not what the file should hold: write it again");
     }
-    bool open(bool is_array) {
-        value();
-        if (levels_.size() == 32)
-            refuse("values at most 32 deep", "deeper ones", "no file of this kind nests so deep");
-        levels_.push_back({is_array});
-        return true;
-    }
-    bool close() {
-        levels_.pop_back();
-        return true;
-    }
-    [[noreturn]] void refuse(std::string expected, std::string found, const char* fix) const {
+    [[noreturn]] void fail(std::string expected, std::string found, const char* fix) const {
         throw Error({.file = file_,
                      .field = part_,
                      .expected = std::move(expected),
@@ -79,16 +82,15 @@ private:
 
     const std::string& file_;
     const std::string& part_;
-    std::vector<Level> levels_;
+    std::vector<std::set<std::string>> keys_;  // of every list and object that is open
+    int values_ = 0;
 };
 
 // The value of text. part: which part of the file it is, for the message ("" when it is the whole).
-// Throws Error for bad syntax, bad UTF-8, a key given twice in one object, and what no format here
-// has: values more than 32 deep, which would exhaust the stack of whoever walks them, and arrays of
-// more than 65536, whose memory would be many times their text.
+// Throws Error for bad syntax, bad UTF-8, a key given twice in one object, and more than the above.
 inline Json parse_json(std::string_view text, const std::string& file, const std::string& part) {
-    JsonCheck check(file, part);
-    Json::sax_parse(text, &check);
+    JsonRules rules(file, part);
+    Json::sax_parse(text, &rules);
     return Json::parse(text);
 }
 

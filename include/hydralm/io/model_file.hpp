@@ -119,6 +119,7 @@ typename Model::State load_state(const Model& model, const std::filesystem::path
     const StateFile file(path, detail::fingerprint<Model>(state));
     std::int64_t position = 0;
     file.read("position", std::span(&position, 1));
+    file.expect_position(position);
     state.restore(file.section("values"), file.section("banks"), position);
     return state;
 }

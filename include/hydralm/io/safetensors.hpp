@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <map>
-#include <unordered_map>
 
 #include "hydralm/io/json_text.hpp"
 #include "hydralm/io/mapped_file.hpp"
@@ -179,7 +178,6 @@ private:
                  "bytes that belong to no tensor: copy or write the file again");
         }
         tensors_.reserve(ranges.size());
-        by_name_.reserve(ranges.size());
         for (Range& range : ranges) {
             const auto bytes = data.subspan(static_cast<std::size_t>(range.begin),
                                             static_cast<std::size_t>(range.end - range.begin));
@@ -203,7 +201,7 @@ private:
     MappedFile file_;
     Metadata metadata_;
     std::vector<StoredTensor> tensors_;  // never resized once filled: by_name_ points into it
-    std::unordered_map<std::string_view, const StoredTensor*> by_name_;
+    std::map<std::string_view, const StoredTensor*> by_name_;
 };
 
 }  // namespace HYDRALM_NAMESPACE

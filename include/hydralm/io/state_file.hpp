@@ -53,6 +53,11 @@ struct StateHeader {
 static_assert(sizeof(StateHeader) == 24);
 inline constexpr Index state_alignment = 64;
 
+// n rounded up to where a section may begin. n < 2^63 − 64, as the bytes of a file are.
+constexpr std::uint64_t aligned_section(std::uint64_t n) noexcept {
+    return static_cast<std::uint64_t>(round_up(static_cast<Index>(n), state_alignment));
+}
+
 inline std::uint32_t crc_of(std::span<const std::byte> bytes, std::uint32_t before = 0) noexcept {
     if (bytes.empty()) return before;  // zlib takes a null pointer for a request to start anew
     const auto* data = reinterpret_cast<const Bytef*>(bytes.data());
@@ -80,13 +85,11 @@ inline void save_state(const std::filesystem::path& path, std::string_view finge
     }
     const std::string table =
         "{\"fingerprint\":" + std::string(fingerprint) + ",\"sections\":" + list.dump() + "}";
-    const auto aligned = [](std::uint64_t n) {
-        return static_cast<std::uint64_t>(round_up(static_cast<Index>(n), detail::state_alignment));
-    };
     detail::StateHeader header;
     header.table_bytes = static_cast<std::uint32_t>(table.size());
-    header.file_bytes = aligned(sizeof(header) + table.size());
-    for (const StateSection& section : sections) header.file_bytes += aligned(section.bytes.size());
+    header.file_bytes = detail::aligned_section(sizeof(header) + table.size());
+    for (const StateSection& section : sections)
+        header.file_bytes += detail::aligned_section(section.bytes.size());
     header.file_bytes += sizeof(std::uint32_t);
 
     std::uint32_t crc = 0;
@@ -97,7 +100,8 @@ inline void save_state(const std::filesystem::path& path, std::string_view finge
     constexpr std::array<std::byte, detail::state_alignment> zeros{};
     const auto pad = [&] {
         const auto written = static_cast<std::uint64_t>(file.bytes_written());
-        write(std::span(zeros).first(static_cast<std::size_t>(aligned(written) - written)));
+        write(std::span(zeros).first(
+            static_cast<std::size_t>(detail::aligned_section(written) - written)));
     };
     write(std::as_bytes(std::span(&header, 1)));
     write(std::as_bytes(std::span(table)));
@@ -127,9 +131,10 @@ public:
         std::memcpy(&header, bytes.data(), sizeof(header));
         if (header.version != current.version) {
             fail("version", std::to_string(current.version), std::to_string(header.version),
-                 "a state is not converted: feed its text again with this version, or read it with "
-                 "the version that "
-                 "wrote it");
+                 header.version < current.version
+                     ? "to migrate, feed its text again and save: states are not converted; or go "
+                       "on with the older HydraLM that wrote it (CHANGELOG.md names the versions)"
+                     : "use the newer HydraLM that wrote it, or feed its text again and save");
         }
         if (header.file_bytes != bytes.size()) {
             fail("", std::to_string(header.file_bytes) + " bytes", std::to_string(bytes.size()),
@@ -172,6 +177,13 @@ public:
         if (!bytes.empty()) std::memcpy(out.data(), bytes.data(), bytes.size());
     }
 
+    // Throws Error unless a stream can have been fed so many tokens: what is computed from them
+    // stays inside 64 bits.
+    void expect_position(std::int64_t position) const {
+        if (position < 0 || position > std::int64_t{1} << 48)
+            fail("position", "a number of tokens up to 2^48", std::to_string(position), changed);
+    }
+
 private:
     void expect_fingerprint(const detail::Json& expected, const detail::Json& found) const {
         std::string list;
@@ -193,13 +205,12 @@ private:
     void read_sections(const detail::Json& list, std::uint64_t begin) {
         auto rest = file_.bytes().first(file_.bytes().size() - sizeof(std::uint32_t));
         const auto skip = [&](std::uint64_t n) {
-            const auto step =
-                static_cast<std::size_t>(round_up(static_cast<Index>(n), detail::state_alignment));
-            if (n > rest.size() || step > rest.size())
+            if (n > rest.size() || detail::aligned_section(n) > rest.size())
                 fail("sections", "sections inside the file", "longer ones", changed);
-            rest = rest.subspan(step);
+            rest = rest.subspan(static_cast<std::size_t>(detail::aligned_section(n)));
         };
         skip(begin);
+        if (!list.is_array()) fail("sections", "a list", detail::shown(list), changed);
         for (const detail::Json& entry : list) {
             if (!entry.is_array() || entry.size() != 2 || !entry[0].is_string() ||
                 !entry[1].is_number_unsigned())
@@ -209,6 +220,8 @@ private:
             skip(size);
             sections_.push_back({entry[0].get<std::string>(), {data, size}});
         }
+        if (!rest.empty())
+            fail("sections", "sections up to the end of the file", "shorter ones", changed);
     }
 
     [[noreturn]] void fail(std::string field, std::string expected, std::string found,

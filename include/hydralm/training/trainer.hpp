@@ -118,8 +118,19 @@ public:
         file.read("progress", std::span<std::int64_t>(progress));
         std::optional<BatchStates<Model>> states;
         if (progress[4] != 0) {
+            const auto bytes = file.section("states");
+            const bool fit = progress[4] > 0 && progress[4] < 1 << 24 &&
+                             progress[4] * Model::state_bytes == std::ssize(bytes);
+            if (!fit)
+                throw Error({.file = file.name(),
+                             .field = "states",
+                             .expected = std::to_string(progress[4]) + " streams of " +
+                                         std::to_string(Model::state_bytes) + " bytes",
+                             .found = std::to_string(bytes.size()) + " bytes",
+                             .fix = "resume from another checkpoint of the run"});
+            file.expect_position(progress[3]);
             states.emplace(static_cast<Index>(progress[4]));
-            states->restore(file.section("states"), file.section("banks"), progress[3]);
+            states->restore(bytes, file.section("banks"), progress[3]);
         }
         file.read("parameters", parameters_.span());
         file.read("first_moment", optimiser_.first_moment());

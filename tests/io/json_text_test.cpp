@@ -1,0 +1,56 @@
+// The JSON of files: what a small text could do to memory and stack.
+#include "hydralm/io/json_text.hpp"
+
+#include "support/allocations.hpp"
+#include "support/files.hpp"
+
+using namespace hydralm;
+using namespace hydralm::test;
+using hydralm::detail::parse_json;
+
+namespace {
+
+std::string repeated(std::string_view text, std::size_t times) {
+    std::string all;
+    all.reserve(text.size() * times);
+    for (std::size_t i = 0; i < times; ++i) all += text;
+    return all;
+}
+
+void check_refused(const std::string& text, const std::vector<std::string>& parts) {
+    check_error([&] { parse_json(text, "f", "header"); }, parts);
+}
+
+}  // namespace
+
+TEST_CASE("lists and objects lie at most 16 deep", "[io]") {
+    const std::string depth = "hydralm: f: header: expected at most 16 lists and objects";
+    CHECK_NOTHROW(parse_json(repeated("[", 16) + "1" + repeated("]", 16), "f", ""));
+    CHECK_NOTHROW(parse_json(repeated("{\"a\":", 16) + "1" + repeated("}", 16), "f", ""));
+    check_refused(repeated("[", 17) + "1" + repeated("]", 17), {depth});
+    check_refused(repeated("{\"a\":", 17) + "1" + repeated("}", 17), {depth});
+    check_refused(repeated("[", 100'000'000), {depth});
+    check_refused(repeated("{\"a\":[", 10'000'000), {depth});
+}
+
+TEST_CASE("a million values and keys, and the memory of a million", "[io]") {
+    const std::string count = "expected at most 1000000 values and keys, found more";
+    CHECK(parse_json("[" + repeated("1,", 999'998) + "1]", "f", "").size() == 999'999);
+    check_refused("[" + repeated("1,", 999'999) + "1]", {count});
+    // In time that grows with the text: were it with its square, this would take an hour.
+    CHECK(parse_json("[" + repeated("{},", 999'998) + "{}]", "f", "").size() == 999'999);
+
+    std::string objects = "[";
+    std::string keys = "{";
+    for (int i = 0; i < 2'000'000; ++i) {
+        objects += "{},";
+        keys += "\"" + std::to_string(i) + "\":[],";
+    }
+    for (const std::string& text : {objects, keys, "[" + repeated("[],", 10'000'000)}) {
+        const long before = held_bytes();
+        forget_peak();
+        check_refused(text, {count});
+        INFO("text of " << text.size() << " bytes, held " << peak_bytes() - before);
+        CHECK(peak_bytes() - before < 200'000'000);
+    }
+}
