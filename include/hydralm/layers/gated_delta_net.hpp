@@ -119,13 +119,12 @@ public:
                  Arena& arena) const noexcept {
         const Arena::Scope scope(arena);
         const Index B = streams.count(), rows = B * N, H = shape_.n_heads;
-        if (Arena* const history = streams.history()) {
-            const State state = bind_state(*this, streams, 0), before = take_state(*history);
-            std::copy_n(state.conv_cache, cache_size(), before.conv_cache);
-            std::copy_n(state.memory, memory_size(), before.memory);
-        }
+        Arena* const history = streams.history();
+        const State before = history != nullptr ? take_state(*history) : State{};
+        if (history != nullptr)
+            std::copy_n(bind_state(*this, streams, 0).conv_cache, cache_size(), before.conv_cache);
         const auto [qkv, mixed, gates, o] =
-            take_buffers(streams.history() != nullptr ? *streams.history() : arena, rows);
+            take_buffers(history != nullptr ? *history : arena, rows);
         const Index scratch_size = head_scratch(form);
         std::byte* const scratch = arena.take<std::byte>(B * H * scratch_size);
 
@@ -142,6 +141,7 @@ public:
             [&](Index task) {
                 const Index b = task / H, h = task % H;
                 const auto state = bind_state(*this, streams, b);
+                if (history != nullptr) copy_head(state.memory, before.memory, h);
                 Arena own({scratch + task * scratch_size, static_cast<std::size_t>(scratch_size)});
                 mix_head(p, state, streams.position(b), qkv.middle_rows(b * N, N),
                          mixed.middle_rows(b * N, N), gates.middle_rows(b * N, N),
@@ -167,12 +167,16 @@ public:
         const Index rows = shape_.conv_kernel - 1, channels = 3 * inner();
         kernels::short_conv_rewind<T>(MatrixView<const T>(before.conv_cache, rows, channels), qkv,
                                       kept, {state.conv_cache, rows, channels});
-        std::copy_n(before.memory, memory_size(), state.memory);
-        for (Index h = 0; h < H; ++h)
-            kernels::gated_delta_recurrent(
-                delta_input(mixed.middle_rows(0, kept), gates.middle_rows(0, kept), h),
-                MatrixView<T, HeadDim>(state.memory + h * D * D, D),
-                o.middle_rows(0, kept).template middle_cols<HeadDim>(h * D));
+        parallel_for(
+            H,
+            [&](Index h) {
+                copy_head(before.memory, state.memory, h);
+                kernels::gated_delta_recurrent(
+                    delta_input(mixed.middle_rows(0, kept), gates.middle_rows(0, kept), h),
+                    MatrixView<T, HeadDim>(state.memory + h * D * D, D),
+                    o.middle_rows(0, kept).template middle_cols<HeadDim>(h * D));
+            },
+            kept * H * D * D > 32768);
     }
 
 private:
@@ -186,6 +190,9 @@ private:
     State take_state(Arena& arena) const noexcept {
         T* const cache = arena.take<T>(cache_size());
         return {cache, arena.take<T>(memory_size())};
+    }
+    static void copy_head(const T* from, T* to, Index h) noexcept {
+        std::copy_n(from + h * HeadDim * HeadDim, HeadDim * HeadDim, to + h * HeadDim * HeadDim);
     }
     constexpr Index buffer_bytes(Index rows) const noexcept {
         return 2 * arena_bytes<T>(rows * 3 * inner()) + arena_bytes<T>(rows * 2 * shape_.n_heads) +
