@@ -99,10 +99,10 @@ template <class X, int Rows, int Panels, class Panel>
     }(std::make_integer_sequence<int, Rows>{}, std::make_integer_sequence<int, width>{});
 }
 
-// Panels a tile takes at once: one row alone takes four, to have chains and streams enough in
-// flight.
+// Panels a tile takes at once: few rows take several. They wait for the weights, and a core reads
+// memory faster from several streams than from one.
 template <int Rows>
-inline constexpr int panels_at_once = Rows == 1 ? 4 : 1;
+inline constexpr int panels_at_once = Rows <= 2 ? 4 : Rows <= 4 ? 2 : 1;
 
 // One slice of the contraction: x copied to block.x, sums accumulated for all panels.
 template <class Panel>
