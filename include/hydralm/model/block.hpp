@@ -74,8 +74,8 @@ public:
     }
 
 private:
-    [[no_unique_address]] MixerPart mixer_;
-    [[no_unique_address]] MlpPart mlp_;
+    MixerPart mixer_;  // with an address of its own: without one g++ 14 takes no such constant
+    MlpPart mlp_;
 };
 
 // Blocks one after the other. Blocks of the same kind are one type, so their code is instantiated
