@@ -168,15 +168,15 @@ TEST_CASE("a stream's state goes on from its file; another's and a cut one are r
     // tokens.
     const std::string whole = read_text(path);
     const StateFile file(path, detail::fingerprint<Model>(state));
-    const auto refused = [&](std::int64_t position, std::size_t values, std::size_t banks) {
+    const auto refused = [&](std::int64_t position, std::size_t values, std::size_t banks,
+                             const char* part = "use a state made by this model's new_state()") {
         const std::array sections{
             state_section("position", std::span<const std::int64_t>(&position, 1)),
             StateSection{"values", file.section("values").first(values)},
             StateSection{"banks", file.section("banks").first(banks)}};
         save_state(directory / "cut", detail::fingerprint<Model>(state), sections);
         INFO("position " << position << ", values " << values << ", banks " << banks);
-        check_error([&] { load_state(model, directory / "cut"); },
-                    {"use a state made by this model's new_state()"});
+        check_error([&] { load_state(model, directory / "cut"); }, {part});
     };
     const std::size_t values = file.section("values").size(), banks = file.section("banks").size();
     refused(100, values - 4, banks);
@@ -185,7 +185,7 @@ TEST_CASE("a stream's state goes on from its file; another's and a cut one are r
     refused(100, values, 0);
     refused(91, values, banks);  // a page of the bank holds 13 tokens
     refused(105, values, banks);
-    refused(-1, values, banks);
+    refused(-1, values, banks, "position: expected a number of tokens up to 2^48, found -1");
     refused(std::int64_t{1} << 40, values, banks);
 
     write_text(path, whole.substr(0, whole.size() / 2));

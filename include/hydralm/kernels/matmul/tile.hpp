@@ -102,7 +102,9 @@ template <class X, int Rows, int Panels, class Panel>
 // Panels a tile takes at once: few rows take several. They wait for the weights, and a core reads
 // memory faster from several streams than from one.
 template <int Rows>
-inline constexpr int panels_at_once = Rows <= 2 ? 4 : Rows <= 4 ? 2 : 1;
+inline constexpr int panels_at_once = Rows <= 2   ? 4
+                                      : Rows <= 4 ? 2
+                                                  : 1;
 
 // One slice of the contraction: x copied to block.x, sums accumulated for all panels.
 template <class Panel>
