@@ -164,7 +164,8 @@ void train_on_text(const Options& o, Model& model) {
                               .fix = "build the program for a config with 256 ids or more"});
     const auto [training, validation] = hydralm::TextCorpus(t.text).split(0.05, o.seed);
     hydralm::RandomWindows source(training, t.batch, t.seq_len, o.seed);
-    const hydralm::Index length = std::min<hydralm::Index>(t.seq_len, validation.size() / 2);
+    const hydralm::Index length =
+        std::max<hydralm::Index>(1, std::min<hydralm::Index>(t.seq_len, validation.size() / 2));
     const hydralm::Index streams = std::max<hydralm::Index>(
         1, std::min<hydralm::Index>(t.batch, (validation.size() - 1) / length));
     hydralm::ConsecutiveChunks held_out(validation, streams, length);

@@ -248,6 +248,7 @@ TEST_CASE("A policy that cannot be is refused", "[retrieval]") {
     CHECK(field({.exact_chunks = -1}) == "exact_chunks");
     CHECK(field({.exact_chunks = 4}) == "pooled_chunks");
     CHECK(field({.pooled_chunks = 4}) == "pooled_chunks");
+    CHECK(field({.pooled_chunks = -1}) == "pooled_chunks");
     CHECK(field({.open_groups = 17}) == "open_groups");
     CHECK(field({.exact_chunks = 4, .pooled_chunks = 4, .open_groups = 1}) == "open_groups");
     struct Small : RetrievalPages {

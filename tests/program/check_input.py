@@ -80,7 +80,6 @@ def headers(directory):
     case(safetensors('{"a":}'), "header: expected JSON")
     case(safetensors('{"a":{},"a":{}}'), "header: expected each key once", '"a" twice')
     case(safetensors('{"%s":3}' % (r"a\u001b[2J\n" + "b" * 5000)), ": a?[2J?bbb", "bbb...: expected")
-    changed("tensors overlap", data_offsets=[first + 4, last + 4])
     changed("expected", "bytes for F32 of shape", data_offsets=[first, last + 4])
     changed("with begin <= end", data_offsets=[last, first])
     changed("a list of whole numbers", data_offsets=[first, 2**64])
@@ -110,9 +109,9 @@ def floods(directory):
         at.write_bytes(content if isinstance(content, bytes) else content.encode())
         refused([at, *parts], *asked, preexec_fn=within(2**29))
 
-    for hostile, part in ((deep + "1" + 100_000 * "]", "at most 32 deep"),
-                          (100_000 * '{"a":' + "1" + 100_000 * "}", "at most 32 deep"),
-                          (wide, "at most 65536 values")):
+    for hostile, part in ((deep + "1" + 100_000 * "]", "at most 16 lists and objects"),
+                          (100_000 * '{"a":' + "1" + 100_000 * "}", "at most 16 lists and objects"),
+                          (wide, "expected")):
         case(safetensors('{"a":' + hostile + "}"), "header: expected", part)
         case('{"weight_map":' + hostile + "}", part, at=directory / "a.json",
              asked=("score", "--model", directory / "a.json", "--ids", directory / "ids"))
@@ -130,8 +129,8 @@ def floods(directory):
                          ("retrieval", "neither empty")):
         case(content, part, asked=("kernel", kernel, "--in", model, "--out", directory / "out"))
     many = ",".join('"%d":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}' % i
-                    for i in range(100_000))
-    case(safetensors("{" + many + "}"), "q: expected a tensor of this name, found 100000 others",
+                    for i in range(50_000))
+    case(safetensors("{" + many + "}"), "q: expected a tensor of this name, found 50000 others",
          asked=("kernel", "delta_rule", "--in", model, "--out", directory / "out"))
 
 
@@ -257,8 +256,9 @@ def read_paths(directory):
     assert not (directory / "new").exists(), "a refused command made a directory"
     refused(["--prompt: expected a text with at least one byte"],
             "generate", "--model", model, "--tokens", 1, "--prompt", "")
+    (directory / "text").write_text("some text to train on, a little longer than a batch\n" * 40)
     refused([directory / "none", "a checkpoint, step-<number>.train", "found none"], "train",
-            "--text", directory / "ids", "--batch", 1, "--seq-len", 1, "--out", directory / "out",
+            "--text", directory / "text", "--batch", 1, "--seq-len", 1, "--out", directory / "out",
             "--resume", directory / "none")
     assert not (directory / "none").exists(), "--resume made a directory"
 

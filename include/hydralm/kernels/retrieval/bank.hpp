@@ -257,8 +257,9 @@ private:
         const bool bounded = policy.bounded();
         expect(policy.exact_chunks >= 0, "exact_chunks", "0 or more", policy.exact_chunks,
                "0 keeps every chunk as it is");
-        expect(bounded == (policy.pooled_chunks > 0), "pooled_chunks", bounded ? "1 or more" : "0",
-               policy.pooled_chunks, "a bank of bounded memory has exact and pooled chunks");
+        expect(policy.pooled_chunks >= 0 && bounded == (policy.pooled_chunks > 0), "pooled_chunks",
+               bounded ? "1 or more" : "0", policy.pooled_chunks,
+               "a bank of bounded memory has exact and pooled chunks");
         expect(policy.open_groups >= 0 && policy.open_groups <= BankPolicy::most_open_groups,
                "open_groups", "0 to " + std::to_string(BankPolicy::most_open_groups),
                policy.open_groups, "0 looks into every group");
