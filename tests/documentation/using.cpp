@@ -19,6 +19,9 @@ constexpr hydralm::HydraConfig config{
     .vocab_size = 256, .d_model = 64, .n_layers = 4, .n_heads = 2, .swa_window = 32};
 using Model = hydralm::HydraLM<config>;
 
+static_assert(Model::state_bytes < 256 * 1024);
+static_assert(Model::parameters[0].name() == "embed.weight");
+
 constexpr hydralm::HydraConfig remembering{
     .vocab_size = 256,
     .d_model = 64,
@@ -27,9 +30,6 @@ constexpr hydralm::HydraConfig remembering{
     .layer_types = {hydralm::LayerType::swa, hydralm::LayerType::retrieval},
     .retrieval_chunk_size = 32};
 using Remembering = hydralm::HydraLM<remembering>;
-
-static_assert(Model::state_bytes < 256 * 1024);
-static_assert(Model::parameters[0].name() == "embed.weight");
 
 int failures = 0;
 
