@@ -374,7 +374,7 @@ APART = ["unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]
 # $1: directory, $2: where the outcome goes, $3: options of the disk, $4: options once it is filled.
 ON_A_DISK = """
     mount -t tmpfs tmpfs /mnt && cp -a "$1/." /mnt && mount -t tmpfs -o "$3" tmpfs "$1" &&
-    cp -a /mnt/. "$1" && mount -o "remount,$4" "$1" && mkdir "$2" || exit 99
+    cp -a /mnt/. "$1" && mount -o "remount,bind,$4" "$1" && mkdir "$2" || exit 99
     here=$1 there=$2; shift 4; "$@"; code=$?
     cp -a "$here/." "$there" && exit $code"""
 
