@@ -5,19 +5,31 @@
 
 #include "options.hpp"
 
-// Throws Error for a budget or a directory that will not do.
+// Throws Error for a budget or a directory that will not do, or that the kind of bank has no use
+// for.
 template <class Model>
 hydralm::BankPolicy bank_policy(const BankOptions& o) {
     using hydralm::BankFormat;
+    const auto expect_use = [&](bool given, bool used, const char* option, const char* kinds) {
+        if (given && !used)
+            throw hydralm::Error({.field = option,
+                                  .expected = kinds,
+                                  .found = "--bank " + o.kind,
+                                  .fix = "choose such a bank, or leave the option out"});
+    };
+    expect_use(o.budget > 0, o.kind != "memory", "--bank-budget",
+               "--bank mapped or compressive with it");
+    expect_use(!o.directory.empty(), o.kind == "mapped", "--bank-dir", "--bank mapped with it");
+    const std::int64_t budget = o.budget > 0 ? o.budget : std::int64_t{64} << 20;
     hydralm::BankPolicy policy;
     for (const BankFormat format : {BankFormat::exact, BankFormat::bf16, BankFormat::int8})
         if (o.format == hydralm::name(format)) policy.format = format;
-    if (o.kind == "compressive") policy = Model::bounded_banks(o.budget, policy.format);
+    if (o.kind == "compressive") policy = Model::bounded_banks(budget, policy.format);
     if (o.kind == "mapped")
         policy.pages = std::make_shared<hydralm::MappedPages>(
             o.directory.empty() ? std::filesystem::temp_directory_path()
                                 : std::filesystem::path(o.directory),
-            o.budget);
+            budget);
     policy.open_groups = o.open_groups;
     return policy;
 }

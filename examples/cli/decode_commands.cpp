@@ -41,12 +41,14 @@ void print_statistics(const hydralm::SpeculativeStatistics& s) {
                  s.acceptance(), static_cast<long long>(s.rounds), s.tokens_per_round());
 }
 
-// f(the draft that --draft names): the model's own modules, or a checkpoint of the same config.
+// f(the draft that --draft names): the model's own modules, or a checkpoint of the same config,
+// whose banks keep the past by the same policy.
 template <class Model, class F>
-void with_draft(const Options& o, const Model& model, const F& f) {
+void with_draft(const Options& o, const Model& model, const hydralm::BankPolicy& policy,
+                const F& f) {
     if (o.draft != "mtp") {
         const Model other = load_program_model<Model>(o.draft);
-        hydralm::ModelDraft<Model> draft(other);
+        hydralm::ModelDraft<Model> draft(other, policy);
         f(draft);
     } else if constexpr (Model::config.mtp_depth > 0) {
         hydralm::MtpDraft<Model> draft(model);
@@ -79,7 +81,8 @@ void run_generate(const Options& o) {
                                  .repetition_penalty = o.repetition_penalty,
                                  .seed = o.seed});
     for (const auto token : prompt) sampler.observe(token);
-    auto state = model.new_state(Model::prefill_tile, bank_policy<Model>(o.bank));
+    const auto policy = bank_policy<Model>(o.bank);
+    auto state = model.new_state(Model::prefill_tile, policy);
     std::string ids;
     hydralm::Utf8Stream utf8;
     hydralm::StopMatcher stops(o.stop);
@@ -95,7 +98,7 @@ void run_generate(const Options& o) {
     if (o.draft.empty())
         hydralm::generate(model, state, model.prefill(prompt, state), sampler, o.tokens, next);
     else
-        with_draft(o, model, [&](auto& draft) {
+        with_draft(o, model, policy, [&](auto& draft) {
             using Draft = std::decay_t<decltype(draft)>;
             hydralm::SpeculativeDecoder<Model, Draft> decoder(model, draft, o.draft_tokens);
             decoder.prefill(prompt, state);

@@ -46,7 +46,7 @@ struct BankOptions {
     std::string kind = "memory";
     std::string format = "exact";
     std::string directory;
-    std::int64_t budget = std::int64_t{64} << 20;
+    std::int64_t budget = 0;  // 0: not given, 64 MiB
     std::int64_t open_groups = 0;
 };
 

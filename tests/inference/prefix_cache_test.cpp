@@ -61,6 +61,23 @@ TEST_CASE("A prompt goes on from the longest prefix that was read before", "[pre
     CHECK(resumed(one) == 0);
 }
 
+TEST_CASE("A prompt goes on only from a state that kept the past as its own does",
+          "[prefix_cache]") {
+    const auto model = random_model<Model>(4);
+    PrefixCache<Model> cache(model, plenty);
+    const auto prompt = random_tokens(700, 53, 4);
+    for (int round = 0; round < 2; ++round)
+        for (const BankPolicy& policy : bank_policies()) {
+            auto state = model.new_state(Model::prefill_tile, policy), expected = state;
+            const auto before = cache.statistics().resumed;
+            CHECK(same_bits(cache.prefill(prompt, state), model.prefill(prompt, expected)));
+            CHECK(cache.statistics().resumed - before == 512 * round);
+            CHECK(state.keeps_as(expected));
+            CHECK(same_state(state, expected));
+        }
+    CHECK(cache.size() == 3 * bank_policies().size());
+}
+
 TEST_CASE("Within its budget the cache forgets what was used least recently", "[prefix_cache]") {
     const auto model = random_model<Model>(2);
     const auto prompt = [](std::uint64_t seed) { return random_tokens(100, 53, seed); };

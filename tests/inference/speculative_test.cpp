@@ -282,3 +282,45 @@ TEST_CASE("Speculative decoding refuses what it cannot do", "[speculative]") {
     CHECK_THROWS_AS(decoder.prefill(unknown, state), Error);
     CHECK(state.position() == 0);
 }
+
+TEST_CASE("Rounds of drafts stay within a bounded bank", "[speculative]") {
+    constexpr HydraConfig config{.vocab_size = 11,
+                                 .d_model = 8,
+                                 .n_layers = 1,
+                                 .n_heads = 2,
+                                 .mlp_multiple_of = 5,
+                                 .layer_types = LayerTypes{LayerType::retrieval},
+                                 .retrieval_chunk_size = 4,
+                                 .retrieval_top_k = 2};
+    using Remembering = HydraLM<config>;
+    using Draft = ModelDraft<Remembering>;
+    constexpr Index budget = 200000, most = Remembering::prefill_tile - 1;
+    const auto model = random_model<Remembering>(9), stranger = random_model<Remembering>(10);
+    const BankPolicy policy = Remembering::bounded_banks(budget);
+    const auto prompt = random_tokens(2000, 11, 9);
+    const auto text = [&](Draft draft, double temperature) {
+        SpeculativeDecoder<Remembering, Draft> decoder(model, draft, most);
+        auto state = model.new_state(Remembering::prefill_tile, policy);
+        auto sampler = sampler_of({.temperature = temperature});
+        decoder.prefill(prompt, state);
+        std::vector<token_id> out;
+        for (int i = 0; i < 4; ++i) {
+            decoder.generate(state, sampler, 400, [&](token_id token) {
+                out.push_back(token);
+                return true;
+            });
+            CHECK(state.size() - Remembering::state_bytes <= budget);
+        }
+        const auto& s = decoder.statistics();
+        return std::pair(out, s.acceptance());
+    };
+    const auto expected = text(Draft(model, policy), 0.0);
+    CHECK(expected.second == 1.0);
+    CHECK(text(Draft(stranger, policy), 0.0).first == expected.first);
+    CHECK(text(Draft(model), 0.0).first == expected.first);
+    // A draft that keeps the past as the model does guesses its very distributions.
+    CHECK(text(Draft(model, policy), 1.0).second == 1.0);
+    CHECK(text(Draft(model), 1.0).second < 1.0);
+    Draft draft(model);
+    CHECK_THROWS_AS((SpeculativeDecoder<Remembering, Draft>(model, draft, most + 1)), Error);
+}

@@ -162,6 +162,27 @@ TEST_CASE("Keys and values come back as their format rounds them", "[retrieval]"
     CHECK(head.read(0, scratch.data()).values[0] == 0.0F);
 }
 
+TEST_CASE("What is not finite does not come back as a number", "[retrieval]") {
+    constexpr Index D = 4, C = 1;
+    using Head = kernels::RetrievalHead<float, D, C>;
+    const std::array<float, D> good{1, 2, 3, 4};
+    for (const BankFormat format : formats)
+        for (const float bad :
+             {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()})
+            for (std::size_t d = 0; d < D; ++d) {
+                auto value = good;
+                value[d] = bad;
+                RetrievalBank bank(Head::layout(1), {.format = format});
+                bank.reserve(0, 1);
+                const Head head(bank, 0);
+                head.put(0, value.data(), value.data(), 1.0F);
+                std::vector<float> scratch(static_cast<std::size_t>(Head::scratch_elements));
+                const auto chunk = head.read(0, scratch.data());
+                CHECK_FALSE(std::isfinite(chunk.values[d]));
+                CHECK_FALSE(std::isfinite(chunk.keys[static_cast<Index>(d) * Head::key_stride]));
+            }
+}
+
 TEST_CASE("Every format is the reference over what it keeps", "[retrieval]") {
     for (const BankFormat format : formats)
         for (const Index N : {0, 1, 7, 8, 9, 70}) {
@@ -209,29 +230,41 @@ TEST_CASE("A bounded bank with room for all is the unbounded one, bit for bit", 
 TEST_CASE("A bounded bank does not grow, and a copy of it goes its own way", "[retrieval]") {
     using Bank = Case<float, 8, 4>;
     const BankPolicy policy{.exact_chunks = 3, .pooled_chunks = 70};
-    Bank bounded(4000, 2, policy, 12);
+    Bank bounded(4001, 2, policy, 12);
     const auto whole = bounded.run(64);
     CHECK(bounded.bank.bytes() <=
           (3 + 64 / 4 + 2) * bounded.bank.layout().chunk_bytes[0] +
               4 * (bounded.bank.layout().summary_bytes + bounded.bank.layout().mean_bytes));
-    CHECK(bounded.bank.bytes(4000) <= bounded.bank.bytes());
+    CHECK(bounded.bank.bytes(4001) <= bounded.bank.bytes());
 
-    // Both write on from the same pages.
+    // Both write on from the same pages, the first in the middle of a chunk.
     const RetrievalBank before = bounded.bank;
     std::vector<std::byte> kept, found;
     const auto into = [](std::vector<std::byte>& to) {
         return [&to](auto page) { to.insert(to.end(), page.begin(), page.end()); };
     };
-    before.for_each_page(4000, into(kept));
-    bounded.bank.reserve(4000, 4100);
+    before.for_each_page(4001, into(kept));
+    bounded.bank.reserve(4001, 4100);
     const Bank::Head head(bounded.bank, 0);
     std::vector<float> scratch(static_cast<std::size_t>(Bank::Head::scratch_elements));
-    for (Index t = 4000; t < 4100; ++t) {
-        head.put(t, bounded.k.view().row(t - 4000), bounded.v.view().row(t - 4000), 1.0F);
+    for (Index t = 4001; t < 4100; ++t) {
+        head.put(t, bounded.k.view().row(t - 4001), bounded.v.view().row(t - 4001), 1.0F);
         if ((t + 1) % 4 == 0) head.summarise(t / 4, scratch.data());
     }
-    before.for_each_page(4000, into(found));
+    before.for_each_page(4001, into(found));
     CHECK(found == kept);
+}
+
+TEST_CASE("A bounded bank ends where its chunks have no number", "[retrieval]") {
+    using Head = kernels::RetrievalHead<float, 4, 2>;
+    RetrievalBank bank(Head::layout(1), {.exact_chunks = 1, .pooled_chunks = 1});
+    const std::int64_t end = RetrievalBank::most_chunks * 2;
+    bank.make_pages(end - 1);
+    CHECK_NOTHROW(bank.reserve(end - 1, end));
+    const Index bytes = bank.bytes();
+    CHECK_THROWS_AS(bank.reserve(end - 1, end + 1), Error);
+    CHECK_THROWS_AS(bank.reserve(end, end + 1), Error);
+    CHECK(bank.bytes() == bytes);
 }
 
 TEST_CASE("A policy that cannot be is refused", "[retrieval]") {
@@ -257,4 +290,13 @@ TEST_CASE("A policy that cannot be is refused", "[retrieval]") {
         Index budget() const noexcept override { return 100; }
     };
     CHECK(field({.pages = std::make_shared<Small>()}) == "budget");
+
+    RetrievalBank bank(Head::layout(1));
+    CHECK_THROWS_AS(bank.set_open_groups(17), Error);
+    CHECK_THROWS_AS(bank.set_open_groups(-1), Error);
+    CHECK(bank.policy() == BankPolicy{});
+    bank.set_open_groups(16);
+    CHECK(bank.policy() == BankPolicy{.open_groups = 16});
+    RetrievalBank bounded(Head::layout(1), {.exact_chunks = 1, .pooled_chunks = 1});
+    CHECK_THROWS_AS(bounded.set_open_groups(1), Error);
 }

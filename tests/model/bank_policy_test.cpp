@@ -60,6 +60,56 @@ TEST_CASE("Whatever banks keep, forks go their own ways and files go on", "[bank
     }
 }
 
+TEST_CASE("A state assigned to one of another policy goes on as it would have", "[bank_policy]") {
+    const auto model = random_model<Model>(4);
+    const auto past = random_tokens(403, 53, 4), rest = random_tokens(97, 53, 5);
+    for (const BankPolicy& from : bank_policies())
+        for (const BankPolicy& to : bank_policies()) {
+            auto state = new_state(model, from), assigned = new_state(model, to);
+            model.prefill(past, state);
+            model.prefill(random_tokens(200, 53, 6), assigned);
+            CHECK(assigned.keeps_as(state) == (from == to));
+            assigned = state;
+            CHECK(assigned.keeps_as(state));
+            CHECK(same_bits(logits_in_pieces(model, assigned, rest),
+                            logits_in_pieces(model, state, rest)));
+            CHECK(same_state(assigned, state));
+        }
+}
+
+TEST_CASE("Where pages run out a stream goes on when there are more", "[bank_policy]") {
+    // The heap, until a number of pages was taken.
+    struct Few : RetrievalPages {
+        Index left = 0;
+        std::shared_ptr<std::byte> take(Index bytes) override {
+            if (left-- <= 0) throw std::bad_alloc();
+            const auto buffer = std::make_shared<AlignedBuffer<std::byte>>(bytes);
+            return {buffer, buffer->data()};
+        }
+        void expect(Index) noexcept override {}
+        Index budget() const noexcept override { return Index{1} << 40; }
+    };
+    const auto model = random_model<Model>(5);
+    const auto tokens = random_tokens(900, 53, 7);
+    for (BankPolicy policy : bank_policies())
+        for (const Index pages : {0, 1, 60, 105}) {
+            auto expected = new_state(model, policy);
+            const auto logits = logits_in_pieces(model, expected, tokens);
+            const auto few = std::make_shared<Few>();
+            policy.pages = few;
+            few->left = pages;
+            auto state = new_state(model, policy);
+            CHECK_THROWS_AS(model.prefill(tokens, state), std::bad_alloc);
+            CHECK(state.position() == (policy.bounded() && pages == 105 ? 256 : 0));
+            few->left = 1000;
+            const auto rest = slice(tokens, state.position(), 900 - state.position());
+            const auto found = logits_in_pieces(model, state, rest);
+            CHECK(same_bits(found, std::span(logits).last(found.size())));
+            CHECK(same_state(state, expected));
+            policy.pages = nullptr;
+        }
+}
+
 TEST_CASE("Bounded banks keep within their budget for ever", "[bank_policy]") {
     const auto model = random_model<Model>(3);
     constexpr Index budget = 700000;

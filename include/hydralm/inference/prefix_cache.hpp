@@ -45,16 +45,16 @@ public:
                          .fix = "keep a state every prefill_tile tokens"});
     }
 
-    // state = that after prompt, begun anew or at the longest prefix that is kept; returns the
-    // logits after the last token, as Model::prefill does. Throws Error as it does, state and cache
-    // unchanged. Allocates the states that are kept.
+    // state = that after prompt, begun anew or at the longest prefix that is kept of a state with
+    // the same bank policy; returns the logits after the last token, as Model::prefill does. Throws
+    // Error as it does, state and cache unchanged. Allocates the states that are kept.
     std::span<const T> prefill(std::span<const token_id> prompt, State& state) {
         Model::expect_some(prompt);
         Model::check(prompt);
         ++statistics_.prompts;
         statistics_.tokens += static_cast<std::int64_t>(prompt.size());
         // The last token is always fed: its logits are not kept.
-        const auto best = longest(prompt.first(prompt.size() - 1));
+        const auto best = longest(prompt.first(prompt.size() - 1), state);
         if (best == entries_.end()) {
             state.reset();
         } else {
@@ -94,10 +94,11 @@ private:
         return entry.tokens.size() <= text.size() &&
                std::equal(entry.tokens.begin(), entry.tokens.end(), text.begin());
     }
-    typename Entries::iterator longest(std::span<const token_id> text) noexcept {
+    typename Entries::iterator longest(std::span<const token_id> text,
+                                       const State& state) noexcept {
         auto best = entries_.end();
         for (auto entry = entries_.begin(); entry != entries_.end(); ++entry)
-            if (begins(text, *entry) &&
+            if (begins(text, *entry) && entry->memory.keeps_as(state) &&
                 (best == entries_.end() || entry->tokens.size() > best->tokens.size()))
                 best = entry;
         return best;
@@ -105,7 +106,8 @@ private:
 
     void keep(std::span<const token_id> tokens, const State& state) {
         for (auto entry = entries_.begin(); entry != entries_.end(); ++entry)
-            if (entry->tokens.size() == tokens.size() && begins(tokens, *entry)) {
+            if (entry->tokens.size() == tokens.size() && begins(tokens, *entry) &&
+                entry->memory.keeps_as(state)) {
                 entries_.splice(entries_.begin(), entries_, entry);
                 return;
             }

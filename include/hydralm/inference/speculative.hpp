@@ -43,8 +43,9 @@ public:
     using State = typename Model::State;
     static constexpr Index V = Model::config.vocab_size, d = Model::config.d_model;
 
-    // draft_tokens: drafts a round, 0 or more. Throws Error when a window of the model is not
-    // wider.
+    // draft_tokens: drafts a round, 0 or more. Throws Error when they and the token before them are
+    // more than a window of the model or Model::prefill_tile, which banks of bounded memory have
+    // room for.
     SpeculativeDecoder(const Model& model, Draft& draft, Index draft_tokens)
         : model_(model),
           draft_(draft),
@@ -100,14 +101,14 @@ public:
 
 private:
     static Index checked(Index draft_tokens) {
-        Index most = 4096;
+        Index most = Model::prefill_tile - 1;
         for (int i = 0; i < Model::config.n_layers; ++i)
             if (Model::config.layer_types[i] == LayerType::swa)
                 most = std::min<Index>(most, Model::config.swa_window - 1);
         if (draft_tokens < 0 || draft_tokens > most)
             throw Error(
                 {.field = "draft_tokens",
-                 .expected = "0 to " + std::to_string(most) + ", less than the model's window",
+                 .expected = "0 to " + std::to_string(most) + ", less than a window and a tile",
                  .found = std::to_string(draft_tokens),
                  .fix = "draft fewer tokens a round"});
         return draft_tokens;

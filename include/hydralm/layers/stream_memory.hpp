@@ -35,11 +35,16 @@ public:
 
     // Tokens fed so far.
     std::int64_t position() const noexcept { return position_; }
-    // Memory for the next tokens in every bank. Throws std::bad_alloc, the stream unchanged.
+    // Before the next tokens are computed: memory for them in every bank. Throws std::bad_alloc and
+    // Error as RetrievalBank::reserve does, the stream unchanged.
     void reserve(Index tokens) {
-        for (RetrievalBank& bank : banks_) bank.reserve(position_, position_ + tokens);
+        for (RetrievalBank& bank : banks_) {
+            bank.reserve(position_, position_ + tokens);
+            bank.expect_reads(tokens);
+        }
     }
-    // The same for so many that a bank of bounded memory has no room for all: those are left out.
+    // Memory for a long text that will be computed piece by piece, in every bank that grows with
+    // it: banks of bounded memory have no room for all of it. Throws as reserve does.
     void reserve_growth(Index tokens) {
         for (RetrievalBank& bank : banks_)
             if (!bank.policy().bounded()) bank.reserve(position_, position_ + tokens);
@@ -48,7 +53,7 @@ public:
     // Back to before the first token; the pages of banks are given back.
     void reset() noexcept {
         std::fill_n(bytes_.data(), bytes_.size(), std::byte{0});
-        for (RetrievalBank& bank : banks_) bank.truncate(0);
+        for (RetrievalBank& bank : banks_) bank.clear();
         position_ = 0;
     }
 
@@ -69,6 +74,14 @@ public:
     // Error.
     void set_open_groups(Index groups) {
         for (RetrievalBank& bank : banks_) bank.set_open_groups(groups);
+    }
+
+    // Whether both keep the past in the same way, so that one may go on where the other is.
+    bool keeps_as(const StreamMemory& other) const noexcept {
+        return std::equal(banks_.begin(), banks_.end(), other.banks_.begin(), other.banks_.end(),
+                          [](const RetrievalBank& a, const RetrievalBank& b) {
+                              return a.policy() == b.policy();
+                          });
     }
 
     // What the banks hold, as bytes for files. Allocates.

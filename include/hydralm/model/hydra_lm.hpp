@@ -138,7 +138,9 @@ public:
 
     // Feeds tokens [N], N ≥ 1, and returns the logits [V] after the last: valid until the state is
     // used again. Throws Error for an id outside [0, V), an empty span or a moved-from state, the
-    // state unchanged. No allocation, but for the pages of retrieval banks.
+    // state unchanged. No allocation, but for the pages of retrieval banks: throws std::bad_alloc,
+    // or what their source does, the state unchanged; only banks of bounded memory may run out
+    // between two tiles, and position() says how many tokens they have, to go on from there.
     std::span<const T> prefill(std::span<const token_id> tokens, State& state,
                                Form form = Form::parallel) const {
         expect_some(tokens);

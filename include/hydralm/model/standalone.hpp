@@ -70,7 +70,7 @@ public:
 
     // y = mixer(x), x and y [N, d], N ≥ 0; the state advances by N tokens. x and y must not
     // overlap. Throws Error for other widths or counts, the state unchanged. No allocation, but for
-    // the pages of a retrieval bank.
+    // the pages of a retrieval bank, as HydraLM::prefill has it.
     void forward(MatrixView<const T> x, MatrixView<T> y, State& state,
                  Form form = Form::parallel) const {
         check(x, y);

@@ -9,7 +9,6 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -59,6 +58,7 @@ struct BankPolicy {
 
     // Memory that stays the same however long the stream.
     bool bounded() const noexcept { return exact_chunks > 0; }
+    bool operator==(const BankPolicy&) const = default;
 };
 
 // Sizes that the mixer gives a bank.
@@ -109,11 +109,10 @@ public:
         count_ -= dropped;
         first_ = i;
     }
-    // Forgets the pages from i on, and gives their memory back.
-    void truncate(Index i) noexcept {
-        count_ = std::clamp<Index>(i - first_, 0, count_);
-        first_ = std::min(first_, i);
-        pages_.resize(static_cast<std::size_t>(count_));
+    // Forgets all pages, and gives their memory back.
+    void clear() noexcept {
+        first_ = count_ = 0;
+        pages_.clear();
     }
 
 private:
@@ -122,7 +121,9 @@ private:
     Page& slot(Index i) noexcept { return pages_[static_cast<std::size_t>(i - first_)]; }
     static bool shared(const Page& page) noexcept {
         if (page.use_count() > 1) return true;
-        std::atomic_thread_fence(std::memory_order_acquire);  // another owner's last reads are over
+        // Taking a count and giving it back comes after whoever gave the last one back, and so
+        // after that owner's reads; looking at the count does not.
+        const Page mine = page;  // NOLINT(performance-unnecessary-copy-initialization)
         return false;
     }
     Page new_page() const {
@@ -144,6 +145,7 @@ private:
 class RetrievalBank {
 public:
     static constexpr Index group = 64;  // chunks in a group, groups in a level page
+    static constexpr Index most_chunks = Index{1} << 31;  // routing numbers them in 32 bits
 
     RetrievalBank() = default;
     // Throws Error for a policy that cannot be.
@@ -160,7 +162,7 @@ public:
     void set_open_groups(Index groups) {
         BankPolicy policy = policy_;
         policy.open_groups = groups;
-        policy_ = checked(policy, layout_);
+        policy_ = checked(std::move(policy), layout_);
     }
 
     // Of a token whose own chunk is m: the first past chunk it reads as it is, and the first that
@@ -173,29 +175,37 @@ public:
     }
 
     // Makes the memory to write tokens [begin, end): pages that exist, and that no other bank
-    // reads. A bounded bank forgets what no token from begin on reads. Throws std::bad_alloc, or
-    // what the source of pages does, what the bank holds unchanged. Cost: a page copied at most
-    // twice a fork, and pages made once.
+    // reads. A bounded bank forgets what no token from begin on reads. Throws std::bad_alloc, what
+    // the source of pages throws, and Error for more chunks than most_chunks: all that was written
+    // before begin and is still read stays. Cost: a page copied at most twice a fork, and pages
+    // made once.
     void reserve(std::int64_t begin, std::int64_t end) {
         if (end <= begin) return;
-        drop_before(begin);
         const Index first = chunk_of(begin), last = chunk_of(end - 1);
+        if (last >= most_chunks)
+            throw Error({.field = "position",
+                         .expected = "at most 2^31 chunks of " +
+                                     std::to_string(layout_.chunk_tokens) + " tokens",
+                         .found = std::to_string(end) + " tokens",
+                         .fix = "begin the stream anew, or use a model of longer chunks"});
+        drop_before(begin);
         chunks_.own(first, last);
         groups_.own(first / group, last / group);
         if (!policy_.bounded()) levels_.own(first / group / group, last / group / group);
+    }
+    // Told before tokens are computed whose memory is reserved: the source of pages may let go of
+    // what others read.
+    void expect_reads(Index tokens) const noexcept {
         if (policy_.pages != nullptr)
-            policy_.pages->expect(static_cast<Index>(end - begin) * layout_.reads *
+            policy_.pages->expect(tokens * layout_.reads *
                                   (chunks_.page_bytes() / layout_.heads + brought_in));
     }
 
-    // Forgets the pages that hold only tokens from position on: 0, or one not before that of the
-    // last reserve. Of pages that are kept the tokens from there on are never read before they are
-    // written again.
-    void truncate(std::int64_t position) noexcept {
-        const Held held = held_at(position);
-        chunks_.truncate(held.chunks.end);
-        groups_.truncate(held.groups.end);
-        levels_.truncate(held.levels.end);
+    // Back to before the first token; pages are given back.
+    void clear() noexcept {
+        chunks_.clear();
+        groups_.clear();
+        levels_.clear();
     }
 
     // f(span of bytes) for every page that holds what tokens from position on read, in order.
@@ -245,7 +255,7 @@ private:
         Range chunks, groups, levels;
     };
 
-    static const BankPolicy& checked(const BankPolicy& policy, const RetrievalBankLayout& layout) {
+    static BankPolicy checked(BankPolicy policy, const RetrievalBankLayout& layout) {
         const auto expect = [](bool good, const char* field, std::string expected, Index found,
                                const char* fix) {
             if (!good)

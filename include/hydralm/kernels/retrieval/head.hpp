@@ -194,14 +194,19 @@ private:
     static void scatter(U* column, const T* key, F f) noexcept {
         for (Index d = 0; d < D; ++d) column[d * key_stride] = f(key[d]);
     }
+    // NaN for values that are not all finite: what cannot be kept comes back as NaN.
     static T scale_of(const T* x) noexcept {
-        T largest(0);
-        for (Index d = 0; d < D; ++d) largest = std::max(largest, std::abs(x[d]));
-        return largest / T(127);
+        T largest(0), poison(0);
+        for (Index d = 0; d < D; ++d) {
+            largest = std::max(largest, std::abs(x[d]));
+            poison += x[d] * T(0);
+        }
+        return largest / T(127) + poison;
     }
     static auto rounded_to(T scale) noexcept {
-        return [inverse = scale > T(0) ? T(1) / scale : T(0)](T x) {
-            return static_cast<std::int8_t>(std::lrint(std::clamp(x * inverse, T(-127), T(127))));
+        return [scale](T x) -> std::int8_t {
+            if (!(scale > T(0))) return 0;  // times 0 or NaN
+            return static_cast<std::int8_t>(std::lrint(std::clamp(x / scale, T(-127), T(127))));
         };
     }
 
