@@ -7,6 +7,8 @@
 #include <cstdio>
 #include <ctime>
 #include <filesystem>
+#include <map>
+#include <optional>
 #include <string>
 
 #include "retrieval_task.hpp"
@@ -91,15 +93,80 @@ std::vector<double> recall(const Model& model, Index length, std::span<const Ind
     return shares;
 }
 
+using Layer = Standalone<Mixer>;
+constexpr Index piece = 4096;
+
+// Tokens [piece, d] for a retrieval layer: noise, of which no two are alike, …
+struct RandomInputs {
+    Random random{3};
+    Layer layer() {
+        Layer made;
+        made.set_parameters([&](const ParameterInfo&, std::span<float> values) {
+            for (float& v : values) v = static_cast<float>(0.1 * random.normal());
+        });
+        return made;
+    }
+    void fill(Index, std::span<float> x) {
+        for (float& v : x) v = static_cast<float>(random.normal());
+    }
+};
+// … or what the trained model's has for its input on a haystack: the model up to there, ended by
+// the norm before the mixer.
+class TrainedInputs {
+public:
+    static constexpr HydraConfig below = [] {
+        HydraConfig first = config;
+        first.n_layers = 1;
+        first.layer_types = LayerTypes{LayerType::swa};
+        return first;
+    }();
+
+    TrainedInputs(const Model& model, Index length)
+        : sequence_(TaskKind::retrieval_qa, {length, 32, 8, 512}, Split::evaluation, 7, 0) {
+        model.get_parameters([&](const ParameterInfo& info, std::span<const float> values) {
+            weights_[std::string(info.name())].assign(values.begin(), values.end());
+        });
+        weights_["norm_f.weight"] = weights_.at("blocks.1.norm1.weight");
+        set(model_, "");
+        state_ = model_.new_state();
+    }
+    Layer layer() const {
+        Layer made;
+        set(made, "blocks.1.mixer.");
+        return made;
+    }
+    void fill(Index at, std::span<float> x) {
+        std::array<token_id, piece> tokens;
+        sequence_.fill(at, tokens);
+        model_.run(tokens, *state_, Form::parallel,
+                   [&](MatrixView<const float> hidden, std::size_t first) {
+                       for (Index n = 0; n < hidden.rows(); ++n)
+                           std::copy_n(hidden.row(n), config.d_model,
+                                       x.data() + (static_cast<Index>(first) + n) * config.d_model);
+                   });
+    }
+
+private:
+    template <class Target>
+    void set(Target& target, const std::string& prefix) const {
+        target.set_parameters([&](const ParameterInfo& info, std::span<float> values) {
+            const auto& given = weights_.at(prefix + std::string(info.name()));
+            std::copy_n(given.data(), values.size(), values.data());
+        });
+    }
+
+    TaskSequence sequence_;
+    std::map<std::string, std::vector<float>> weights_;
+    HydraLM<below> model_;
+    std::optional<HydraLM<below>::State> state_;
+};
+
 // Seconds of processor time, which other work on the machine disturbs least, that a retrieval layer
 // alone takes on one thread for the first lengths[i] tokens of a stream.
-std::vector<double> layer_seconds(std::span<const Index> lengths, Index open) {
-    Standalone<Mixer> layer;
-    Random random(3);
-    layer.set_parameters([&](const ParameterInfo&, std::span<float> values) {
-        for (float& v : values) v = static_cast<float>(0.1 * random.normal());
-    });
-    constexpr Index piece = 4096, d = config.d_model;
+template <class Inputs>
+std::vector<double> layer_seconds(std::span<const Index> lengths, Index open, Inputs inputs) {
+    const Layer layer = inputs.layer();
+    constexpr Index d = config.d_model;
     const int threads = num_threads();
     set_num_threads(1);
     std::vector<float> x(static_cast<std::size_t>(piece * d)), y(x.size());
@@ -107,7 +174,7 @@ std::vector<double> layer_seconds(std::span<const Index> lengths, Index open) {
     std::vector<double> seconds;
     double sum = 0;
     for (Index at = 0; at < lengths.back(); at += piece) {
-        for (float& v : x) v = static_cast<float>(random.normal());
+        inputs.fill(at, x);
         const std::clock_t begin = std::clock();
         layer.forward({x.data(), piece, d}, {y.data(), piece, d}, state);
         sum += static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
@@ -174,18 +241,25 @@ void routing(const Model& model) {
     const std::array<Index, 5> lengths{65536, 131072, 262144, 524288, 1048576};
     std::printf(
         "\n"
-        "Seconds of processor time of the retrieval layer alone, on one thread (random weights and "
-        "inputs, prefill in tiles\n"
-        "of 256), for so many tokens, and the slope of their logarithms:\n"
+        "Seconds of processor time of the retrieval layer alone, on one thread (prefill in tiles "
+        "of "
+        "256), for so many tokens,\n"
+        "and the slope of their logarithms. Trained: the model's own layer, on a haystack. Random: "
+        "weights and inputs of\n"
+        "noise, where no two queries look for the same.\n"
         "\n"
-        "| routing | 65,536 | 131,072 | 262,144 | 524,288 | 1,048,576 | slope |\n"
-        "|---|---:|---:|---:|---:|---:|---:|\n");
-    for (const Index groups : {0, 4}) {
-        const auto seconds = layer_seconds(lengths, groups);
-        std::printf("| %s |", groups == 0 ? "flat" : "two levels, 4 open");
+        "| inputs | routing | 65,536 | 131,072 | 262,144 | 524,288 | 1,048,576 | slope |\n"
+        "|---|---|---:|---:|---:|---:|---:|---:|\n");
+    const auto row = [&](const char* name, Index groups, auto inputs) {
+        const auto seconds = layer_seconds(lengths, groups, std::move(inputs));
+        std::printf("| %s | %s |", name, groups == 0 ? "flat" : "two levels, 4 open");
         for (const double s : seconds) std::printf(" %.2f |", s);
         std::printf(" %.3f |\n", slope(lengths, seconds));
         std::fflush(stdout);
+    };
+    for (const Index groups : {0, 4}) {
+        row("trained", groups, TrainedInputs(model, lengths.back()));
+        row("random", groups, RandomInputs());
     }
 }
 
