@@ -70,7 +70,7 @@ TEST_CASE("stops: none, one byte, nested and overlapping ones") {
     CHECK(together.push("xab") == "x");
     CHECK(together.stop() == 1);
     CHECK_THROWS_WITH(StopMatcher({"a", ""}),
-                      Catch::Contains("stop: expected a text of at least one byte"));
+                      containing("stop: expected a text of at least one byte"));
 }
 
 TEST_CASE("stops: random texts of few letters, any pieces") {

@@ -208,18 +208,17 @@ TEST_CASE("A damaged checkpoint falls back to the one before", "[trainer]") {
     });
     CHECK(weights(other) == weights(model));
     open(other, [&](auto&, auto& run) {
-        CHECK_THROWS_WITH(run.run(never, silent), Catch::Contains("no checkpoints of another run"));
+        CHECK_THROWS_WITH(run.run(never, silent), containing("no checkpoints of another run"));
     });
     open(
         other,
         [&](auto&, auto& run) {
-            CHECK_THROWS_WITH(run.resume([](const std::string&) {}),
-                              Catch::Contains("training.rate"));
+            CHECK_THROWS_WITH(run.resume([](const std::string&) {}), containing("training.rate"));
         },
         7);
     std::filesystem::remove_all(directory);
     open(other, [&](auto&, auto& run) {
-        CHECK_THROWS_WITH(run.resume([](const std::string&) {}), Catch::Contains("step-<number>"));
+        CHECK_THROWS_WITH(run.resume([](const std::string&) {}), containing("step-<number>"));
     });
 }
 
@@ -275,7 +274,7 @@ TEST_CASE("A number that is not finite stops the run or leaves the step out", "[
         if (choice == NonFinite::stop) {
             CHECK_THROWS_WITH(
                 trainer.step(source),
-                Catch::Contains("step 1") && Catch::Contains("weight blocks.1.mlp.w_down.weight"));
+                containing("step 1") && containing("weight blocks.1.mlp.w_down.weight"));
         } else {
             CHECK(trainer.step(source).skipped);
             CHECK(trainer.steps() == 1);
@@ -285,5 +284,5 @@ TEST_CASE("A number that is not finite stops the run or leaves the step out", "[
     auto options = options_of(OptimiserKind::adamw, 4);
     options.accumulate = 0;
     Model model = fresh_model();
-    CHECK_THROWS_WITH(Trainer<Model>(model, options), Catch::Contains("accumulate"));
+    CHECK_THROWS_WITH(Trainer<Model>(model, options), containing("accumulate"));
 }
