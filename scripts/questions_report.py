@@ -60,8 +60,8 @@ def asked(program, model, length, answers, *options):
     score = result(program, "task", "retrieval_qa", "--evaluate", "--model", model, "--lengths",
                    length, "--count", answers // 32, "--trailers", 4, "--seed", 11, *options)
     (entry,) = score["lengths"]
-    return (entry["accuracy"], min(entry["by_quartile"]), entry["answers"],
-            length * (answers // 32) / entry["seconds"])
+    worst = min(share for share in entry["by_quartile"] if share is not None)
+    return (entry["accuracy"], worst, entry["answers"], length * (answers // 32) / entry["seconds"])
 
 
 def main():
