@@ -279,7 +279,7 @@ def banks(directory):
         for kind in "memory", "mapped", "compressive":
             command = *score, "--bank", kind, option, value
             if kind in used:
-                assert run(*command) == plain, command
+                assert run(*command) == plain, command  # taken; this model has no bank to differ by
             else:
                 refused([f"{option}: expected --bank {kinds} with it, found --bank {kind}"],
                         *command)
@@ -426,4 +426,5 @@ def disks(directory):
             assert left == {target.name: target.read_bytes()}, (command, left.keys())
 
 
-run_checks([headers, floods, weights, shards, read_paths, banks, ids, text, stages, write_paths, disks])
+run_checks([headers, floods, weights, shards, read_paths, banks, ids, text, stages, write_paths,
+            disks])

@@ -12,8 +12,8 @@
 namespace HYDRALM_NAMESPACE {
 
 // Steps B streams of one model together. A stream's logits have the bits it would get alone,
-// whatever its neighbours. The model must outlive the decoder. All memory is taken by the
-// constructor, which throws Error for fewer than one stream.
+// whatever its neighbours. The model must outlive the decoder. All memory but the pages of
+// retrieval banks is taken by the constructor, which throws Error for fewer than one stream.
 template <class Model>
 class BatchDecoder {
 public:
@@ -35,8 +35,8 @@ public:
     const State& state(Index b) const noexcept { return states_[static_cast<std::size_t>(b)]; }
 
     // Feeds tokens [B], one to each stream; returns logits [B, V], valid until the next step.
-    // Throws Error for a wrong count or an id outside [0, V), no state changed. No allocation.
-    // Cost: one read of the weights.
+    // Throws Error for a wrong count or an id outside [0, V), no state changed. No allocation but
+    // of pages. Cost: one read of the weights.
     MatrixView<const T> step(std::span<const token_id> tokens) {
         if (static_cast<Index>(tokens.size()) != streams())
             throw Error({.field = "tokens",

@@ -44,8 +44,8 @@ public:
     static constexpr Index V = Model::config.vocab_size, d = Model::config.d_model;
 
     // draft_tokens: drafts a round, 0 or more. Throws Error when they and the token before them are
-    // more than a window of the model or Model::prefill_tile, which banks of bounded memory have
-    // room for.
+    // more than a window of the model or Model::prefill_tile, for which bounded_banks makes room
+    // unless told otherwise.
     SpeculativeDecoder(const Model& model, Draft& draft, Index draft_tokens)
         : model_(model),
           draft_(draft),

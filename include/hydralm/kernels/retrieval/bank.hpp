@@ -227,7 +227,7 @@ public:
                held.groups.size() * groups_.page_bytes() +
                held.levels.size() * levels_.page_bytes();
     }
-    // Makes those pages in a bank that is empty. Throws as reserve does.
+    // Makes those pages in a bank that is empty. Throws as reserve does when memory runs out.
     void make_pages(std::int64_t position) {
         drop_before(position);
         const Held held = held_at(position);
