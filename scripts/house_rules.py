@@ -22,6 +22,7 @@ DEFINE = re.compile(r"^\s*#\s*define\s+(\w+)", re.M)
 COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.S)
 FIRST_COMMENT = re.compile(r'\A(?:#!.*\n)?\s*((?:(?://|#).*\n)+|/\*.*?\*/|""".*?""")', re.S)
 MACHINE_PATH = re.compile(r"(?<![\w.})*-])/(?:root|work|home)(?=[/\s\"'`),;:]|$)", re.M)
+LINK = re.compile(r"\]\(([^()\s]+)\)")
 SNAKE_CASE = re.compile(r"[a-z0-9_]+\.(hpp|cpp|py|sh)")
 
 
@@ -165,10 +166,21 @@ def versions_agree(tree):
         yield abi, 1, f"says {'.'.join(macros)} where meson.build says {meson[1]}"
 
 
+def links_lead_somewhere(tree):
+    """a link of a page leads to a file that is there"""
+    for path, text in tree.texts.items():
+        if path.suffix != ".md":
+            continue
+        for match in LINK.finditer(text):
+            target = match[1].partition("#")[0]
+            if target and ":" not in target and not (path.parent / target).exists():
+                yield path, line_of(text, match.start()), f"links to {target}"
+
+
 RULES = (
     floors_point_down, only_simd_names_xsimd, lean_floors_stay_lean, the_model_needs_no_json,
     headers_are_guarded, macros_are_version_and_abi, long_files_say_why, no_machine_paths,
-    names_are_snake_case, versions_agree,
+    names_are_snake_case, versions_agree, links_lead_somewhere,
 )
 
 

@@ -1,12 +1,20 @@
 // What the options --bank… say of the banks of retrieval layers.
 #pragma once
 
+#include <cstdlib>
+#include <filesystem>
 #include <hydralm/io/mapped_pages.hpp>
 
 #include "options.hpp"
 
+// Where files go that may be large: /tmp may be memory.
+inline std::filesystem::path directory_for_large_files() {
+    const char* const named = std::getenv("TMPDIR");
+    return named != nullptr && *named != '\0' ? named : "/var/tmp";
+}
+
 // Throws Error for a budget or a directory that will not do, or that the kind of bank has no use
-// for.
+// for, and for another kind than memory where no layer has a bank.
 template <class Model>
 hydralm::BankPolicy bank_policy(const BankOptions& o) {
     using hydralm::BankFormat;
@@ -20,6 +28,11 @@ hydralm::BankPolicy bank_policy(const BankOptions& o) {
     expect_use(o.budget > 0, o.kind != "memory", "--bank-budget",
                "--bank mapped or compressive with it");
     expect_use(!o.directory.empty(), o.kind == "mapped", "--bank-dir", "--bank mapped with it");
+    if (o.kind != "memory" && Model::new_memory().banks().empty())
+        throw hydralm::Error({.field = "--bank " + o.kind,
+                              .expected = "a model with retrieval layers",
+                              .found = "none",
+                              .fix = "leave the option out"});
     const std::int64_t budget = o.budget > 0 ? o.budget : std::int64_t{64} << 20;
     hydralm::BankPolicy policy;
     for (const BankFormat format : {BankFormat::exact, BankFormat::bf16, BankFormat::int8})
@@ -27,8 +40,7 @@ hydralm::BankPolicy bank_policy(const BankOptions& o) {
     if (o.kind == "compressive") policy = Model::bounded_banks(budget, policy.format);
     if (o.kind == "mapped")
         policy.pages = std::make_shared<hydralm::MappedPages>(
-            o.directory.empty() ? std::filesystem::temp_directory_path()
-                                : std::filesystem::path(o.directory),
+            o.directory.empty() ? directory_for_large_files() : std::filesystem::path(o.directory),
             budget);
     policy.open_groups = o.open_groups;
     return policy;

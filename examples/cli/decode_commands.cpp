@@ -87,7 +87,7 @@ void run_generate(const Options& o) {
     hydralm::Utf8Stream utf8;
     hydralm::StopMatcher stops(o.stop);
     const auto next = [&](hydralm::token_id token) {
-        if (o.print_ids) ids += (ids.empty() ? "" : " ") + std::to_string(token);
+        if (o.print_ids) (ids += ids.empty() ? "" : " ") += std::to_string(token);
         if (token > 255) return true;  // not text: only ids can show it
         const char byte = static_cast<char>(token);
         const std::string_view text = stops.push({&byte, 1});
@@ -95,6 +95,7 @@ void run_generate(const Options& o) {
             for (const char c : text) print(utf8.push({&c, 1}));
         return !stops.found();
     };
+    hydralm::SpeculativeStatistics statistics;
     if (o.draft.empty())
         hydralm::generate(model, state, model.prefill(prompt, state), sampler, o.tokens, next);
     else
@@ -103,15 +104,16 @@ void run_generate(const Options& o) {
             hydralm::SpeculativeDecoder<Model, Draft> decoder(model, draft, o.draft_tokens);
             decoder.prefill(prompt, state);
             decoder.generate(state, sampler, o.tokens, next);
-            print_statistics(decoder.statistics());
+            statistics = decoder.statistics();
         });
     if (o.print_ids) {
-        print(ids + "\n");
-        return;
+        print(ids);
+    } else {
+        for (const char c : stops.flush()) print(utf8.push({&c, 1}));
+        print(utf8.flush());
     }
-    for (const char c : stops.flush()) print(utf8.push({&c, 1}));
-    print(utf8.flush());
     print("\n");
+    if (!o.draft.empty()) print_statistics(statistics);
 }
 
 template <class Model>
@@ -200,6 +202,9 @@ void run_stream(const Options& o) {
     hydralm::StreamingEngine<Model> engine(model, bank_policy<Model>(o.bank));
     const auto r = engine.run(source, buffer, progress);
     expect_finite(r.bits_per_token, o.model);
+    if (goal < o.tokens)
+        std::fprintf(stderr, "the text ended %lld tokens early; --repeat begins it again\n",
+                     static_cast<long long>(o.tokens - goal));
     const nlohmann::ordered_json result{{"tokens", r.tokens},
                                         {"seconds", r.seconds},
                                         {"tokens_per_second", r.tokens_per_second},

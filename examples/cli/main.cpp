@@ -8,11 +8,21 @@
 
 namespace {
 
+const CLI::Validator above_zero(
+    [](const std::string& text) {
+        double value = 0.0;
+        return CLI::detail::lexical_cast(text, value) && value > 0.0
+                   ? std::string()
+                   : "expected a number above 0, found " + text;
+    },
+    "above 0");
+
 // Adds a command that takes the shared --scalar option and runs `run`.
 CLI::App& command(CLI::App& parent, Options& options, const std::string& name,
                   const std::string& help, void (*run)(const Options&)) {
     CLI::App& app = *parent.add_subcommand(name, help);
     app.add_option("--scalar", options.scalar, "float or double")
+        ->capture_default_str()
         ->check(CLI::IsMember({"float", "double"}));
     app.callback([&options, run] { run(options); });
     return app;
@@ -27,14 +37,17 @@ void add_bank(CLI::App& app, Options& options) {
     app.add_option("--bank", b.kind,
                    "where retrieval layers keep the past: memory, mapped (a file), or compressive "
                    "(bounded for ever)")
+        ->capture_default_str()
         ->check(CLI::IsMember({"memory", "mapped", "compressive"}));
     app.add_option("--bank-format", b.format, "of keys and values: exact, bf16 or int8")
+        ->capture_default_str()
         ->check(CLI::IsMember({"exact", "bf16", "int8"}));
     app.add_option("--bank-budget", b.budget, "bytes: mapped, those resident; compressive, all")
         ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 50));
-    app.add_option("--bank-dir", b.directory, "of the mapped file; default: for temporary files");
+    app.add_option("--bank-dir", b.directory, "of the mapped file; default: $TMPDIR or /var/tmp");
     app.add_option("--open-groups", b.open_groups,
                    "groups of 64 chunks that a token looks into; 0: all")
+        ->capture_default_str()
         ->check(CLI::Range(std::int64_t{0}, hydralm::BankPolicy::most_open_groups));
 }
 
@@ -52,31 +65,49 @@ void describe_train(CLI::App& app, Options& o) {
     auto* data = app.add_option_group("data", "what to learn");
     data->add_options(text, task);
     data->require_option(1);
-    app.add_option("--steps", t.steps, "updates of the weights")->check(at_least_one);
-    app.add_option("--batch", t.batch, "texts per batch")->check(at_least_one);
-    app.add_option("--seq-len", t.seq_len, "tokens of each text")->check(at_least_one);
+    app.add_option("--steps", t.steps, "updates of the weights")
+        ->capture_default_str()
+        ->check(at_least_one);
+    app.add_option("--batch", t.batch, "texts per batch")
+        ->capture_default_str()
+        ->check(at_least_one);
+    app.add_option("--seq-len", t.seq_len, "tokens of each text")
+        ->capture_default_str()
+        ->check(at_least_one);
     app.add_option("--lr", t.lr, "learning rate; default 3e-3 (adamw), 2e-2 (muon)")
-        ->check(CLI::PositiveNumber);
+        ->check(above_zero);
     app.add_option("--min-lr", t.min_lr, "rate at the end; default a tenth of --lr")
         ->check(CLI::NonNegativeNumber);
     app.add_option("--warmup", t.warmup, "steps of warm-up; default a twentieth, at most 100")
         ->check(count);
     app.add_option("--optimizer", t.optimizer, "adamw, or muon for the matrices")
+        ->capture_default_str()
         ->check(CLI::IsMember({"adamw", "muon"}));
-    app.add_option("--accumulate", t.accumulate, "batches per update")->check(at_least_one);
+    app.add_option("--accumulate", t.accumulate, "batches per update")
+        ->capture_default_str()
+        ->check(at_least_one);
     app.add_option("--clip", t.clip, "largest norm of the gradient; 0: any")
+        ->capture_default_str()
         ->check(CLI::NonNegativeNumber);
     app.add_flag("--recompute", t.recompute,
                  "keep less for the backward pass and compute it again: less memory, more time");
     app.add_option("--scheme", t.scheme, "initial weights: normal or fan_in")
+        ->capture_default_str()
         ->check(CLI::IsMember({"normal", "fan_in"}));
     app.add_option("--eval-every", t.eval_every, "steps between evaluations; 0: at the end")
+        ->capture_default_str()
         ->check(count);
     app.add_option("--save-every", t.save_every, "steps between checkpoints; 0: at the end")
+        ->capture_default_str()
         ->check(count);
-    app.add_option("--keep", t.keep, "checkpoints kept")->check(at_least_one);
-    app.add_option("--resume", t.resume, "directory of checkpoints to go on from");
-    app.add_option("--seed", o.seed, "seed of weights and data");
+    app.add_option("--keep", t.keep, "checkpoints kept")
+        ->capture_default_str()
+        ->check(at_least_one);
+    auto* scheme = app.get_option("--scheme");
+    app.add_option("--init", t.init, "checkpoint to begin from; default: random weights")
+        ->excludes(scheme);
+    app.add_option("--resume", t.resume, "directory of checkpoints of this run to go on from");
+    app.add_option("--seed", o.seed, "seed of weights and data")->capture_default_str();
     app.add_option("--log", t.log, "file of JSON lines to write");
 }
 
@@ -92,16 +123,23 @@ void describe_task(CLI::App& app, Options& o) {
     auto* model = app.add_option("--model", o.model, "checkpoint to score");
     asked->needs(model)->excludes(print);
     print->excludes(asked);
+    auto* what = app.add_option_group("what", "what to do");
+    what->add_options(print, asked);
+    what->require_option(1);
     app.add_option("--lengths", t.lengths, "tokens of a sequence; several, with commas")
+        ->capture_default_str()
         ->delimiter(',')
         ->check(at_least_one);
-    app.add_option("--count", t.count, "sequences of each length")->check(at_least_one);
+    app.add_option("--count", t.count, "sequences of each length")
+        ->capture_default_str()
+        ->check(at_least_one);
     app.add_option("--facts", t.facts, "facts (mqar: pairs) in a sequence")->check(at_least_one);
     app.add_option("--queries", t.queries, "queries in a sequence")->check(at_least_one);
     app.add_option("--trailers", t.trailers,
                    "disjoint sets of queries about each haystack, read once")
+        ->capture_default_str()
         ->check(at_least_one);
-    app.add_option("--seed", o.seed, "seed of the sequences");
+    app.add_option("--seed", o.seed, "seed of the sequences")->capture_default_str();
     app.add_flag("--zero-retrieval", t.zero_retrieval, "leave retrieval layers out");
     add_bank(app, o);
 }
@@ -114,8 +152,9 @@ void describe(CLI::App& app, Options& o) {
 
     auto& init_command = command(app, o, "init", "write a checkpoint with random weights", init);
     init_command.add_option("--out", o.out, "checkpoint to write")->required();
-    init_command.add_option("--seed", o.seed, "seed of the weights");
+    init_command.add_option("--seed", o.seed, "seed of the weights")->capture_default_str();
     init_command.add_option("--scheme", o.scheme, "normal or fan_in")
+        ->capture_default_str()
         ->check(CLI::IsMember({"normal", "fan_in"}));
 
     auto& logits_command =
@@ -136,19 +175,24 @@ void describe(CLI::App& app, Options& o) {
     generate_command.add_option("--tokens", o.tokens, "how many tokens")
         ->required()
         ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40));
-    generate_command.add_option("--temperature", o.temperature, "0: greedy");
-    generate_command.add_option("--top-k", o.top_k, "keep the k likeliest tokens; 0: all");
-    generate_command.add_option("--top-p", o.top_p, "keep the likeliest tokens up to this mass");
-    generate_command.add_option("--min-p", o.min_p,
-                                "drop tokens below this share of the likeliest");
-    generate_command.add_option("--repetition-penalty", o.repetition_penalty,
-                                "above 1: less repetition");
-    generate_command.add_option("--seed", o.seed, "seed of the sampling");
+    generate_command.add_option("--temperature", o.temperature, "0: greedy")->capture_default_str();
+    generate_command.add_option("--top-k", o.top_k, "keep the k likeliest tokens; 0: all")
+        ->capture_default_str();
+    generate_command.add_option("--top-p", o.top_p, "keep the likeliest tokens up to this mass")
+        ->capture_default_str();
+    generate_command
+        .add_option("--min-p", o.min_p, "drop tokens below this share of the likeliest")
+        ->capture_default_str();
+    generate_command
+        .add_option("--repetition-penalty", o.repetition_penalty, "above 1: less repetition")
+        ->capture_default_str();
+    generate_command.add_option("--seed", o.seed, "seed of the sampling")->capture_default_str();
     generate_command.add_option("--stop", o.stop,
                                 "end before this text; may be given several times");
     auto* draft = generate_command.add_option(
         "--draft", o.draft, "speculative decoding: mtp, or a checkpoint of the same config");
     generate_command.add_option("--draft-tokens", o.draft_tokens, "drafts a round")
+        ->capture_default_str()
         ->needs(draft)
         ->check(CLI::Range(std::int64_t{0}, std::int64_t{4096}));
     generate_command.add_flag("--print-ids", o.print_ids, "print the new ids instead of text");
@@ -216,12 +260,16 @@ int main(int argc, char** argv) {
     CLI::App app("HydraLM: a hybrid language model with linear time and constant memory",
                  "hydralm");
     describe(app, options);
+    app.set_version_flag("--version", "hydralm " + std::to_string(HYDRALM_VERSION_MAJOR) + "." +
+                                          std::to_string(HYDRALM_VERSION_MINOR) + "." +
+                                          std::to_string(HYDRALM_VERSION_PATCH));
     try {
         app.parse(argc, argv);
     } catch (const CLI::Success& asked) {  // --help
         return app.exit(asked);
     } catch (const CLI::ParseError& error) {
-        std::string line = error.what();
+        const auto unknown = app.remaining(true);
+        std::string line = unknown.empty() ? error.what() : "not understood: " + unknown.front();
         for (char& c : line)
             if (c == '\n') c = ' ';
         std::fprintf(stderr, "hydralm: command line: %s; see hydralm --help\n", line.c_str());

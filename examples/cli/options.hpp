@@ -12,6 +12,7 @@ struct TrainOptions {
     std::string stages;
     std::string optimizer = "adamw";
     std::string scheme = "fan_in";
+    std::string init;    // checkpoint to begin from
     std::string resume;  // directory of checkpoints
     std::string log;
     std::int64_t steps = 1000;

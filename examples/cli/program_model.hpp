@@ -1,4 +1,4 @@
-// The model this program is built for, in the scalar the command line asks for.
+// The model this program is built for.
 #pragma once
 
 #include <hydralm/io.hpp>
@@ -7,16 +7,10 @@
 #include <string>
 
 #include "model_config.hpp"
+#include "with_scalar.hpp"
 
 template <class T>
 using ProgramModel = hydralm::HydraLM<program_config, T>;
-
-// Calls f with a value of the scalar type that is named.
-template <class F>
-void with_scalar(const std::string& name, const F& f) {
-    if (name == "double") f(double{});
-    else f(float{});
-}
 
 // The checkpoint as the program's model; a checkpoint of another config says how to build the
 // program for it. Weights that are not finite are a line on standard error.

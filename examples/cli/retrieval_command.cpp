@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "options.hpp"
-#include "program_model.hpp"
+#include "with_scalar.hpp"
 
 namespace {
 

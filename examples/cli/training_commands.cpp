@@ -119,7 +119,10 @@ void train_on(const Options& o, Model& model, hydralm::BatchSource& source,
                                       .directory = run_directory(o),
                                       .log = t.log};
     const std::string description =
-        "{\"seed\":" + std::to_string(o.seed) + ",\"scheme\":\"" + t.scheme + "\"," + data + "}";
+        "{\"seed\":" + std::to_string(o.seed) + "," +
+        (t.init.empty() ? "\"scheme\":\"" + t.scheme + "\""
+                        : "\"init\":" + hydralm::detail::quoted(t.init)) +
+        "," + data + "}";
     hydralm::TrainingRun<Model> run(trainer, source, &validation, options, description);
     if (!t.resume.empty())
         run.resume([](const std::string& text) { std::fprintf(stderr, "%s\n", text.c_str()); });
@@ -210,8 +213,9 @@ void train_on_task(const Options& o, Model& model) {
 
 template <class Model>
 void run_train(const Options& o) {
-    Model model;
-    hydralm::initialise(model, o.seed, *hydralm::init_scheme(o.train.scheme));
+    Model model = o.train.init.empty() ? Model() : load_program_model<Model>(o.train.init);
+    if (o.train.init.empty())
+        hydralm::initialise(model, o.seed, *hydralm::init_scheme(o.train.scheme));
     if (o.train.task.empty()) train_on_text(o, model);
     else train_on_task(o, model);
 }

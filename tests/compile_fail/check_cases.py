@@ -3,9 +3,9 @@
 
 A case is a file *.cpp beside this script. It begins with one or more lines
     // expect: <part of the compiler's message>
-Compiled as it is, it must fail and the message must contain every part; with -DHYDRALM_CONTROL,
-which selects the mended form, it must compile. On the project's compiler, and on clang 19 where
-that is installed.
+and may go on with `// with: <flags>`. Compiled as it is, with these flags, it must fail and the
+message must contain every part; without them, with -DHYDRALM_CONTROL, which selects the mended
+form, it must compile. On the project's compiler, and on clang 19 where that is installed.
 """
 
 import functools
@@ -17,6 +17,7 @@ sys.path.insert(0, str(HERE.parent / "support"))
 import compiling
 
 MARK = "// expect:"
+FLAGS = "// with:"
 
 
 def check(base, case):
@@ -29,7 +30,9 @@ def check(base, case):
         expected.append(line.removeprefix(MARK).strip())
     if not expected:
         return f"{case.name}: the first line is not `{MARK} <message>`"
-    compiled, diagnostics = compiling.compile_text(base, text)
+    flags = [flag for line in text.splitlines() if line.startswith(FLAGS)
+             for flag in line.removeprefix(FLAGS).split()]
+    compiled, diagnostics = compiling.compile_text(base, text, *flags)
     if compiled:
         return f"{where} compiles, and must not"
     for part in expected:

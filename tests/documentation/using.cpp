@@ -135,11 +135,22 @@ void training() {
     hydralm::initialise(learner, 1, hydralm::InitScheme::fan_in);
     hydralm::TrainerOptions options;
     options.optimiser.adamw.rate = 3e-3;
-    options.rate = {.peak = 3e-3, .least = 3e-4, .warmup = 2, .total = 10};
+    options.rate = {.peak = 3e-3, .least = 3e-4, .warmup = 2, .total = 20};
     hydralm::Trainer<Model> trainer(learner, options);
     for (int i = 0; i < 10; ++i) trainer.step(source);
 
     hydralm::ConsecutiveChunks chunks(held_out, 1, 64);
+    hydralm::TrainingRun<Model> run(trainer, source, &chunks,
+                                    {.steps = 20, .save_every = 5, .directory = "prose.training"},
+                                    R"({"seed": 1})");  // what the numbers depend on, for resume
+    // run.resume(warn) instead of beginning: warn(text) is told of checkpoints passed over
+    const hydralm::RunReport report = run.run([] { return false; },  // whether to stop now
+                                              [](const auto& step, const auto& so_far) {
+                                                  (void)step;  // loss, rate, norm of the gradient
+                                                  (void)so_far;
+                                              });
+    hydralm::save(learner, "prose.safetensors");
+    expect(report.steps == 20, "it went on from step 10");
     expect(hydralm::Evaluator<Model>(1, 64).loss(learner, chunks, 4) < 5.0, "it learns");
 }
 

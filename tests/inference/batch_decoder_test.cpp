@@ -155,6 +155,9 @@ TEST_CASE("A batch refuses bad tokens, its states unchanged", "[batch_decoder]")
     CHECK(message({1, -1, 3}) ==
           "hydralm: token 1: expected an id in [0, 53), found -1; use the tokeniser the model was "
           "made for");
+    const auto taken = std::move(batch.state(1));
+    CHECK(message({1, 2, 3}).starts_with("hydralm: state: expected "));
+    batch.state(1) = taken;
     for (Index b = 0; b < 3; ++b) {
         CHECK(batch.state(b).position() == 1);
         CHECK(same_state(batch.state(b), before[static_cast<std::size_t>(b)]));

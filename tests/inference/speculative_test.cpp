@@ -3,10 +3,11 @@
 #include "hydralm/inference/speculative.hpp"
 
 #include <map>
+#include <stdexcept>
 
 #include "hydralm/inference/generate.hpp"
 #include "hydralm/training.hpp"
-#include "support/catch.hpp"
+#include "support/files.hpp"
 #include "support/small_model.hpp"
 
 using namespace hydralm;
@@ -323,4 +324,114 @@ TEST_CASE("Rounds of drafts stay within a bounded bank", "[speculative]") {
     CHECK(text(Draft(model), 1.0).second < 1.0);
     Draft draft(model);
     CHECK_THROWS_AS((SpeculativeDecoder<Remembering, Draft>(model, draft, most + 1)), Error);
+
+    // Banks for a smaller tile hold rounds of less.
+    const BankPolicy smaller = Remembering::bounded_banks(budget, BankFormat::exact, 8);
+    Draft drafting_less(model, smaller, 8);
+    SpeculativeDecoder<Remembering, Draft> decoder(model, drafting_less, 7);
+    auto state = model.new_state(8, smaller);
+    auto sampler = sampler_of({.temperature = 1.0});
+    decoder.prefill(prompt, state);
+    for (int i = 0; i < 200; ++i) {
+        decoder.generate(state, sampler, 9, [](token_id) { return true; });
+        REQUIRE(state.size() - Remembering::state_bytes <= budget);
+    }
+    SpeculativeDecoder<Remembering, Draft> too_many(model, drafting_less, 8);
+    check_error([&] { too_many.prefill(prompt, state); },
+                {"draft_tokens: expected 0 to 7, less than the tile"});
+    check_error([&] { too_many.generate(state, sampler, 1, [](token_id) { return true; }); },
+                {"draft_tokens: expected 0 to 7"});
+    auto growing = model.new_state(8);
+    too_many.prefill(prompt, growing);  // has room for any
+}
+
+TEST_CASE("An exception in the middle of a round leaves the state at the tokens kept",
+          "[speculative]") {
+    const Model& model = trained_model();
+    const auto prompt = random_tokens(12, 11, 4);
+    const SamplingOptions greedy{.temperature = 0.0};
+    const auto expected = plain(model, prompt, greedy, 40);
+    for (const std::size_t at : {0, 1, 2, 3, 4, 9}) {
+        auto state = model.new_state();
+        auto sampler = sampler_of(greedy);
+        MtpDraft<Model> draft(model);
+        SpeculativeDecoder<Model, MtpDraft<Model>> decoder(model, draft, 3);
+        decoder.prefill(prompt, state);
+        std::vector<token_id> out;
+        const auto listen = [&](bool throws) {
+            return [&, throws](token_id token) {
+                if (throws && out.size() == at) throw std::runtime_error("enough");
+                out.push_back(token);
+                return true;
+            };
+        };
+        CHECK_THROWS_AS(decoder.generate(state, sampler, 40, listen(true)), std::runtime_error);
+        CHECK(out.size() == at);
+        CHECK(state.position() == static_cast<std::int64_t>(12 + at));
+        auto fresh = model.new_state();
+        model.prefill(prompt, fresh);
+        for (const token_id token : out) model.step(token, fresh);
+        auto copy = state;  // behind the position banks may hold what was taken back
+        const auto next = random_tokens(30, 11, 6);
+        CHECK(same_bits(logits_by_step(model, copy, next), logits_by_step(model, fresh, next)));
+        decoder.generate(state, sampler, 40 - static_cast<Index>(at), listen(false));
+        CHECK(out == expected);
+    }
+}
+
+TEST_CASE("Logits that are not numbers are an error, the state at the tokens kept",
+          "[speculative]") {
+    static constexpr HydraConfig config = [] {
+        HydraConfig c = drafting;
+        c.tie_embeddings = false;
+        return c;
+    }();
+    using Untied = HydraLM<config>;
+    const auto healthy = random_model<Untied>(12);
+    std::vector<std::vector<float>> weights;
+    healthy.get_parameters([&](const ParameterInfo&, std::span<const float> values) {
+        weights.emplace_back(values.begin(), values.end());
+    });
+    // Fed token 3, the model answers nothing but NaN.
+    std::fill_n(weights.front().begin() + 3 * config.d_model, config.d_model,
+                std::numeric_limits<float>::quiet_NaN());
+    Untied model;
+    model.set_parameters(
+        [&, i = std::size_t{0}](const ParameterInfo&, std::span<float> values) mutable {
+            std::copy_n(weights[i++].begin(), values.size(), values.begin());
+        });
+    for (std::uint64_t seed = 0; seed < 40; ++seed) {
+        auto state = model.new_state();
+        auto sampler = sampler_of({.seed = seed});
+        ModelDraft<Untied> draft(healthy);
+        SpeculativeDecoder<Untied, ModelDraft<Untied>> decoder(model, draft, 2);
+        const token_id prompt[] = {1};
+        decoder.prefill(prompt, state);
+        std::vector<token_id> out;
+        check_error(
+            [&] {
+                decoder.generate(state, sampler, 1000, [&](token_id token) {
+                    out.push_back(token);
+                    return true;
+                });
+            },
+            {"only NaN"});
+        REQUIRE(out.back() == 3);
+        CHECK(state.position() == 1 + static_cast<std::int64_t>(out.size()));
+        check_error([&] { decoder.generate(state, sampler, 1, [](token_id) { return true; }); },
+                    {"only NaN"});
+    }
+}
+
+TEST_CASE("A moved-from state is refused", "[speculative]") {
+    const Model& model = trained_model();
+    MtpDraft<Model> draft(model);
+    SpeculativeDecoder<Model, MtpDraft<Model>> decoder(model, draft, 2);
+    auto state = model.new_state();
+    auto sampler = sampler_of({.temperature = 0.0});
+    decoder.prefill(random_tokens(9, 11, 5), state);
+    const auto taken = std::move(state);
+    check_error([&] { decoder.generate(state, sampler, 4, [](token_id) { return true; }); },
+                {"state: expected", "found 0"});
+    CHECK(taken.position() == 9);
 }

@@ -8,6 +8,7 @@
 #include <fstream>
 
 #include "hydralm/io.hpp"
+#include "support/allocations.hpp"
 #include "support/catch.hpp"
 #include "support/files.hpp"
 #include "support/small_model.hpp"
@@ -140,6 +141,65 @@ TEST_CASE("What is resident of a mapped bank stays within its budget", "[mapped_
     CHECK(state.size() > 5 * budget);
     CHECK(most > 0);
     CHECK(most <= budget + 8 * 3 * (17000 + 2 * 65536));  // and what one tile of 8 may read
+
+    // Neither do saving, loading and looking at it bring in more.
+    const auto path = directory / "state";
+    constexpr Index around = Index{2} << 16;
+    test::forget_peak();
+    const auto held = test::held_bytes();
+    save_state(model, state, path);
+    CHECK(test::peak_bytes() - held < 100000);
+    CHECK(resident_bank_bytes() <= budget + around);
+    CHECK(state.bank_bytes().size() > 5 * budget);
+    CHECK(resident_bank_bytes() <= budget + around);
+    model.export_state(state, [&](const std::string&, const auto&, const auto&) {
+        CHECK(resident_bank_bytes() <= budget + around);
+    });
+    const auto loaded = load_state(model, path, {.pages = pages});
+    CHECK(resident_bank_bytes() <= budget + around);
+    CHECK(same_state(loaded, state));
+}
+
+TEST_CASE("What fits a mapped bank's budget stays resident", "[mapped_pages]") {
+    const TemporaryDirectory directory;
+    const auto model = random_model<Model>(8);
+    const auto pages = std::make_shared<MappedPages>(directory.path(), Index{17} << 20);
+    auto state = model.new_state(256, {.pages = pages});
+    model.prefill(random_tokens(20000, 53, 8), state);
+    const auto resident = resident_bank_bytes();
+    CHECK(resident > Index{4} << 20);
+    for (int i = 0; i < 40; ++i) model.prefill(random_tokens(256, 53, 9), state);
+    CHECK(resident_bank_bytes() >= resident);
+    CHECK(pages->file_bytes() == Index{16} << 20);
+}
+
+TEST_CASE("Pages that forks give back are used again, clean", "[mapped_pages]") {
+    const TemporaryDirectory directory;
+    const auto model = random_model<Model>(9);
+    const auto tokens = random_tokens(2000, 53, 9);
+    const auto pages = std::make_shared<MappedPages>(directory.path(), budget);
+    auto trunk = model.new_state(8, {.pages = pages}), expected = model.new_state(8);
+    model.prefill(tokens, trunk);
+    model.prefill(tokens, expected);
+    const auto disk = pages->file_bytes();
+    for (int i = 0; i < 2000; ++i) {
+        auto fork = trunk;
+        model.prefill(slice(tokens, 0, 40), fork);
+    }
+    CHECK(pages->file_bytes() == disk);
+    auto fork = trunk;
+    CHECK(same_bits(logits_in_pieces(model, fork, tokens),
+                    logits_in_pieces(model, expected, tokens)));
+    CHECK(same_state(fork, expected));
+
+    // Also by banks with pages of another size.
+    auto narrow = model.new_state(8, {.pages = pages, .format = BankFormat::int8});
+    for (int i = 0; i < 200; ++i) {
+        auto one = trunk, other = narrow;
+        model.step(3, one);
+        model.step(3, other);
+    }
+    CHECK(pages->file_bytes() <= disk + (Index{1} << 24));
 }
 
 TEST_CASE("A full disk is an error; the stream goes on when there is room again",

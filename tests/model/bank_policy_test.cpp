@@ -1,4 +1,5 @@
 // A model whose banks keep the past in other ways: forks, forms, memory that does not grow.
+#include "support/allocations.hpp"
 #include "support/catch.hpp"
 #include "support/small_model.hpp"
 
@@ -73,6 +74,38 @@ TEST_CASE("A state assigned to one of another policy goes on as it would have", 
             CHECK(assigned.keeps_as(state));
             CHECK(same_bits(logits_in_pieces(model, assigned, rest),
                             logits_in_pieces(model, state, rest)));
+            CHECK(same_state(assigned, state));
+        }
+}
+
+TEST_CASE("A state whose assignment runs out of memory is what it was", "[bank_policy]") {
+    const auto model = random_model<Model>(6);
+    const auto rest = random_tokens(97, 53, 8);
+    for (const BankPolicy& from : bank_policies())
+        for (const BankPolicy& to :
+             {BankPolicy{}, BankPolicy{.exact_chunks = 2, .pooled_chunks = 3}}) {
+            auto state = new_state(model, from), assigned = new_state(model, to);
+            model.prefill(random_tokens(903, 53, 9), state);
+            model.prefill(random_tokens(200, 53, 10), assigned);
+            auto before = assigned;
+            bool done = false;
+            int failures = 0;
+            for (; !done; ++failures) {
+                test::fail_after(failures);
+                try {
+                    assigned = state;
+                    done = true;
+                } catch (const std::bad_alloc&) {
+                }
+                test::fail_never();
+                if (done) break;
+                CHECK(assigned.keeps_as(before));
+                CHECK(same_state(assigned, before));
+                auto copy = assigned, expected = before;
+                CHECK(same_bits(logits_in_pieces(model, copy, rest),
+                                logits_in_pieces(model, expected, rest)));
+            }
+            CHECK(failures >= 5);  // two banks, two tables of pages or more in each
             CHECK(same_state(assigned, state));
         }
 }

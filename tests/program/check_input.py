@@ -270,21 +270,6 @@ def read_paths(directory):
     assert not (directory / "none").exists(), "--resume made a directory"
 
 
-def banks(directory):
-    _, score = scoring(directory)
-    plain = run(*score)
-    for option, value, kinds, used in (
-            ("--bank-budget", 1 << 24, "mapped or compressive", ("mapped", "compressive")),
-            ("--bank-dir", directory, "mapped", ("mapped",))):
-        for kind in "memory", "mapped", "compressive":
-            command = *score, "--bank", kind, option, value
-            if kind in used:
-                assert run(*command) == plain, command  # taken; this model has no bank to differ by
-            else:
-                refused([f"{option}: expected --bank {kinds} with it, found --bank {kind}"],
-                        *command)
-
-
 def ids(directory):
     model, _ = scoring(directory)
     path = directory / "ids"
@@ -426,5 +411,5 @@ def disks(directory):
             assert left == {target.name: target.read_bytes()}, (command, left.keys())
 
 
-run_checks([headers, floods, weights, shards, read_paths, banks, ids, text, stages, write_paths,
+run_checks([headers, floods, weights, shards, read_paths, ids, text, stages, write_paths,
             disks])

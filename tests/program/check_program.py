@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import resource
 import shutil
 import signal
@@ -175,6 +176,41 @@ def train_without_room(directory):
     assert full.read_bytes() == whole.read_bytes(), "other bits after a full disk"
 
 
+def train_further(directory):
+    """Training begins where a checkpoint is."""
+    text, first = directory / "text", directory / "first.safetensors"
+    text.write_text(TEXT * 3)
+    options = ["--text", text, "--batch", 2, "--seq-len", 32, "--steps", 12]
+    before = json_of("train", "--out", first, *options)
+    second = directory / "second.safetensors"
+    log = directory / "log"
+    after = json_of("train", "--out", second, *options, "--init", first, "--log", log)
+    losses = [json.loads(line)["loss"] for line in log.read_text().splitlines()]
+    assert losses[0] < before["train_loss"] + 0.3 and after["train_loss"] < losses[0], losses
+    line = refusal("train", "--out", second, *options, "--init", directory / "none")
+    assert "none" in line, line
+    line = refusal("train", "--out", second, *options, "--init", first, "--scheme", "normal")
+    assert "--scheme" in line and "--init" in line, line
+    line = refusal("train", "--out", second, *options, "--resume", directory / "first.training",
+                   "--init", first)
+    assert "training.init" in line, line
+
+
+def command_line(directory):
+    """What it says of itself, and of words it does not know."""
+    assert run("--version").startswith(b"hydralm 0.")
+    assert re.search(rb"--steps INT.*\b1000\b", run("train", "--help"))
+    model, text = initialised(directory), directory / "text"
+    text.write_text(TEXT)
+    for words, part in ((["paint"], "not understood: paint"), (["info", "all"], "all"),
+                        (["task", "mqar"], "--print"),
+                        (["train", "--out", "x", "--text", text, "--lr", 0], "above 0, found 0"),
+                        (["score", "--model", model, "--text", text, "--bank", "mapped"],
+                         "--bank mapped: expected a model with retrieval layers")):
+        line = refusal(*words)
+        assert part in line, line
+
+
 def gradients(directory):
     model, ids = initialised(directory), directory / "ids"
     ids.write_text(" ".join(str(byte) for byte in TEXT[:200].encode()))
@@ -284,6 +320,6 @@ def refusals(directory):
 
 run_checks([
     info, init, logits, generate, score, stream, train, train_stops, train_without_room,
-    gradients, task,
+    train_further, command_line, gradients, task,
     generate_with_draft,
     kernel_delta_rule, kernel_retrieval, refusals])

@@ -40,9 +40,11 @@ OFFENCES = {
     "a path of one machine": {"README.md": "see /" "home/me/hydralm\n"},
     "a name in PascalCase": {"tests/Thing.cpp": "\n"},
     "utils": {"include/hydralm/core/string_utils.hpp": "#pragma once\n"},
+    "a dead link": {"docs/page.md": "see [the other](other.md#part)\n"},
     "two versions": {"meson.build": "project('x', version: '1.2.4')\n"},
 }
 EXPLAINED = {CORE: "// One table of many lines.\n#pragma once\n" + "\n" * 600}
+LINKED = {"docs/page.md": "[up](../meson.build), [out](https://example.org), [here](#part)\n"}
 
 
 def outcome(files):
@@ -68,5 +70,5 @@ def refused(name, files):
 
 
 compiling.run_all(
-    [lambda: passes({}), lambda: passes(EXPLAINED)]
+    [lambda: passes({}), lambda: passes(EXPLAINED), lambda: passes(LINKED)]
     + [lambda item=item: refused(*item) for item in OFFENCES.items()])

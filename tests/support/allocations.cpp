@@ -12,6 +12,7 @@ namespace {
 std::atomic<long> count{0};
 std::atomic<long> held{0};
 std::atomic<long> peak{0};
+thread_local long until_failure = -1;  // below 0: never
 
 void* counted(void* p) noexcept {
     count.fetch_add(1, std::memory_order_relaxed);
@@ -23,7 +24,12 @@ void* counted(void* p) noexcept {
     return p;
 }
 
-void* allocate(std::size_t size) noexcept { return counted(std::malloc(size == 0 ? 1 : size)); }
+// Behind the failure until_failure is −1.
+bool fails() noexcept { return until_failure >= 0 && until_failure-- == 0; }
+
+void* allocate(std::size_t size) noexcept {
+    return fails() ? nullptr : counted(std::malloc(size == 0 ? 1 : size));
+}
 
 void release(void* p) noexcept {
     held.fetch_sub(static_cast<long>(::malloc_usable_size(p)), std::memory_order_relaxed);
@@ -41,11 +47,14 @@ long hydralm::test::allocations() noexcept { return count.load(); }
 long hydralm::test::held_bytes() noexcept { return held.load(); }
 long hydralm::test::peak_bytes() noexcept { return peak.load(); }
 void hydralm::test::forget_peak() noexcept { peak = held.load(); }
+void hydralm::test::fail_after(long n) noexcept { until_failure = n; }
+void hydralm::test::fail_never() noexcept { until_failure = -1; }
 
 void* operator new(std::size_t size) { return checked(allocate(size)); }
 void* operator new(std::size_t size, const std::nothrow_t&) noexcept { return allocate(size); }
 void* operator new(std::size_t size, std::align_val_t alignment) {
     const auto a = static_cast<std::size_t>(alignment);
+    if (fails()) throw std::bad_alloc();
     return checked(counted(std::aligned_alloc(a, (size + a - 1) / a * a)));
 }
 void operator delete(void* p) noexcept { release(p); }

@@ -12,4 +12,9 @@ long held_bytes() noexcept;
 long peak_bytes() noexcept;
 void forget_peak() noexcept;
 
+// The next n allocations of this thread succeed, the one after them throws std::bad_alloc, and all
+// succeed again.
+void fail_after(long n) noexcept;
+void fail_never() noexcept;
+
 }  // namespace hydralm::test

@@ -180,6 +180,22 @@ TEST_CASE("A run that is stopped and resumed is the run that was not", "[trainer
     }
 }
 
+TEST_CASE("A description of a run is a JSON object", "[trainer]") {
+    const Text text;
+    RandomWindows source(text.corpus(), 2, 16, 1);
+    Model model = fresh_model();
+    Trainer<Model> trainer(model, options_of(OptimiserKind::adamw, 6));
+    const RunOptions options{.steps = 6, .directory = text.folder / "run", .log = {}};
+    const auto described = [&](const char* description) {
+        return [&, description] {
+            TrainingRun<Model>(trainer, source, nullptr, options, description);
+        };
+    };
+    check_error(described("seed 1"), {"description: expected JSON"});
+    check_error(described("[1]"), {"description: expected a JSON object, found [1]"});
+    CHECK(!std::filesystem::exists(text.folder / "run"));
+}
+
 TEST_CASE("A damaged checkpoint falls back to the one before", "[trainer]") {
     const Text text;
     const auto directory = text.folder / "run";

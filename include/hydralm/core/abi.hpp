@@ -6,6 +6,10 @@
 // error instead of a wrong answer.
 #pragma once
 
+#if __cplusplus < 202002L
+#error "hydralm: C++ standard: expected C++20 or newer; compile with -std=c++20"
+#endif
+
 #define HYDRALM_VERSION_MAJOR 0
 #define HYDRALM_VERSION_MINOR 1
 #define HYDRALM_VERSION_PATCH 0

@@ -35,8 +35,9 @@ public:
     const State& state(Index b) const noexcept { return states_[static_cast<std::size_t>(b)]; }
 
     // Feeds tokens [B], one to each stream; returns logits [B, V], valid until the next step.
-    // Throws Error for a wrong count or an id outside [0, V), no state changed. No allocation but
-    // of pages. Cost: one read of the weights.
+    // Throws Error for a wrong count, an id outside [0, V) or a moved-from state, and what
+    // Model::prefill throws where pages of banks run out, no stream fed. No allocation but for
+    // pages. Cost: one read of the weights.
     MatrixView<const T> step(std::span<const token_id> tokens) {
         if (static_cast<Index>(tokens.size()) != streams())
             throw Error({.field = "tokens",
@@ -44,6 +45,7 @@ public:
                          .found = std::to_string(tokens.size()),
                          .fix = "give every stream a token"});
         Model::check(tokens);
+        for (const State& state : states_) state.expect_bytes(Model::state_bytes);
         for (State& state : states_) state.reserve(1);
         for (std::size_t b = 0; b < states_.size(); ++b) views_[b] = states_[b].stream();
         Arena arena(workspace_.span());

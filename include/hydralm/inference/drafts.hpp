@@ -72,10 +72,13 @@ public:
     using T = typename Model::Scalar;
     static constexpr Index vocab_size = Model::config.vocab_size;
 
-    explicit ModelDraft(const Model&& model, const BankPolicy& policy = {}) = delete;
-    // policy: how the draft's own banks keep the past. Throws Error as Model::new_state does.
-    explicit ModelDraft(const Model& model, const BankPolicy& policy = {})
-        : model_(model), known_(model.new_state(Model::prefill_tile, policy)), guessed_(known_) {}
+    explicit ModelDraft(const Model&& model, const BankPolicy& policy = {},
+                        Index tile = 0) = delete;
+    // policy and tile: of the draft's own states, as in Model::new_state; they are two, which share
+    // pages. Throws Error as it does.
+    explicit ModelDraft(const Model& model, const BankPolicy& policy = {},
+                        Index tile = Model::prefill_tile)
+        : model_(model), known_(model.new_state(tile, policy)), guessed_(known_) {}
 
     void begin(std::span<const token_id> fed, MatrixView<const T>) {
         model_.prefill(fed, known_, fed.size() > 16 ? Form::parallel : Form::recurrent);

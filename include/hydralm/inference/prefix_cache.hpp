@@ -47,8 +47,9 @@ public:
 
     // state = that after prompt, begun anew or at the longest prefix that is kept of a state with
     // the same bank policy; returns the logits after the last token, as Model::prefill does. Throws
-    // Error for tokens that are none, state and cache unchanged, and as it does when memory runs
-    // out: then the state is at one of the cuts. Allocates the states that are kept.
+    // Error for tokens that are none, state and entries unchanged, and as it does when memory runs
+    // out: then state is where position() says, after a part of prompt. Allocates the states that
+    // are kept.
     std::span<const T> prefill(std::span<const token_id> prompt, State& state) {
         Model::expect_some(prompt);
         Model::check(prompt);

@@ -44,8 +44,7 @@ public:
     static constexpr Index V = Model::config.vocab_size, d = Model::config.d_model;
 
     // draft_tokens: drafts a round, 0 or more. Throws Error when they and the token before them are
-    // more than a window of the model or Model::prefill_tile, for which bounded_banks makes room
-    // unless told otherwise.
+    // more than a window of the model or Model::prefill_tile.
     SpeculativeDecoder(const Model& model, Draft& draft, Index draft_tokens)
         : model_(model),
           draft_(draft),
@@ -59,9 +58,11 @@ public:
           hidden_(d),
           tokens_(static_cast<std::size_t>(most_ + 1)) {}
 
-    // Feeds a prompt, N ≥ 1; throws Error as Model::prefill does.
+    // Feeds a prompt, N ≥ 1; throws Error as Model::prefill does, and for a state whose banks are
+    // bounded and made for a tile of fewer tokens than a round.
     void prefill(std::span<const token_id> prompt, State& state) {
         Model::expect_some(prompt);
+        expect_rounds(state);
         model_.run(prompt, state, Form::parallel, [&](MatrixView<const T> hidden, std::size_t) {
             std::copy_n(hidden.row(hidden.rows() - 1), d, hidden_.data());
         });
@@ -70,9 +71,12 @@ public:
         draft_.begin(prompt, {hidden_.data(), 1, d});
     }
 
-    // As hydralm::generate, from the prompt's end or where the last call ended.
+    // As hydralm::generate, from the prompt's end or where the last call ended. Throws Error as
+    // prefill and Sampler do, and what keep_going and the draft throw: the state is then that after
+    // the tokens that were passed to keep_going and kept, and generate may be called again.
     template <class KeepGoing>
     Index generate(State& state, Sampler<T>& sampler, Index count, const KeepGoing& keep_going) {
+        expect_rounds(state);
         Index fed = 0;
         while (fed < count) {
             tokens_[0] = pending_ ? *pending_ : sampler(last_.span());
@@ -83,12 +87,13 @@ public:
             const Stream before = verify(state, k + 1);
             bool stop = false;
             Index kept = 1;
-            for (; kept <= k; ++kept) {
-                if (!accept(sampler, kept)) break;
-                if (!keep_going(tokens_[static_cast<std::size_t>(kept)])) {
-                    stop = true;
-                    break;
-                }
+            try {
+                while (!stop && kept <= k && accept(sampler, kept))
+                    if (keep_going(tokens_[static_cast<std::size_t>(kept)])) ++kept;
+                    else stop = true;
+            } catch (...) {
+                settle(state, before, k + 1, kept);
+                throw;
             }
             settle(state, before, k + 1, kept);
             fed += kept;
@@ -112,6 +117,16 @@ private:
                  .found = std::to_string(draft_tokens),
                  .fix = "draft fewer tokens a round"});
         return draft_tokens;
+    }
+    void expect_rounds(const State& state) const {
+        state.expect_bytes(Model::state_bytes);
+        for (const RetrievalBank& bank : state.banks())
+            if (bank.policy().bounded() && most_ >= state.tile())
+                throw Error({.field = "draft_tokens",
+                             .expected = "0 to " + std::to_string(state.tile() - 1) +
+                                         ", less than the tile of a state of bounded banks",
+                             .found = std::to_string(most_),
+                             .fix = "make state and banks for a larger tile, or draft fewer"});
     }
     static std::span<T> row(AlignedBuffer<T>& rows, Index i) noexcept {
         return rows.span().subspan(static_cast<std::size_t>(i * V), static_cast<std::size_t>(V));

@@ -86,7 +86,7 @@ private:
     typename Model::State state_;
     Scorer<Model> scorer_;
     StreamReport report_;
-    int chunks_ = 0;
+    std::int64_t chunks_ = 0;
 };
 
 }  // namespace HYDRALM_NAMESPACE

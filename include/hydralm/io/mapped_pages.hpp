@@ -18,6 +18,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "hydralm/core/error.hpp"
@@ -45,16 +46,20 @@ public:
     MappedPages(const MappedPages&) = delete;
     MappedPages& operator=(const MappedPages&) = delete;
 
-    // Throws Error when the disk has no room; what was taken before stays whole.
+    // Pages that were given back are used again. Throws Error when the disk has no room; what was
+    // taken before stays whole.
     std::shared_ptr<std::byte> take(Index bytes) override {
         const std::lock_guard lock(mutex_);
-        if (current_ == nullptr || used_ + bytes > current_->size) {
+        std::byte* page = current_ == nullptr ? nullptr : current_->take(bytes);
+        for (auto weak = segments_.begin(); page == nullptr && weak != segments_.end(); ++weak)
+            if (const auto segment = weak->lock(); segment != nullptr)
+                if ((page = segment->take(bytes)) != nullptr) current_ = segment;
+        if (page == nullptr) {
             current_ = next_segment(bytes);
-            used_ = 0;
+            page = current_->take(bytes);
         }
-        std::byte* const page = current_->data + used_;
-        used_ += round_up(bytes, static_cast<Index>(alignment));
-        return {page, [segment = current_](std::byte*) noexcept {}};  // counted page by page
+        // Counted page by page.
+        return {page, [segment = current_](std::byte* p) noexcept { segment->give_back(p); }};
     }
 
     void expect(Index bytes) noexcept override {
@@ -62,9 +67,7 @@ public:
         if (end_ <= budget_) return;  // all of it may stay
         if (touched_ + bytes > budget_) {
             for (const auto& weak : segments_)
-                if (const auto segment = weak.lock())
-                    ::madvise(segment->data, static_cast<std::size_t>(segment->size),
-                              MADV_DONTNEED);
+                if (const auto segment = weak.lock()) segment->evict();
             touched_ = 0;
         }
         touched_ += bytes;
@@ -86,47 +89,104 @@ private:
         std::string name;  // it had
         detail::Descriptor descriptor;
     };
-    // A mapped part of the file; gives its memory and its disk back.
-    struct Segment {
-        std::shared_ptr<File> file;
-        std::byte* data;
-        Index offset, size;
-        Segment(std::shared_ptr<File> of, std::byte* at, Index from, Index bytes)
-            : file(std::move(of)), data(at), offset(from), size(bytes) {}
+    // A mapped part of the file, in pages of one size; gives its memory and its disk back.
+    class Segment {
+    public:
+        // Throws Error when the disk has no room, nothing taken.
+        Segment(std::shared_ptr<File> file, Index offset, Index page_bytes)
+            : file_(std::move(file)), offset_(offset), page_bytes_(page_bytes) {
+            free_.reserve(static_cast<std::size_t>(size() / stride()));
+            int error = 0;
+            do error = ::posix_fallocate(file_->descriptor.get(), offset_, size());
+            while (error == EINTR);
+            if (error == 0) {
+                void* const data =
+                    ::mmap(nullptr, static_cast<std::size_t>(size()), PROT_READ | PROT_WRITE,
+                           MAP_SHARED, file_->descriptor.get(), offset_);
+                if (data != MAP_FAILED) {
+                    data_ = static_cast<std::byte*>(data);
+                    return;
+                }
+                error = errno;
+            }
+            punch();
+            fail(file_->name, "room for more of the bank", error,
+                 "free some space, or choose another directory");
+        }
         Segment(const Segment&) = delete;
         Segment& operator=(const Segment&) = delete;
         ~Segment() {
-            ::munmap(data, static_cast<std::size_t>(size));
-            ::fallocate(file->descriptor.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset,
-                        size);
+            ::munmap(data_, static_cast<std::size_t>(size()));
+            punch();
         }
+
+        Index size() const noexcept {
+            return round_up(std::max(stride(), segment_bytes), Index{1} << 16);
+        }
+        // A page of zeros, or null where there is none of so many bytes.
+        std::byte* take(Index bytes) noexcept {
+            if (bytes != page_bytes_) return nullptr;
+            std::byte* page = nullptr;
+            {
+                const std::lock_guard lock(mutex_);
+                if (free_.empty()) {
+                    if (used_ + stride() > size()) return nullptr;
+                    return data_ + std::exchange(used_, used_ + stride());
+                }
+                page = free_.back();
+                free_.pop_back();
+            }
+            std::fill_n(page, bytes, std::byte{0});
+            return page;
+        }
+        void give_back(std::byte* page) noexcept {
+            const std::lock_guard lock(mutex_);
+            free_.push_back(page);  // there is room for all
+        }
+        // Lets go of what is resident; its contents stay.
+        void evict() const noexcept {
+            ::madvise(data_, static_cast<std::size_t>(size()), MADV_DONTNEED);
+        }
+
+    private:
+        Index stride() const noexcept {
+            return round_up(page_bytes_, static_cast<Index>(alignment));
+        }
+        void punch() const noexcept {
+            ::fallocate(file_->descriptor.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                        offset_, size());
+        }
+
+        std::shared_ptr<File> file_;
+        Index offset_, page_bytes_, used_ = 0;
+        std::byte* data_ = nullptr;
+        std::mutex mutex_;
+        std::vector<std::byte*> free_;  // pages given back
     };
 
-    [[noreturn]] static void fail(const std::string& file, const char* expected, int error) {
+    [[noreturn]] static void fail(const std::string& file, const char* expected, int error,
+                                  const char* fix) {
         throw Error({.file = file,
                      .field = "bank",
                      .expected = expected,
                      .found = detail::system_error_text(error),
-                     .fix = "free some space, or choose another directory"});
+                     .fix = fix});
     }
     static std::shared_ptr<File> open_unnamed(const std::filesystem::path& directory) {
         std::string name = (directory / "hydralm-bank-XXXXXX").string();
         detail::Descriptor descriptor(::mkostemp(name.data(), O_CLOEXEC));
-        if (!descriptor) fail(directory.string(), "a directory to write a bank to", errno);
+        if (!descriptor)
+            fail(directory.string(), "a directory to write a bank to", errno,
+                 "create the directory, or choose one you may write");
         ::unlink(name.c_str());
         return std::make_shared<File>(File{name, std::move(descriptor)});
     }
-    std::shared_ptr<Segment> next_segment(Index least) {
-        const Index size = round_up(std::max(least, segment_bytes), Index{1} << 16);
-        if (const int error = ::posix_fallocate(file_->descriptor.get(), end_, size); error != 0)
-            fail(file_->name, "room for more of the bank", error);
-        void* const data = ::mmap(nullptr, static_cast<std::size_t>(size), PROT_READ | PROT_WRITE,
-                                  MAP_SHARED, file_->descriptor.get(), end_);
-        if (data == MAP_FAILED) fail(file_->name, "to map more of the bank", errno);
-        auto segment = std::make_shared<Segment>(file_, static_cast<std::byte*>(data), end_, size);
+    std::shared_ptr<Segment> next_segment(Index page_bytes) {
         std::erase_if(segments_, [](const auto& weak) { return weak.expired(); });
+        segments_.reserve(segments_.size() + 1);
+        auto segment = std::make_shared<Segment>(file_, end_, page_bytes);
         segments_.push_back(segment);
-        end_ += size;
+        end_ += segment->size();
         return segment;
     }
 
@@ -135,7 +195,7 @@ private:
     std::mutex mutex_;
     std::shared_ptr<Segment> current_;
     std::vector<std::weak_ptr<Segment>> segments_;
-    Index used_ = 0, end_ = 0, touched_ = 0;
+    Index end_ = 0, touched_ = 0;
 };
 
 }  // namespace HYDRALM_NAMESPACE

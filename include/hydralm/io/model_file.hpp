@@ -97,16 +97,22 @@ void save(const Model& model, const std::filesystem::path& path) {
 }
 
 // Writes what a stream carries on; load_state gives a state that goes on exactly where this one is.
-// Atomic. Throws Error as AtomicFile does.
+// Atomic, page by page. Throws Error as AtomicFile does.
 template <class Model>
 void save_state(const Model&, const typename Model::State& state,
                 const std::filesystem::path& path) {
     const std::int64_t position = state.position();
-    const auto banks = state.bank_bytes();
-    const std::array sections{
-        state_section("position", std::span<const std::int64_t>(&position, 1)),
-        StateSection{"values", state.bytes()}, StateSection{"banks", banks}};
-    save_state(path, detail::fingerprint<Model>(state), sections);
+    std::uint64_t bank_bytes = 0;
+    for (const RetrievalBank& bank : state.banks())
+        bank_bytes += static_cast<std::uint64_t>(bank.bytes(position));
+    StateWriter writer(
+        path, detail::fingerprint<Model>(state),
+        {{"position", sizeof(position)}, {"values", state.bytes().size()}, {"banks", bank_bytes}});
+    writer.write(std::as_bytes(std::span(&position, 1)));
+    writer.write(state.bytes());
+    for (const RetrievalBank& bank : state.banks())
+        bank.for_each_page(position, [&](std::span<const std::byte> page) { writer.write(page); });
+    writer.commit();
 }
 
 // policy: how the banks of the state keep the past; where pages lie and how many groups are open is

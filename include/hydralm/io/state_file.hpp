@@ -66,52 +66,84 @@ inline std::uint32_t crc_of(std::span<const std::byte> bytes, std::uint32_t befo
 
 }  // namespace detail
 
-// Replaces the file at path by these sections, atomically. fingerprint: a JSON object. Throws Error
-// as AtomicFile does, and for a name given twice.
-inline void save_state(const std::filesystem::path& path, std::string_view fingerprint,
-                       std::span<const StateSection> sections) {
-    AtomicFile file(path);
-    detail::Json list = detail::Json::array();
-    std::set<std::string_view> names;
-    for (const StateSection& section : sections) {
-        if (!names.insert(section.name).second) {
-            throw Error({.file = file.name(),
-                         .field = section.name,
-                         .expected = "each section once",
-                         .found = "this one twice",
-                         .fix = "rename one of the two"});
+// Writes a state file piece by piece, for what is not in memory at once; it appears whole or not at
+// all.
+class StateWriter {
+public:
+    // Name and bytes of every section, in order. fingerprint: a JSON object. Throws Error as
+    // AtomicFile does, and for a name given twice.
+    using Sizes = std::vector<std::pair<std::string, std::uint64_t>>;
+    StateWriter(const std::filesystem::path& path, std::string_view fingerprint, Sizes sections)
+        : file_(path), sections_(std::move(sections)) {
+        detail::Json list = detail::Json::array();
+        std::set<std::string_view> names;
+        for (const auto& [section, bytes] : sections_) {
+            if (!names.insert(section).second)
+                throw Error({.file = file_.name(),
+                             .field = section,
+                             .expected = "each section once",
+                             .found = "this one twice",
+                             .fix = "rename one of the two"});
+            list.push_back({section, bytes});
         }
-        list.push_back({section.name, section.bytes.size()});
-    }
-    const std::string table =
-        "{\"fingerprint\":" + std::string(fingerprint) + ",\"sections\":" + list.dump() + "}";
-    detail::StateHeader header;
-    header.table_bytes = static_cast<std::uint32_t>(table.size());
-    header.file_bytes = detail::aligned_section(sizeof(header) + table.size());
-    for (const StateSection& section : sections)
-        header.file_bytes += detail::aligned_section(section.bytes.size());
-    header.file_bytes += sizeof(std::uint32_t);
-
-    std::uint32_t crc = 0;
-    const auto write = [&](std::span<const std::byte> bytes) {
-        crc = detail::crc_of(bytes, crc);
-        file.write(bytes);
-    };
-    constexpr std::array<std::byte, detail::state_alignment> zeros{};
-    const auto pad = [&] {
-        const auto written = static_cast<std::uint64_t>(file.bytes_written());
-        write(std::span(zeros).first(
-            static_cast<std::size_t>(detail::aligned_section(written) - written)));
-    };
-    write(std::as_bytes(std::span(&header, 1)));
-    write(std::as_bytes(std::span(table)));
-    pad();
-    for (const StateSection& section : sections) {
-        write(section.bytes);
+        const std::string table =
+            "{\"fingerprint\":" + std::string(fingerprint) + ",\"sections\":" + list.dump() + "}";
+        detail::StateHeader header;
+        header.table_bytes = static_cast<std::uint32_t>(table.size());
+        header.file_bytes = detail::aligned_section(sizeof(header) + table.size());
+        for (const auto& [section, bytes] : sections_)
+            header.file_bytes += detail::aligned_section(bytes);
+        header.file_bytes += sizeof(crc_);
+        put(std::as_bytes(std::span(&header, 1)));
+        put(std::as_bytes(std::span(table)));
         pad();
     }
-    file.write(std::as_bytes(std::span(&crc, 1)));
-    file.commit();
+
+    // The next bytes of the next section; a section ends where its size is reached. Throws Error
+    // when the disk is full or fails.
+    void write(std::span<const std::byte> bytes) {
+        put(bytes);
+        written_ += bytes.size();
+        while (next_ < sections_.size() && written_ == sections_[next_].second) {
+            pad();
+            written_ = 0;
+            ++next_;
+        }
+    }
+    // Once, behind the last byte of the last section. Throws Error as write does.
+    void commit() {
+        file_.write(std::as_bytes(std::span(&crc_, 1)));
+        file_.commit();
+    }
+
+private:
+    void put(std::span<const std::byte> bytes) {
+        crc_ = detail::crc_of(bytes, crc_);
+        file_.write(bytes);
+    }
+    void pad() {
+        constexpr std::array<std::byte, detail::state_alignment> zeros{};
+        const auto at = static_cast<std::uint64_t>(file_.bytes_written());
+        put(std::span(zeros).first(static_cast<std::size_t>(detail::aligned_section(at) - at)));
+    }
+
+    AtomicFile file_;
+    Sizes sections_;
+    std::size_t next_ = 0;       // of sections_
+    std::uint64_t written_ = 0;  // of its bytes
+    std::uint32_t crc_ = 0;
+};
+
+// Replaces the file at path by these sections, atomically. fingerprint: a JSON object. Throws Error
+// as StateWriter does.
+inline void save_state(const std::filesystem::path& path, std::string_view fingerprint,
+                       std::span<const StateSection> sections) {
+    StateWriter::Sizes sizes;
+    for (const StateSection& section : sections)
+        sizes.emplace_back(section.name, section.bytes.size());
+    StateWriter writer(path, fingerprint, std::move(sizes));
+    for (const StateSection& section : sections) writer.write(section.bytes);
+    writer.commit();
 }
 
 // A state file, mapped and checked whole.

@@ -38,6 +38,9 @@ struct MultiplySilu {
 // RuntimeDeltaNetShape.
 template <Real T, Index HeadDim, Index ChunkSize = 64, class Shape = RuntimeDeltaNetShape>
 class GatedDeltaNet {
+    static_assert(DeltaNetShaped<Shape>,
+                  "hydralm: shape: must be one of this module's; give GatedDeltaNet a "
+                  "DeltaNetShape or a RuntimeDeltaNetShape");
     static_assert(
         HeadDim >= 4 && HeadDim % 4 == 0,
         "hydralm: head_dim: must be a multiple of 4; choose n_heads so that d_model / n_heads is");

@@ -27,6 +27,9 @@ namespace HYDRALM_NAMESPACE {
 // RetrievalShape or RuntimeRetrievalShape.
 template <Real T, Index HeadDim, Index ChunkSize = 32, class Shape = RuntimeRetrievalShape>
 class RetrievalAttention {
+    static_assert(RetrievalShaped<Shape>,
+                  "hydralm: shape: must be one of this module's; give RetrievalAttention a "
+                  "RetrievalShape or a RuntimeRetrievalShape");
     static_assert(
         HeadDim >= 4 && HeadDim % 4 == 0,
         "hydralm: head_dim: must be a multiple of 4; choose n_heads so that d_model / n_heads is");
@@ -95,8 +98,10 @@ public:
                               const auto& add) {
             values.clear();
             for (Index h = 0; h < H; ++h)
-                for (Index t = first; t < end; t += chunk)
+                for (Index t = first; t < end; t += chunk) {
+                    s.bank->expect_page();
                     add(Head(*s.bank, h), t, std::min(chunk, end - t));
+                }
             sink(name, std::array{H, end - first, D}, values);
         };
         rows("keys", exact, N, ChunkSize, [&](const Head& head, Index t, Index count) {

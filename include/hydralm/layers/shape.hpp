@@ -5,6 +5,8 @@
 // whose shape was read from a file.
 #pragma once
 
+#include <concepts>
+
 #include "hydralm/core/types.hpp"
 
 namespace HYDRALM_NAMESPACE {
@@ -32,6 +34,13 @@ struct RuntimeDeltaNetShape {
     bool norm_qk = true;
 };
 
+template <class S>
+concept DeltaNetShaped = requires(const S& s) {
+    { s.d_model + s.n_heads + s.conv_kernel } -> std::convertible_to<Index>;
+    { s.use_gate } -> std::convertible_to<bool>;
+    { s.norm_qk } -> std::convertible_to<bool>;
+};
+
 // Sliding-window attention: the window, the base of the rotary frequencies.
 template <Index DModel, Index NHeads, Index Window = 512, double RopeBase = 10000.0>
 struct WindowShape : MixerShape<DModel, NHeads> {
@@ -44,6 +53,12 @@ struct RuntimeWindowShape {
     Index n_heads = 0;
     Index window = 512;
     double rope_base = 10000.0;
+};
+
+template <class S>
+concept WindowShaped = requires(const S& s) {
+    { s.d_model + s.n_heads + s.window } -> std::convertible_to<Index>;
+    { s.rope_base } -> std::convertible_to<double>;
 };
 
 // Retrieval attention: chunks a token reads beside its own, taps of the short convolution.
@@ -60,6 +75,11 @@ struct RuntimeRetrievalShape {
     Index conv_kernel = 4;
 };
 
+template <class S>
+concept RetrievalShaped = requires(const S& s) {
+    { s.d_model + s.n_heads + s.top_k + s.conv_kernel } -> std::convertible_to<Index>;
+};
+
 // SwiGLU: d_model in and out, hidden between.
 template <Index DModel, Index Hidden>
 struct MlpShape {
@@ -70,6 +90,11 @@ struct MlpShape {
 struct RuntimeMlpShape {
     Index d_model = 0;
     Index hidden = 0;
+};
+
+template <class S>
+concept MlpShaped = requires(const S& s) {
+    { s.d_model + s.hidden } -> std::convertible_to<Index>;
 };
 
 // The residual stream around a module: its width and the ε of its norms.

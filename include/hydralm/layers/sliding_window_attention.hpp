@@ -24,6 +24,9 @@ namespace HYDRALM_NAMESPACE {
 // kernel's tiles are its own. Shape: WindowShape or RuntimeWindowShape.
 template <Real T, Index HeadDim, Index ChunkSize = 64, class Shape = RuntimeWindowShape>
 class SlidingWindowAttention {
+    static_assert(WindowShaped<Shape>,
+                  "hydralm: shape: must be one of this module's; give SlidingWindowAttention a "
+                  "WindowShape or a RuntimeWindowShape");
     static_assert(
         HeadDim >= 4 && HeadDim % 4 == 0,
         "hydralm: head_dim: must be a multiple of 4; choose n_heads so that d_model / n_heads is");

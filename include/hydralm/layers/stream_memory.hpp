@@ -14,7 +14,8 @@
 namespace HYDRALM_NAMESPACE {
 
 // Copying is taking a snapshot: bytes are copied (without allocation when assigned between streams
-// of one model), pages of banks shared. Belongs to one thread at a time.
+// of one model without banks), pages of banks shared. A copy that runs out of memory changes
+// nothing. Belongs to one thread at a time.
 class StreamMemory {
 public:
     // A stream before its first token.
@@ -26,7 +27,8 @@ public:
     StreamMemory& operator=(const StreamMemory& other) {
         if (bytes_.size() != other.bytes_.size()) return *this = StreamMemory(other);
         if (this == &other) return *this;
-        banks_ = other.banks_;
+        std::vector<RetrievalBank> banks = other.banks_;
+        banks_ = std::move(banks);
         std::copy_n(other.bytes_.data(), bytes_.size(), bytes_.data());
         position_ = other.position_;
         return *this;

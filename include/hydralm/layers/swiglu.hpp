@@ -13,6 +13,10 @@ namespace HYDRALM_NAMESPACE {
 // Source: Shazeer, "GLU Variants Improve Transformer" (arXiv 2002.05202). No state.
 template <Real T, class Shape = RuntimeMlpShape>
 class SwiGLU {
+    static_assert(MlpShaped<Shape>,
+                  "hydralm: shape: must be one of this module's; give SwiGLU a MlpShape or a "
+                  "RuntimeMlpShape");
+
 public:
     using Scalar = T;
 

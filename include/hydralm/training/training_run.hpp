@@ -266,7 +266,12 @@ private:
             {"non_finite", o.non_finite == NonFinite::stop ? "stop" : "skip"},
             {"steps", options_.steps}};
         for (const auto& [key, value] : training.items()) all["training." + key] = value;
-        const auto extra = detail::Json::parse(description);
+        const auto extra = detail::parse_json(description, "description", "");
+        if (!extra.is_object())
+            throw Error({.field = "description",
+                         .expected = "a JSON object",
+                         .found = detail::shown(extra),
+                         .fix = "give {} where there is nothing to add"});
         for (const auto& [key, value] : extra.items()) all["training." + key] = value;
         return all.dump();
     }

@@ -37,7 +37,7 @@ public:
     // bytes of zeros, aligned to hydralm::alignment, which live as long as the pointer, whose
     // use_count counts the users of these bytes alone. Throws when there are no more.
     virtual std::shared_ptr<std::byte> take(Index bytes) = 0;
-    // Told before tokens are fed: so much of the pages may be read and written until the next time.
+    // Told before pages are used: so much of them may be read and written until the next time.
     virtual void expect(Index bytes) noexcept = 0;
     // Bytes of pages that stay resident.
     virtual Index budget() const noexcept = 0;
@@ -155,6 +155,12 @@ public:
           chunks_(layout.chunk_bytes[static_cast<std::size_t>(policy.format)], policy.pages),
           groups_(layout.summary_bytes + (policy.bounded() ? layout.mean_bytes : 0)),
           levels_(layout.summary_bytes) {}
+    RetrievalBank(const RetrievalBank&) = default;
+    RetrievalBank(RetrievalBank&&) noexcept = default;
+    // Throws std::bad_alloc, nothing changed.
+    RetrievalBank& operator=(const RetrievalBank& other) { return *this = RetrievalBank(other); }
+    RetrievalBank& operator=(RetrievalBank&&) noexcept = default;
+    ~RetrievalBank() = default;
 
     const RetrievalBankLayout& layout() const noexcept { return layout_; }
     const BankPolicy& policy() const noexcept { return policy_; }
@@ -200,6 +206,10 @@ public:
             policy_.pages->expect(tokens * layout_.reads *
                                   (chunks_.page_bytes() / layout_.heads + brought_in));
     }
+    // Told before a chunk page is read or written outside of that.
+    void expect_page() const noexcept {
+        if (policy_.pages != nullptr) policy_.pages->expect(chunks_.page_bytes());
+    }
 
     // Back to before the first token; pages are given back.
     void clear() noexcept {
@@ -213,8 +223,10 @@ public:
     void for_each_page(std::int64_t position, const F& f) const {
         const Held held = held_at(position);
         const auto visit = [&](const detail::PageTable& table, const Range& range) {
-            for (Index i = range.first; i < range.end; ++i)
+            for (Index i = range.first; i < range.end; ++i) {
+                if (&table == &chunks_) expect_page();
                 f(std::span(table.at(i), static_cast<std::size_t>(table.page_bytes())));
+            }
         };
         visit(chunks_, held.chunks);
         visit(groups_, held.groups);

@@ -1,0 +1,89 @@
+#!/usr/bin/env python3
+"""Where the program keeps the past of retrieval layers. Arguments: the program for remembering.json, the golden vectors."""
+
+import os
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "support"))
+from program import TEXT, initialised, json_of, refusal, run, run_checks
+
+MAPPED = ("--bank", "mapped", "--bank-budget", 2**20)
+COMPRESSIVE = ("--bank", "compressive", "--bank-budget", 2**20)
+
+
+def banks_in_files(directory):
+    """What is kept in a file is what is kept in memory, to the bit, and the file has no name."""
+    text, place = directory / "text", directory / "banks"
+    text.write_text(TEXT * 8)
+    place.mkdir()
+    scored = ("score", "--model", initialised(directory), "--text", text)
+    expected = json_of(*scored)
+    assert json_of(*scored, *MAPPED, "--bank-dir", place) == expected
+    assert json_of(*scored, *MAPPED) == expected
+    assert not list(place.iterdir())
+    for form in ("bf16", "int8"):
+        rounded = json_of(*scored, "--bank-format", form)
+        assert json_of(*scored, *MAPPED, "--bank-format", form) == rounded
+        assert rounded["log_likelihood"] != expected["log_likelihood"]
+        assert abs(rounded["bits_per_byte"] - expected["bits_per_byte"]) < 0.01
+    few = json_of(*scored, "--open-groups", 4)
+    assert json_of(*scored, *MAPPED, "--open-groups", 4) == few
+
+
+def bounded_banks(directory):
+    """A stream of any length keeps within the budget."""
+    text = directory / "text"
+    text.write_text(TEXT)
+    streamed = ("stream", "--model", initialised(directory), "--text", text, "--repeat")
+    sizes = {}
+    for tokens in (20000, 60000):
+        for name, bank in (("memory", ()), ("compressive", COMPRESSIVE), ("mapped", MAPPED)):
+            sizes[name, tokens] = json_of(*streamed, "--tokens", tokens, *bank)["state_bytes"]
+    assert sizes["compressive", 20000] == sizes["compressive", 60000], sizes
+    assert sizes["compressive", 60000] < 2**20 + 2**16 < sizes["memory", 60000], sizes
+    assert sizes["mapped", 60000] == sizes["memory", 60000] > 2 * sizes["memory", 20000], sizes
+
+
+def drafts(directory):
+    """Greedy text is the same with any draft and any bank that keeps all."""
+    model, other = initialised(directory), directory / "other.safetensors"
+    run("init", "--out", other, "--seed", 9)
+    asked = ("generate", "--model", model, "--prompt", TEXT, "--tokens", 60, "--print-ids")
+    plain, bounded = run(*asked), run(*asked, *COMPRESSIVE)
+    assert len(plain.split()) == 60
+    for draft in ("mtp", model, other):
+        drafted = (*asked, "--draft", draft, "--draft-tokens", 3)
+        assert run(*drafted) == run(*drafted, *MAPPED) == plain, draft
+        assert run(*drafted, *COMPRESSIVE) == bounded, draft
+
+
+def questions(directory):
+    model = initialised(directory)
+    asked = ("task", "mqar", "--evaluate", "--model", model, "--lengths", 64, "--count", 3,
+             "--facts", 4, "--queries", 4)
+    expected = json_of(*asked)["lengths"][0]["accuracy"]
+    for bank in (MAPPED, COMPRESSIVE):
+        assert json_of(*asked, *bank)["lengths"][0]["accuracy"] == expected
+
+
+def refusals(directory):
+    model, text = initialised(directory), directory / "text"
+    text.write_text(TEXT)
+    scored = ("score", "--model", model, "--text", text)
+    for options, parts in (
+            (("--bank", "compressive", "--bank-budget", 1000), ["budget: expected at least", "1000"]),
+            (("--bank", "mapped", "--bank-budget", 1000), ["budget: expected at least 1048576"]),
+            (("--bank", "mapped", "--bank-dir", directory / "none"),
+             ["none", "bank: expected a directory", "create the directory"]),
+            (("--bank-budget", 1000), ["--bank-budget: expected --bank mapped or compressive", "found --bank memory"]),
+            (("--bank-dir", directory), ["--bank-dir: expected --bank mapped with it, found"]),
+            ((*COMPRESSIVE, "--bank-dir", directory), ["found --bank compressive"]),
+            (("--bank", "compressive", "--open-groups", 3), ["open_groups: expected 0"])):
+        line = refusal(*scored, *options)
+        assert all(part in line for part in parts), line
+    line = refusal(*scored, *MAPPED, env={**os.environ, "TMPDIR": str(directory / "gone")})
+    assert "gone" in line and "bank: expected a directory" in line, line
+
+
+run_checks([banks_in_files, bounded_banks, drafts, questions, refusals])
