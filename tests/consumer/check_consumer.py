@@ -4,11 +4,13 @@ through pkg-config."""
 
 import os
 import pathlib
+import re
 import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 
 HERE = pathlib.Path(__file__).resolve().parent
 SOURCE = HERE.parent.parent
@@ -71,7 +73,20 @@ def through_pkg_config(directory, io):
         run(directory / name, cwd=directory)
 
 
+def as_the_readme_says(directory, _):
+    lines = re.search(r"\*\*Meson subproject\*\*.*?\n\n((?:    [^\n]*\n)+)",
+                      (SOURCE / "README.md").read_text(), re.S)[1]
+    (directory / "meson.build").write_text(textwrap.dedent(lines))
+    shutil.copy(HERE / "project" / "files.cpp", directory / "mine.cpp")
+    (directory / "subprojects").mkdir()
+    (directory / "subprojects" / "hydralm").symlink_to(SOURCE)
+    run("meson", "setup", directory / "build", directory)
+    run("meson", "compile", "-C", directory / "build")
+    run(directory / "build" / "mine", cwd=directory)
+
+
 # Where the dependencies are wraps, an installed library has no package to point to.
 installed = subprocess.run(["pkg-config", "--exists", "eigen3", "xsimd", "nlohmann_json", "zlib"])
 checks = [as_subproject] + ([through_pkg_config] if installed.returncode == 0 else [])
-compiling.run_all([complaint_of(check, io) for check in checks for io in ("enabled", "disabled")])
+compiling.run_all([complaint_of(check, io) for check in checks for io in ("enabled", "disabled")]
+                  + [complaint_of(as_the_readme_says, "enabled")])

@@ -53,4 +53,12 @@ TEST_CASE("a million values and keys, and the memory of a million", "[io]") {
     CHECK(held_by(keys.substr(0, keys.size() - 1) + "}", true) < 100'000'000);
     CHECK(held_by("[" + repeated("[],", 999'998) + "1]", true) < 100'000'000);
     CHECK(held_by("[" + repeated("[],", 10'000'000), false) < 30'000'000);  // the text's size
+
+    // Long strings come on top, with the bytes they have in the text.
+    std::string words = "{";
+    for (int i = 0; i < 499'999; ++i)
+        words += "\"" + std::to_string(1'000'000 + i) + std::string(60, 'k') + "\":\"" +
+                 std::string(60, 'v') + "\",";
+    words.back() = '}';
+    CHECK(held_by(words, true) < 100'000'000 + 2 * static_cast<long>(words.size()));
 }
