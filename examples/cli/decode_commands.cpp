@@ -202,9 +202,9 @@ void run_stream(const Options& o) {
     hydralm::StreamingEngine<Model> engine(model, bank_policy<Model>(o.bank));
     const auto r = engine.run(source, buffer, progress);
     expect_finite(r.bits_per_token, o.model);
-    if (goal < o.tokens)
+    if (r.tokens < o.tokens)
         std::fprintf(stderr, "the text ended %lld tokens early; --repeat begins it again\n",
-                     static_cast<long long>(o.tokens - goal));
+                     static_cast<long long>(o.tokens - r.tokens));
     const nlohmann::ordered_json result{{"tokens", r.tokens},
                                         {"seconds", r.seconds},
                                         {"tokens_per_second", r.tokens_per_second},

@@ -1,5 +1,6 @@
 // The program `hydralm`: one model, made for one configuration, on the command line.
 #include <CLI/CLI.hpp>
+#include <cmath>
 #include <cstdio>
 #include <exception>
 #include <hydralm/kernels/retrieval/bank.hpp>
@@ -11,9 +12,9 @@ namespace {
 const CLI::Validator above_zero(
     [](const std::string& text) {
         double value = 0.0;
-        return CLI::detail::lexical_cast(text, value) && value > 0.0
+        return CLI::detail::lexical_cast(text, value) && value > 0.0 && std::isfinite(value)
                    ? std::string()
-                   : "expected a number above 0, found " + text;
+                   : "expected a finite number above 0, found " + text;
     },
     "above 0");
 
@@ -268,8 +269,12 @@ int main(int argc, char** argv) {
     } catch (const CLI::Success& asked) {  // --help
         return app.exit(asked);
     } catch (const CLI::ParseError& error) {
-        const auto unknown = app.remaining(true);
-        std::string line = unknown.empty() ? error.what() : "not understood: " + unknown.front();
+        std::string line = error.what();
+        for (const std::string& word : app.remaining(true))
+            if (word != "--") {
+                line = "not understood: " + word;
+                break;
+            }
         for (char& c : line)
             if (c == '\n') c = ' ';
         std::fprintf(stderr, "hydralm: command line: %s; see hydralm --help\n", line.c_str());

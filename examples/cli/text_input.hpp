@@ -97,9 +97,14 @@ public:
         return n;
     }
 
+    // To the first byte again. Throws Error for a pipe.
     void rewind() {
         file_.clear();
-        file_.seekg(0);
+        if (!file_.seekg(0))
+            throw hydralm::Error({.file = path_,
+                                  .expected = "a file that can be read from its beginning again",
+                                  .found = "a pipe",
+                                  .fix = "leave out --repeat, or give a file"});
     }
 
 private:

@@ -110,6 +110,10 @@ void train_on(const Options& o, Model& model, hydralm::BatchSource& source,
               std::int64_t eval_batches, const std::string& data) {
     const TrainOptions& t = o.train;
     expect_writable(o.out);
+    std::uint32_t weights = 0;  // the checksum of those it begins with
+    model.get_parameters([&](const hydralm::ParameterInfo&, auto values) {
+        weights = hydralm::detail::crc_of(std::as_bytes(values), weights);
+    });
     hydralm::Trainer<Model> trainer(model, trainer_options);
     const hydralm::RunOptions options{.steps = trainer_options.rate.total,
                                       .eval_every = t.eval_every,
@@ -118,11 +122,10 @@ void train_on(const Options& o, Model& model, hydralm::BatchSource& source,
                                       .keep = t.keep,
                                       .directory = run_directory(o),
                                       .log = t.log};
-    const std::string description =
-        "{\"seed\":" + std::to_string(o.seed) + "," +
-        (t.init.empty() ? "\"scheme\":\"" + t.scheme + "\""
-                        : "\"init\":" + hydralm::detail::quoted(t.init)) +
-        "," + data + "}";
+    const std::string description = "{\"seed\":" + std::to_string(o.seed) + "," +
+                                    (t.init.empty() ? "\"scheme\":\"" + t.scheme + "\""
+                                                    : "\"init\":" + std::to_string(weights)) +
+                                    "," + data + "}";
     hydralm::TrainingRun<Model> run(trainer, source, &validation, options, description);
     if (!t.resume.empty())
         run.resume([](const std::string& text) { std::fprintf(stderr, "%s\n", text.c_str()); });
@@ -196,7 +199,7 @@ void train_on_task(const Options& o, Model& model) {
     const auto stages = hydralm::read_stages(t.stages, kind, task_vocab<Model>(kind));
     hydralm::TaskSource source(kind, stages, hydralm::Split::training, o.seed);
     hydralm::TaskSource held_out(kind, {stages.back()}, hydralm::Split::evaluation, o.seed);
-    if (stages.front().skip_deltanet) silence_deltanet(model);
+    if (stages.front().skip_deltanet && t.init.empty()) silence_deltanet(model);
     auto options = trainer_options(t, source.steps());
     options.optimiser.adamw.decay = 0.01;
     if (t.warmup < 0) options.rate.warmup = 50;

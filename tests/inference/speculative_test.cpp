@@ -423,6 +423,70 @@ TEST_CASE("Logits that are not numbers are an error, the state at the tokens kep
     }
 }
 
+TEST_CASE("A draft or a bank that fails loses no token", "[speculative]") {
+    const Model& model = trained_model();
+    const auto prompt = random_tokens(12, 11, 4);
+    const SamplingOptions greedy{.temperature = 0.0};
+    const auto expected = plain(model, prompt, greedy, 40);
+    // Fails at every third call, before it has done anything.
+    struct Failing : ModelDraft<Model> {
+        using ModelDraft<Model>::ModelDraft;
+        int calls = 0;
+        void fail() {
+            if (++calls % 3 == 0) throw std::bad_alloc();
+        }
+        void begin(std::span<const token_id> fed, MatrixView<const float> hidden) {
+            if (calls > 0) fail();
+            ModelDraft<Model>::begin(fed, hidden);
+        }
+        std::span<const float> next(token_id token) {
+            fail();
+            return ModelDraft<Model>::next(token);
+        }
+    };
+    // The heap, for a number of pages.
+    struct Few : RetrievalPages {
+        Index left = 1;
+        std::shared_ptr<std::byte> take(Index bytes) override {
+            if (left-- <= 0) throw std::bad_alloc();
+            const auto buffer = std::make_shared<AlignedBuffer<std::byte>>(bytes);
+            return {buffer, buffer->data()};
+        }
+        void expect(Index) noexcept override {}
+        Index budget() const noexcept override { return Index{1} << 40; }
+    };
+    const auto check_text = [&](auto draft, Index k, const std::shared_ptr<Few>& few,
+                                bool drafts_are_kept) {
+        auto state = model.new_state(Model::prefill_tile, {.pages = few});
+        auto sampler = sampler_of(greedy);
+        SpeculativeDecoder<Model, decltype(draft)> decoder(model, draft, k);
+        decoder.prefill(prompt, state);
+        std::vector<token_id> out;
+        int failures = 0;
+        while (out.size() < 40 || state.position() < 52) {
+            try {
+                const auto count = static_cast<Index>(52 - state.position());
+                decoder.generate(state, sampler, count, [&](token_id token) {
+                    out.push_back(token);
+                    return true;
+                });
+            } catch (const std::bad_alloc&) {
+                ++failures;
+                if (few != nullptr) few->left = 1;
+            }
+            REQUIRE(failures < 100);
+        }
+        CHECK(failures > 2);
+        CHECK(out == expected);
+        const auto& s = decoder.statistics();
+        CHECK(s.tokens == 40);
+        CHECK(s.tokens == s.rounds + s.accepted);
+        if (drafts_are_kept) CHECK(s.accepted == s.proposed);
+    };
+    check_text(Failing(model), 1, nullptr, true);
+    check_text(ModelDraft<Model>(model), 3, std::make_shared<Few>(), true);
+}
+
 TEST_CASE("A moved-from state is refused", "[speculative]") {
     const Model& model = trained_model();
     MtpDraft<Model> draft(model);

@@ -56,6 +56,43 @@ TEST_CASE("a state is read back, aligned", "[io]") {
     CHECK(StateFile(path, fingerprint).sections().size() == 3);
 }
 
+TEST_CASE("a state is written piece by piece, or not at all", "[io]") {
+    const TemporaryDirectory directory;
+    const auto path = directory / "s.state";
+    const std::string fingerprint = state_fingerprint(config, "float");
+    const std::vector<std::byte> bytes(150, std::byte{9});
+    const auto part = [&](std::size_t n) { return std::span(bytes).first(n); };
+    const StateWriter::Sizes sizes{{"none", 0}, {"a", 100}, {"nor", 0}, {"b", 50}, {"end", 0}};
+    {
+        StateWriter writer(path, fingerprint, sizes);
+        for (const std::size_t n : {60, 0, 40, 1, 49}) writer.write(part(n));
+        writer.commit();
+    }
+    const auto check_whole = [&] {
+        const StateFile file(path, fingerprint);
+        REQUIRE(file.sections().size() == 5);
+        for (std::size_t i = 0; i < 5; ++i)
+            CHECK(file.sections()[i].bytes.size() == sizes[i].second);
+        CHECK(std::ranges::equal(file.section("a"), part(100)));
+        CHECK(std::ranges::equal(file.section("b"), part(50)));
+    };
+    check_whole();
+    {
+        StateWriter writer(path, fingerprint, sizes);
+        check_error([&] { writer.write(part(101)); },
+                    {"s.state: a: expected 100 bytes, as", "101"});
+        writer.write(part(100));
+        writer.write(part(49));
+        check_error([&] { writer.write(part(2)); }, {"b: expected 50 bytes", "found 51"});
+        check_error([&] { writer.commit(); }, {"b: expected 50 bytes", "found 49"});
+    }
+    {
+        StateWriter writer(path, fingerprint, {});
+        check_error([&] { writer.write(part(1)); }, {"sections: expected 0 bytes", "found 1"});
+    }
+    check_whole();
+}
+
 TEST_CASE("a blob is read back", "[io]") {
     const TemporaryDirectory directory;
     const std::string fingerprint = state_fingerprint(config, "double");

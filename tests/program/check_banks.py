@@ -58,21 +58,17 @@ def drafts(directory):
         assert run(*drafted, *COMPRESSIVE) == bounded, draft
 
 
-def questions(directory):
-    model = initialised(directory)
-    asked = ("task", "mqar", "--evaluate", "--model", model, "--lengths", 64, "--count", 3,
-             "--facts", 4, "--queries", 4)
-    expected = json_of(*asked)["lengths"][0]["accuracy"]
-    for bank in (MAPPED, COMPRESSIVE):
-        assert json_of(*asked, *bank)["lengths"][0]["accuracy"] == expected
-
-
 def refusals(directory):
     model, text = initialised(directory), directory / "text"
     text.write_text(TEXT)
     scored = ("score", "--model", model, "--text", text)
+    # Every command that feeds a model takes the options.
+    for command in (scored, ("stream", "--model", model, "--text", text),
+                    ("generate", "--model", model, "--prompt", "It", "--tokens", 1),
+                    ("task", "mqar", "--evaluate", "--model", model)):
+        line = refusal(*command, "--bank", "compressive", "--bank-budget", 1000)
+        assert "budget: expected at least" in line and "found 1000" in line, line
     for options, parts in (
-            (("--bank", "compressive", "--bank-budget", 1000), ["budget: expected at least", "1000"]),
             (("--bank", "mapped", "--bank-budget", 1000), ["budget: expected at least 1048576"]),
             (("--bank", "mapped", "--bank-dir", directory / "none"),
              ["none", "bank: expected a directory", "create the directory"]),
@@ -86,4 +82,4 @@ def refusals(directory):
     assert "gone" in line and "bank: expected a directory" in line, line
 
 
-run_checks([banks_in_files, bounded_banks, drafts, questions, refusals])
+run_checks([banks_in_files, bounded_banks, drafts, refusals])

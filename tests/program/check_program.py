@@ -84,6 +84,14 @@ def stream(directory):
     assert result["tokens"] == 5000 and result["tokens_per_second"] > 0
     assert result["resident_bytes_peak"] - result["resident_bytes_first"] <= 2**20
     assert 7 < result["bits_per_byte"] < 10
+    command = [PROGRAM, "stream", "--model", directory / "model.safetensors", "--text",
+               "/dev/stdin", "--tokens", "100"]
+    for text in (TEXT[:40], TEXT):
+        piped = subprocess.run(command, input=text, text=True, capture_output=True, check=True)
+        assert json.loads(piped.stdout)["tokens"] == min(100, len(text)), piped.stdout
+        assert ("ended 60 tokens early" in piped.stderr) == (len(text) == 40), piped.stderr
+    piped = subprocess.run([*command, "--repeat"], input=TEXT[:40], text=True, capture_output=True)
+    assert piped.returncode == 1 and "found a pipe" in piped.stderr, piped.stderr
 
 
 def train(directory):
@@ -204,7 +212,7 @@ def command_line(directory):
     text.write_text(TEXT)
     for words, part in ((["paint"], "not understood: paint"), (["info", "all"], "all"),
                         (["task", "mqar"], "--print"),
-                        (["train", "--out", "x", "--text", text, "--lr", 0], "above 0, found 0"),
+                        (["train", "--out", "x", "--text", text, "--lr", 0], "number above 0, found 0"),
                         (["score", "--model", model, "--text", text, "--bank", "mapped"],
                          "--bank mapped: expected a model with retrieval layers")):
         line = refusal(*words)

@@ -2,8 +2,10 @@
 //
 // A draft has
 //   vocab_size          that of the target, V
-//   begin(fed, hidden)  the target has been fed these tokens since the last call; hidden [1, d] is
-//                       its output after the final norm for the last of them
+//   begin(fed, hidden)  a round begins: the target has been fed these tokens since the last call,
+//                       or none; hidden [1, d] is its output after the final norm for the last
+//                       token fed ever. What it throws leaves the draft as it was: the tokens are
+//                       told again
 //   next(token)         logits [V] of what follows, were token fed next; valid until the next call
 #pragma once
 
@@ -81,14 +83,20 @@ public:
         : model_(model), known_(model.new_state(tile, policy)), guessed_(known_) {}
 
     void begin(std::span<const token_id> fed, MatrixView<const T>) {
-        model_.prefill(fed, known_, fed.size() > 16 ? Form::parallel : Form::recurrent);
-        guessed_ = known_;
+        if (!fed.empty())
+            model_.prefill(fed, known_, fed.size() > 16 ? Form::parallel : Form::recurrent);
+        guessing_ = false;
     }
-    std::span<const T> next(token_id token) { return model_.step(token, guessed_); }
+    std::span<const T> next(token_id token) {
+        if (!guessing_) guessed_ = known_;
+        guessing_ = true;
+        return model_.step(token, guessed_);
+    }
 
 private:
     const Model& model_;
     typename Model::State known_, guessed_;
+    bool guessing_ = false;  // guessed_ goes on from known_
 };
 
 }  // namespace HYDRALM_NAMESPACE

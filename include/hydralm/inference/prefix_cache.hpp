@@ -47,19 +47,19 @@ public:
 
     // state = that after prompt, begun anew or at the longest prefix that is kept of a state with
     // the same bank policy; returns the logits after the last token, as Model::prefill does. Throws
-    // Error for tokens that are none, state and entries unchanged, and as it does when memory runs
-    // out: then state is where position() says, after a part of prompt. Allocates the states that
-    // are kept.
+    // Error for tokens that are none and for a moved-from state, state and entries unchanged, and
+    // as it does when memory runs out: then state is after the first position() tokens of prompt.
+    // Allocates the states that are kept.
     std::span<const T> prefill(std::span<const token_id> prompt, State& state) {
         Model::expect_some(prompt);
         Model::check(prompt);
+        state.expect_bytes(Model::state_bytes);
         ++statistics_.prompts;
         statistics_.tokens += static_cast<std::int64_t>(prompt.size());
         // The last token is always fed: its logits are not kept.
         const auto best = longest(prompt.first(prompt.size() - 1), state);
-        if (best == entries_.end()) {
-            state.reset();
-        } else {
+        state.reset();
+        if (best != entries_.end()) {
             entries_.splice(entries_.begin(), entries_, best);  // used most recently
             static_cast<StreamMemory&>(state) = best->memory;
             statistics_.resumed += state.position();

@@ -56,10 +56,13 @@ public:
           p_(V),
           last_(V),
           hidden_(d),
-          tokens_(static_cast<std::size_t>(most_ + 1)) {}
+          tokens_(static_cast<std::size_t>(most_ + 1)) {
+        untold_.reserve(tokens_.size());
+    }
 
     // Feeds a prompt, N ≥ 1; throws Error as Model::prefill does, and for a state whose banks are
-    // bounded and made for a tile of fewer tokens than a round.
+    // bounded and made for a tile of fewer tokens than a round. What the draft throws comes after
+    // the prompt was fed.
     void prefill(std::span<const token_id> prompt, State& state) {
         Model::expect_some(prompt);
         expect_rounds(state);
@@ -68,23 +71,31 @@ public:
         });
         model_.head({hidden_.data(), 1, d}, {last_.data(), 1, V});
         pending_.reset();
+        taken_ = false;
+        untold_.clear();
         draft_.begin(prompt, {hidden_.data(), 1, d});
     }
 
     // As hydralm::generate, from the prompt's end or where the last call ended. Throws Error as
-    // prefill and Sampler do, and what keep_going and the draft throw: the state is then that after
-    // the tokens that were passed to keep_going and kept, and generate may be called again.
+    // prefill and Sampler do, and what keep_going, the draft and the source of pages throw: nothing
+    // is lost. The state is after the tokens that were fed; one that keep_going took, but for which
+    // there was no memory, is fed first when generate is called again.
     template <class KeepGoing>
     Index generate(State& state, Sampler<T>& sampler, Index count, const KeepGoing& keep_going) {
         expect_rounds(state);
         Index fed = 0;
         while (fed < count) {
-            tokens_[0] = pending_ ? *pending_ : sampler(last_.span());
-            pending_.reset();
-            if (!keep_going(tokens_[0])) return fed;
+            if (!taken_) {
+                tokens_[0] = pending_ ? *pending_ : sampler(last_.span());
+                pending_.reset();
+                if (!keep_going(tokens_[0])) return fed;
+                taken_ = true;
+            }
             const Index k = std::min(most_, count - fed - 1);
+            tell_draft();
             propose(sampler, k);
             const Stream before = verify(state, k + 1);
+            taken_ = false;
             bool stop = false;
             Index kept = 1;
             try {
@@ -132,6 +143,11 @@ private:
         return rows.span().subspan(static_cast<std::size_t>(i * V), static_cast<std::size_t>(V));
     }
 
+    void tell_draft() {
+        draft_.begin(untold_, {hidden_.data(), 1, d});
+        untold_.clear();
+    }
+
     // tokens_[1 … k], each with the distribution it was drawn from.
     void propose(Sampler<T>& sampler, Index k) {
         const bool penalised = sampler.options().repetition_penalty != 1.0;
@@ -143,7 +159,6 @@ private:
             tokens_[at] = draw<T>(q, sampler.random());
             if (penalised) guesser_->observe(tokens_[at]);
         }
-        statistics_.proposed += k;
     }
 
     // Feeds tokens_[0 … N); logits behind each. Returns the stream as it was before.
@@ -180,17 +195,17 @@ private:
     }
 
     // The state after kept of the N tokens, and what the next round begins with.
-    void settle(State& state, const Stream& before, Index N, Index kept) {
+    void settle(State& state, const Stream& before, Index N, Index kept) noexcept {
         if (kept < N) {
             Arena history(history_.span());
             Model::stack.rollback(before, N, kept, history);
         }
         state.advance(kept);
+        statistics_.proposed += N - 1;
         statistics_.tokens += kept;
         std::copy_n(row(target_, kept - 1).data(), V, last_.data());
         std::copy_n(verified_.row(kept - 1), d, hidden_.data());
-        draft_.begin(std::span(tokens_).first(static_cast<std::size_t>(kept)),
-                     {hidden_.data(), 1, d});
+        untold_.assign(tokens_.begin(), tokens_.begin() + kept);
     }
 
     const Model& model_;
@@ -200,8 +215,10 @@ private:
     AlignedBuffer<T> target_;   // [most + 1, V], logits behind every token of a round
     AlignedBuffer<T> drafted_;  // [most, V], the distributions drafts were drawn from
     AlignedBuffer<T> p_, last_, hidden_;
-    std::vector<token_id> tokens_;
-    MatrixView<T> verified_;  // hidden states of the round, in workspace_
+    std::vector<token_id> tokens_;  // of a round
+    std::vector<token_id> untold_;  // fed since the draft was told
+    bool taken_ = false;            // tokens_[0] by keep_going, and not fed
+    MatrixView<T> verified_;        // hidden states of the round, in workspace_
     std::optional<token_id> pending_;
     std::optional<Sampler<T>> guesser_;
     SpeculativeStatistics statistics_;

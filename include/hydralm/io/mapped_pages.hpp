@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstdlib>
 #include <filesystem>
@@ -50,27 +51,24 @@ public:
     // taken before stays whole.
     std::shared_ptr<std::byte> take(Index bytes) override {
         const std::lock_guard lock(mutex_);
-        std::byte* page = current_ == nullptr ? nullptr : current_->take(bytes);
+        expect_locked(bytes);
+        std::shared_ptr<Segment>& current = current_of(bytes);
+        std::byte* page = current == nullptr ? nullptr : current->take();
         for (auto weak = segments_.begin(); page == nullptr && weak != segments_.end(); ++weak)
-            if (const auto segment = weak->lock(); segment != nullptr)
-                if ((page = segment->take(bytes)) != nullptr) current_ = segment;
+            if (const auto segment = weak->lock();
+                segment != nullptr && segment->page_bytes() == bytes)
+                if ((page = segment->take()) != nullptr) current = segment;
         if (page == nullptr) {
-            current_ = next_segment(bytes);
-            page = current_->take(bytes);
+            current = next_segment(bytes);
+            page = current->take();
         }
         // Counted page by page.
-        return {page, [segment = current_](std::byte* p) noexcept { segment->give_back(p); }};
+        return {page, [segment = current](std::byte* p) noexcept { segment->give_back(p); }};
     }
 
     void expect(Index bytes) noexcept override {
         const std::lock_guard lock(mutex_);
-        if (end_ <= budget_) return;  // all of it may stay
-        if (touched_ + bytes > budget_) {
-            for (const auto& weak : segments_)
-                if (const auto segment = weak.lock()) segment->evict();
-            touched_ = 0;
-        }
-        touched_ += bytes;
+        expect_locked(bytes);
     }
 
     Index budget() const noexcept override { return budget_; }
@@ -78,54 +76,98 @@ public:
     // Bytes of disk that are reserved now.
     Index file_bytes() const {
         struct stat status{};
-        ::fstat(file_->descriptor.get(), &status);
+        ::fstat(file_->descriptor(), &status);
         return static_cast<Index>(status.st_blocks) * 512;
     }
 
 private:
     static constexpr Index segment_bytes = Index{1} << 24;
 
-    struct File {
-        std::string name;  // it had
-        detail::Descriptor descriptor;
+    // Which parts of the file are in use.
+    class File {
+    public:
+        File(std::string name, detail::Descriptor descriptor)
+            : name_(std::move(name)), descriptor_(std::move(descriptor)) {}
+        const std::string& name() const noexcept { return name_; }  // it had
+        int descriptor() const noexcept { return descriptor_.get(); }
+        Index used() const noexcept { return used_.load(std::memory_order_relaxed); }
+
+        // Where size bytes begin that nobody uses, for give_back.
+        Index take(Index size) {
+            const std::lock_guard lock(mutex_);
+            const auto same = std::find_if(free_.begin(), free_.end(),
+                                           [&](const Part& part) { return part.size == size; });
+            Index offset = end_;
+            if (same != free_.end()) {
+                offset = same->offset;
+                free_.erase(same);
+            } else {
+                free_.reserve(++parts_);
+                end_ += size;
+            }
+            used_ += size;
+            return offset;
+        }
+        void give_back(Index offset, Index size) noexcept {
+            ::fallocate(descriptor(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, size);
+            const std::lock_guard lock(mutex_);
+            free_.push_back({offset, size});  // there is room for all
+            used_ -= size;
+        }
+
+    private:
+        struct Part {
+            Index offset, size;
+        };
+        std::string name_;
+        detail::Descriptor descriptor_;
+        std::mutex mutex_;
+        std::vector<Part> free_;
+        std::size_t parts_ = 0;  // there ever were
+        Index end_ = 0;
+        std::atomic<Index> used_{0};
     };
     // A mapped part of the file, in pages of one size; gives its memory and its disk back.
     class Segment {
     public:
         // Throws Error when the disk has no room, nothing taken.
-        Segment(std::shared_ptr<File> file, Index offset, Index page_bytes)
-            : file_(std::move(file)), offset_(offset), page_bytes_(page_bytes) {
+        Segment(std::shared_ptr<File> file, Index page_bytes)
+            : file_(std::move(file)), page_bytes_(page_bytes) {
             free_.reserve(static_cast<std::size_t>(size() / stride()));
+            offset_ = file_->take(size());
             int error = 0;
-            do error = ::posix_fallocate(file_->descriptor.get(), offset_, size());
+            do error = ::posix_fallocate(file_->descriptor(), offset_, size());
             while (error == EINTR);
-            if (error == 0) {
-                void* const data =
-                    ::mmap(nullptr, static_cast<std::size_t>(size()), PROT_READ | PROT_WRITE,
-                           MAP_SHARED, file_->descriptor.get(), offset_);
-                if (data != MAP_FAILED) {
-                    data_ = static_cast<std::byte*>(data);
-                    return;
-                }
-                error = errno;
+            if (error != 0) {
+                file_->give_back(offset_, size());
+                fail(file_->name(), "room for more of the bank", error,
+                     "free some space, or choose another directory");
             }
-            punch();
-            fail(file_->name, "room for more of the bank", error,
-                 "free some space, or choose another directory");
+            void* const data =
+                ::mmap(nullptr, static_cast<std::size_t>(size()), PROT_READ | PROT_WRITE,
+                       MAP_SHARED, file_->descriptor(), offset_);
+            if (data == MAP_FAILED) {
+                error = errno;
+                file_->give_back(offset_, size());
+                fail(file_->name(), "to map more of the bank", error,
+                     "raise vm.max_map_count or the limit of address space, or keep fewer streams");
+            }
+            data_ = static_cast<std::byte*>(data);
         }
         Segment(const Segment&) = delete;
         Segment& operator=(const Segment&) = delete;
         ~Segment() {
             ::munmap(data_, static_cast<std::size_t>(size()));
-            punch();
+            file_->give_back(offset_, size());
         }
+
+        Index page_bytes() const noexcept { return page_bytes_; }
 
         Index size() const noexcept {
             return round_up(std::max(stride(), segment_bytes), Index{1} << 16);
         }
-        // A page of zeros, or null where there is none of so many bytes.
-        std::byte* take(Index bytes) noexcept {
-            if (bytes != page_bytes_) return nullptr;
+        // A page of zeros, or null where there is none.
+        std::byte* take() noexcept {
             std::byte* page = nullptr;
             {
                 const std::lock_guard lock(mutex_);
@@ -136,7 +178,7 @@ private:
                 page = free_.back();
                 free_.pop_back();
             }
-            std::fill_n(page, bytes, std::byte{0});
+            std::fill_n(page, page_bytes_, std::byte{0});
             return page;
         }
         void give_back(std::byte* page) noexcept {
@@ -152,13 +194,8 @@ private:
         Index stride() const noexcept {
             return round_up(page_bytes_, static_cast<Index>(alignment));
         }
-        void punch() const noexcept {
-            ::fallocate(file_->descriptor.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                        offset_, size());
-        }
-
         std::shared_ptr<File> file_;
-        Index offset_, page_bytes_, used_ = 0;
+        Index page_bytes_, offset_ = 0, used_ = 0;
         std::byte* data_ = nullptr;
         std::mutex mutex_;
         std::vector<std::byte*> free_;  // pages given back
@@ -179,23 +216,38 @@ private:
             fail(directory.string(), "a directory to write a bank to", errno,
                  "create the directory, or choose one you may write");
         ::unlink(name.c_str());
-        return std::make_shared<File>(File{name, std::move(descriptor)});
+        return std::make_shared<File>(std::move(name), std::move(descriptor));
     }
     std::shared_ptr<Segment> next_segment(Index page_bytes) {
         std::erase_if(segments_, [](const auto& weak) { return weak.expired(); });
         segments_.reserve(segments_.size() + 1);
-        auto segment = std::make_shared<Segment>(file_, end_, page_bytes);
+        auto segment = std::make_shared<Segment>(file_, page_bytes);
         segments_.push_back(segment);
-        end_ += segment->size();
         return segment;
+    }
+    std::shared_ptr<Segment>& current_of(Index page_bytes) {
+        for (auto& segment : current_)
+            if (segment != nullptr && segment->page_bytes() == page_bytes) return segment;
+        for (auto& segment : current_)
+            if (segment == nullptr) return segment;
+        return current_.emplace_back();
+    }
+    void expect_locked(Index bytes) noexcept {
+        if (file_->used() <= budget_) return;  // all of it may stay
+        if (touched_ + bytes > budget_) {
+            for (const auto& weak : segments_)
+                if (const auto segment = weak.lock()) segment->evict();
+            touched_ = 0;
+        }
+        touched_ += bytes;
     }
 
     std::shared_ptr<File> file_;
     Index budget_;
     std::mutex mutex_;
-    std::shared_ptr<Segment> current_;
+    std::vector<std::shared_ptr<Segment>> current_;  // one of each page size
     std::vector<std::weak_ptr<Segment>> segments_;
-    Index end_ = 0, touched_ = 0;
+    Index touched_ = 0;
 };
 
 }  // namespace HYDRALM_NAMESPACE

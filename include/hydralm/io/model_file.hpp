@@ -97,10 +97,11 @@ void save(const Model& model, const std::filesystem::path& path) {
 }
 
 // Writes what a stream carries on; load_state gives a state that goes on exactly where this one is.
-// Atomic, page by page. Throws Error as AtomicFile does.
+// Atomic, page by page. Throws Error as AtomicFile does, and for a moved-from state.
 template <class Model>
 void save_state(const Model&, const typename Model::State& state,
                 const std::filesystem::path& path) {
+    state.expect_bytes(Model::state_bytes);
     const std::int64_t position = state.position();
     std::uint64_t bank_bytes = 0;
     for (const RetrievalBank& bank : state.banks())

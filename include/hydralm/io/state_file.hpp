@@ -97,26 +97,44 @@ public:
         put(std::as_bytes(std::span(&header, 1)));
         put(std::as_bytes(std::span(table)));
         pad();
+        end_sections();
     }
 
-    // The next bytes of the next section; a section ends where its size is reached. Throws Error
-    // when the disk is full or fails.
+    // The next bytes of a section; it ends where its size is reached. Throws Error for more than
+    // is left of it, and when the disk is full or fails.
     void write(std::span<const std::byte> bytes) {
+        if (bytes.empty()) return;
+        if (next_ == sections_.size()) refuse("sections", 0, bytes.size());
+        const auto& [section, size] = sections_[next_];
+        if (bytes.size() > size - written_) refuse(section, size, written_ + bytes.size());
         put(bytes);
         written_ += bytes.size();
-        while (next_ < sections_.size() && written_ == sections_[next_].second) {
-            pad();
-            written_ = 0;
-            ++next_;
-        }
+        end_sections();
     }
-    // Once, behind the last byte of the last section. Throws Error as write does.
+    // Once, behind the last byte of the last section. Throws Error before it, and as write does.
     void commit() {
+        if (next_ < sections_.size())
+            refuse(sections_[next_].first, sections_[next_].second, written_);
         file_.write(std::as_bytes(std::span(&crc_, 1)));
         file_.commit();
     }
 
 private:
+    [[noreturn]] void refuse(const std::string& section, std::uint64_t expected,
+                             std::uint64_t found) const {
+        throw Error({.file = file_.name(),
+                     .field = section,
+                     .expected = std::to_string(expected) + " bytes, as announced",
+                     .found = std::to_string(found),
+                     .fix = "write each section whole, in order"});
+    }
+    // Ends those whose size is reached.
+    void end_sections() {
+        for (; next_ < sections_.size() && written_ == sections_[next_].second; ++next_) {
+            pad();
+            written_ = 0;
+        }
+    }
     void put(std::span<const std::byte> bytes) {
         crc_ = detail::crc_of(bytes, crc_);
         file_.write(bytes);

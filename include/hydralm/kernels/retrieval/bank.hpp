@@ -208,7 +208,7 @@ public:
     }
     // Told before a chunk page is read or written outside of that.
     void expect_page() const noexcept {
-        if (policy_.pages != nullptr) policy_.pages->expect(chunks_.page_bytes());
+        if (policy_.pages != nullptr) policy_.pages->expect(chunks_.page_bytes() + brought_in);
     }
 
     // Back to before the first token; pages are given back.
