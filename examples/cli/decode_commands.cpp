@@ -24,6 +24,12 @@ void print(std::string_view text) {
     std::fflush(stdout);
 }
 
+// Bits per token, if there was one to predict: the first is not.
+nlohmann::ordered_json bits_or_null(std::int64_t tokens, double bits) {
+    if (tokens < 2) return nullptr;
+    return bits;
+}
+
 // NaN in weights makes NaN of everything; JSON has no word for it.
 void expect_finite(double likelihood, const std::string& model) {
     if (!std::isfinite(likelihood))
@@ -140,10 +146,10 @@ void run_score(const Options& o) {
         }
     }
     expect_finite(scorer.log_likelihood(), o.model);
-    const nlohmann::ordered_json result{
-        {"tokens", tokens},
-        {"log_likelihood", scorer.log_likelihood()},
-        {o.ids.empty() ? "bits_per_byte" : "bits_per_token", scorer.bits_per_token()}};
+    const nlohmann::ordered_json result{{"tokens", tokens},
+                                        {"log_likelihood", scorer.log_likelihood()},
+                                        {o.ids.empty() ? "bits_per_byte" : "bits_per_token",
+                                         bits_or_null(tokens, scorer.bits_per_token())}};
     print(result.dump() + "\n");
 }
 
@@ -205,13 +211,14 @@ void run_stream(const Options& o) {
     if (r.tokens < o.tokens)
         std::fprintf(stderr, "the text ended %lld tokens early; --repeat begins it again\n",
                      static_cast<long long>(o.tokens - r.tokens));
-    const nlohmann::ordered_json result{{"tokens", r.tokens},
-                                        {"seconds", r.seconds},
-                                        {"tokens_per_second", r.tokens_per_second},
-                                        {"state_bytes", r.state_bytes},
-                                        {"resident_bytes_first", r.resident_bytes_first},
-                                        {"resident_bytes_peak", r.resident_bytes_peak},
-                                        {"bits_per_byte", r.bits_per_token}};
+    const nlohmann::ordered_json result{
+        {"tokens", r.tokens},
+        {"seconds", r.seconds},
+        {"tokens_per_second", r.tokens_per_second},
+        {"state_bytes", r.state_bytes},
+        {"resident_bytes_first", r.resident_bytes_first},
+        {"resident_bytes_peak", r.resident_bytes_peak},
+        {"bits_per_byte", bits_or_null(r.tokens, r.bits_per_token)}};
     print(result.dump() + "\n");
 }
 

@@ -1,6 +1,7 @@
 // A model whose banks keep the past in other ways: forks, forms, memory that does not grow.
 #include "support/allocations.hpp"
 #include "support/catch.hpp"
+#include "support/few_pages.hpp"
 #include "support/small_model.hpp"
 
 using namespace hydralm;
@@ -111,24 +112,13 @@ TEST_CASE("A state whose assignment runs out of memory is what it was", "[bank_p
 }
 
 TEST_CASE("Where pages run out a stream goes on when there are more", "[bank_policy]") {
-    // The heap, until a number of pages was taken.
-    struct Few : RetrievalPages {
-        Index left = 0;
-        std::shared_ptr<std::byte> take(Index bytes) override {
-            if (left-- <= 0) throw std::bad_alloc();
-            const auto buffer = std::make_shared<AlignedBuffer<std::byte>>(bytes);
-            return {buffer, buffer->data()};
-        }
-        void expect(Index) noexcept override {}
-        Index budget() const noexcept override { return Index{1} << 40; }
-    };
     const auto model = random_model<Model>(5);
     const auto tokens = random_tokens(900, 53, 7);
     for (BankPolicy policy : bank_policies())
         for (const Index pages : {0, 1, 60, 105}) {
             auto expected = new_state(model, policy);
             const auto logits = logits_in_pieces(model, expected, tokens);
-            const auto few = std::make_shared<Few>();
+            const auto few = std::make_shared<FewPages>();
             policy.pages = few;
             few->left = pages;
             auto state = new_state(model, policy);

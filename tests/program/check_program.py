@@ -74,6 +74,9 @@ def score(directory):
     result = json_of("score", "--model", initialised(directory), "--text", text)
     assert result["log_likelihood"] < 0 and 7 < result["bits_per_byte"] < 10
     assert abs(result["tokens"] - len(TEXT)) <= 1
+    text.write_text("I")
+    one = json_of("score", "--model", directory / "model.safetensors", "--text", text)
+    assert one == {"tokens": 1, "log_likelihood": 0, "bits_per_byte": None}, one
 
 
 def stream(directory):
