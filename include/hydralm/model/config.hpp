@@ -279,6 +279,20 @@ inline constexpr HydraConfig tiny{.vocab_size = 256,
 // The 20-layer shape of the claims.
 inline constexpr HydraConfig deep{
     .vocab_size = 256, .d_model = 128, .n_layers = 20, .n_heads = 4, .swa_window = 128};
+// D D D S R with the chunks that were measured to train (docs/retrieval.md): learns to answer
+// questions about a million tokens in minutes. The defaults of HydraConfig, 128 and 8, are those of
+// files that leave them out.
+inline constexpr HydraConfig remembering{
+    .vocab_size = 512,
+    .d_model = 64,
+    .n_layers = 5,
+    .n_heads = 2,
+    .mlp_mult = 2.0,
+    .swa_window = 64,
+    .layer_types = {LayerType::deltanet, LayerType::deltanet, LayerType::deltanet, LayerType::swa,
+                    LayerType::retrieval},
+    .retrieval_chunk_size = 32,
+    .retrieval_top_k = 4};
 
 }  // namespace presets
 }  // namespace HYDRALM_NAMESPACE
