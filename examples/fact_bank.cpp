@@ -1,5 +1,6 @@
 // 6. Memory without gradients: a fact bank that learns by writing, forgets by overwriting, and
 // lives in a file; and attention over an endless stream in fixed memory.
+#include <hydralm/core/random.hpp>
 #include <hydralm/io/fact_bank_file.hpp>
 #include <hydralm/memory/compressive_memory.hpp>
 #include <hydralm/memory/fact_bank.hpp>
@@ -7,8 +8,6 @@
 #include <cstdio>
 #include <filesystem>
 #include <vector>
-
-#include "hydralm/core/random.hpp"
 
 using hydralm::Index;
 using hydralm::MatrixView;

@@ -1,4 +1,5 @@
 // 2. One mixer in your own code: a Gated DeltaNet layer alone, without a model around it.
+#include <hydralm/core/random.hpp>
 #include <hydralm/layers/gated_delta_net.hpp>
 #include <hydralm/model/standalone.hpp>
 
@@ -6,8 +7,6 @@
 #include <cmath>
 #include <cstdio>
 #include <vector>
-
-#include "hydralm/core/random.hpp"
 
 using hydralm::Index;
 using hydralm::MatrixView;

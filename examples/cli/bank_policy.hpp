@@ -28,8 +28,12 @@ hydralm::BankPolicy bank_policy(const BankOptions& o) {
     expect_use(o.budget > 0, o.kind != "memory", "--bank-budget",
                "--bank mapped or compressive with it");
     expect_use(!o.directory.empty(), o.kind == "mapped", "--bank-dir", "--bank mapped with it");
-    if (o.kind != "memory" && Model::new_memory().banks().empty())
-        throw hydralm::Error({.field = "--bank " + o.kind,
+    const char* const asked = o.kind != "memory"    ? "--bank"
+                              : o.format != "exact" ? "--bank-format"
+                              : o.open_groups > 0   ? "--open-groups"
+                                                    : nullptr;
+    if (asked != nullptr && Model::new_memory().banks().empty())
+        throw hydralm::Error({.field = asked,
                               .expected = "a model with retrieval layers",
                               .found = "none",
                               .fix = "leave the option out"});

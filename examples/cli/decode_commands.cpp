@@ -70,15 +70,16 @@ void with_draft(const Options& o, const Model& model, const hydralm::BankPolicy&
 template <class Model>
 void run_generate(const Options& o) {
     using T = typename Model::Scalar;
-    if (o.ids.empty() && o.prompt.empty())
+    if (o.ids.empty() && o.text.empty() && o.prompt.empty())
         throw hydralm::Error({.field = "--prompt",
-                              .expected = "a text with at least one byte, or --ids",
+                              .expected = "a text with at least one byte, --text or --ids",
                               .found = "none",
                               .fix = "give the model something to continue"});
     const Model model = load_program_model<Model>(o.model);
-    const auto prompt = o.ids.empty()
-                            ? hydralm::ByteTokenizer(Model::config.vocab_size).encode(o.prompt)
-                            : read_ids(o.ids, Model::config.vocab_size);
+    const auto prompt = !o.ids.empty() ? read_ids(o.ids, Model::config.vocab_size)
+                        : !o.text.empty()
+                            ? TextFile(o.text, Model::config.vocab_size).read_all()
+                            : hydralm::ByteTokenizer(Model::config.vocab_size).encode(o.prompt);
     hydralm::Sampler<T> sampler(Model::config.vocab_size,
                                 {.temperature = o.temperature,
                                  .top_k = o.top_k,

@@ -43,7 +43,8 @@ void add_bank(CLI::App& app, Options& options) {
     app.add_option("--bank-format", b.format, "of keys and values: exact, bf16 or int8")
         ->capture_default_str()
         ->check(CLI::IsMember({"exact", "bf16", "int8"}));
-    app.add_option("--bank-budget", b.budget, "bytes: mapped, those resident; compressive, all")
+    app.add_option("--bank-budget", b.budget,
+                   "bytes; default 64 MiB; mapped: those resident, 1 MiB or more; compressive: all")
         ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 50));
     app.add_option("--bank-dir", b.directory, "of the mapped file; default: $TMPDIR or /var/tmp");
     app.add_option("--open-groups", b.open_groups,
@@ -134,8 +135,12 @@ void describe_task(CLI::App& app, Options& o) {
     app.add_option("--count", t.count, "sequences of each length")
         ->capture_default_str()
         ->check(at_least_one);
-    app.add_option("--facts", t.facts, "facts (mqar: pairs) in a sequence")->check(at_least_one);
-    app.add_option("--queries", t.queries, "queries in a sequence")->check(at_least_one);
+    app.add_option("--facts", t.facts,
+                   "facts (mqar: pairs) in a sequence; default 32, or what fits")
+        ->check(at_least_one);
+    app.add_option("--queries", t.queries,
+                   "queries in a sequence; default 8 (mqar: all), or what fits")
+        ->check(at_least_one);
     app.add_option("--trailers", t.trailers,
                    "disjoint sets of queries about each haystack, read once")
         ->capture_default_str()
@@ -161,7 +166,8 @@ void describe(CLI::App& app, Options& o) {
     auto& logits_command =
         command(app, o, "logits", "logits of every position, and the final state", logits);
     add_model(logits_command, o);
-    logits_command.add_option("--ids", o.ids, "file of token ids")->required();
+    logits_command.add_option("--ids", o.ids, "file of token ids: decimal, between whitespace")
+        ->required();
     logits_command.add_option("--out", o.out, "safetensors file to write")->required();
     logits_command.add_option("--form", o.form, "prefill, chunked or step")
         ->check(CLI::IsMember({"prefill", "chunked", "step"}))
@@ -172,7 +178,12 @@ void describe(CLI::App& app, Options& o) {
     auto& generate_command = command(app, o, "generate", "continue a text", generate);
     add_model(generate_command, o);
     auto* prompt = generate_command.add_option("--prompt", o.prompt, "text to continue");
-    generate_command.add_option("--ids", o.ids, "file of token ids to continue")->excludes(prompt);
+    auto* continued = generate_command.add_option("--text", o.text, "file of text to continue");
+    continued->excludes(prompt);
+    generate_command
+        .add_option("--ids", o.ids, "file of token ids to continue: decimal, between whitespace")
+        ->excludes(prompt)
+        ->excludes(continued);
     generate_command.add_option("--tokens", o.tokens, "how many tokens")
         ->required()
         ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40));
@@ -202,10 +213,11 @@ void describe(CLI::App& app, Options& o) {
     auto& score_command = command(app, o, "score", "log-likelihood of a text", score);
     add_model(score_command, o);
     auto* scored = score_command.add_option("--text", o.text, "file of text");
-    score_command.add_option("--ids", o.ids, "file of token ids")->excludes(scored);
+    score_command.add_option("--ids", o.ids, "file of token ids: decimal, between whitespace")
+        ->excludes(scored);
     add_bank(score_command, o);
 
-    auto& stream_command = command(app, o, "stream", "feed a long text in constant memory", stream);
+    auto& stream_command = command(app, o, "stream", "feed a long text piece by piece", stream);
     add_model(stream_command, o);
     stream_command.add_option("--text", o.text, "file of text")->required();
     stream_command.add_option("--tokens", o.tokens, "how many tokens; default: the file's")
@@ -222,7 +234,8 @@ void describe(CLI::App& app, Options& o) {
     auto& gradients_command =
         command(app, o, "gradients", "gradient of the mean next-token loss of a text", gradients);
     add_model(gradients_command, o);
-    gradients_command.add_option("--ids", o.ids, "file of token ids")->required();
+    gradients_command.add_option("--ids", o.ids, "file of token ids: decimal, between whitespace")
+        ->required();
     gradients_command
         .add_option("--out", o.out, "safetensors file to write: loss, grad.<parameter>")
         ->required();
@@ -258,8 +271,7 @@ void describe(CLI::App& app, Options& o) {
 
 int main(int argc, char** argv) {
     Options options;
-    CLI::App app("HydraLM: a hybrid language model with linear time and constant memory",
-                 "hydralm");
+    CLI::App app("HydraLM: a hybrid language model, sub-quadratic in time", "hydralm");
     describe(app, options);
     app.set_version_flag("--version", "hydralm " + std::to_string(HYDRALM_VERSION_MAJOR) + "." +
                                           std::to_string(HYDRALM_VERSION_MINOR) + "." +

@@ -43,7 +43,9 @@ inline std::vector<hydralm::token_id> read_ids(const std::string& path, int voca
                                   .field = "id " + std::to_string(ids.size()),
                                   .expected = "an integer in [0, " + std::to_string(vocab) + ")",
                                   .found = "'" + word.substr(0, 40) + "'",
-                                  .fix = "use ids of the vocabulary the model was made for"});
+                                  .fix = used == word.size()
+                                             ? "use ids of the vocabulary the model was made for"
+                                             : "write whitespace-separated decimal integers"});
         ids.push_back(static_cast<hydralm::token_id>(id));
     }
     if (file.bad() || ids.empty())
@@ -95,6 +97,14 @@ public:
                                   .fix = "check the disk"});
         for (std::size_t i = 0; i < n; ++i) tokens[i] = static_cast<unsigned char>(bytes_[i]);
         return n;
+    }
+
+    // What is left.
+    std::vector<hydralm::token_id> read_all() {
+        std::vector<hydralm::token_id> all, some(65536);
+        for (std::size_t n = read(some); n > 0; n = read(some))
+            all.insert(all.end(), some.begin(), some.begin() + static_cast<std::ptrdiff_t>(n));
+        return all;
     }
 
     // To the first byte again. Throws Error for a pipe.

@@ -81,11 +81,7 @@ std::filesystem::path run_directory(const Options& o) {
 }
 
 // Refuses before the training what could not be written after it.
-void expect_writable(const std::filesystem::path& path) {
-    std::error_code failure;
-    std::filesystem::create_directories(path.parent_path(), failure);
-    hydralm::AtomicFile{path};
-}
+void expect_writable(const std::filesystem::path& path) { hydralm::AtomicFile{path}; }
 
 void print_progress(const hydralm::StepReport& step, const hydralm::RunReport& run,
                     std::int64_t steps, std::int64_t here) {

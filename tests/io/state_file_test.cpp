@@ -180,10 +180,10 @@ TEST_CASE("the state of another model is refused by the fields that differ", "[i
     HydraConfig other = config;
     other.d_model = 128;
     other.dn_norm_qk = false;
-    check_error([&] { StateFile file(path, state_fingerprint(other, "float")); },
-                {"d_model: expected 128, found 64", "dn_norm_qk: expected false, found true",
-                 "head_dim: expected 64, found 32",
-                 "a state continues only in the model or the run that made it"});
+    check_error(
+        [&] { StateFile file(path, state_fingerprint(other, "float")); },
+        {"d_model: expected 128, found 64", "dn_norm_qk: expected false, found true",
+         "head_dim: expected 64, found 32", "a state continues only in the model that made it"});
     check_error([&] { StateFile file(path, R"({"scalar":"float"})"); },
                 {"d_model: expected nothing, found 64"});
     check_error([&] { StateFile file(path, R"({"kind":"bank"})"); },

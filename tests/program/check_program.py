@@ -66,6 +66,9 @@ def generate(directory):
     assert len(ids) == 20 and all(0 <= i < 256 for i in ids)
     assert run(*sampled) == run(*sampled), "one seed, two texts"
     run(*prompt).decode("utf-8")
+    text = directory / "text"
+    text.write_text("It is a truth")
+    assert run("generate", "--model", model, "--text", text, "--tokens", 20) == run(*prompt)
 
 
 def score(directory):
@@ -217,7 +220,9 @@ def command_line(directory):
                         (["task", "mqar"], "--print"),
                         (["train", "--out", "x", "--text", text, "--lr", 0], "number above 0, found 0"),
                         (["score", "--model", model, "--text", text, "--bank", "mapped"],
-                         "--bank mapped: expected a model with retrieval layers")):
+                         "--bank: expected a model with retrieval layers"),
+                        (["score", "--model", model, "--text", text, "--open-groups", 3],
+                         "--open-groups: expected a model with retrieval layers")):
         line = refusal(*words)
         assert part in line, line
 

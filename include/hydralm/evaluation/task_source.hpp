@@ -93,7 +93,7 @@ inline std::vector<TaskStage> read_stages(const std::filesystem::path& path, Tas
                      .field = std::move(field),
                      .expected = std::move(expected),
                      .found = std::move(found),
-                     .fix = "give a list of stages as the documentation of train describes it"});
+                     .fix = "give a list of stages as docs/training.md describes them"});
     };
     if (!list.is_array() || list.empty()) refuse("", "a list of stages", detail::shown(list));
     std::vector<TaskStage> stages;

@@ -71,6 +71,11 @@ public:
         expect_locked(bytes);
     }
 
+    void release() noexcept override {
+        const std::lock_guard lock(mutex_);
+        if (touched_ > budget_) evict();
+    }
+
     Index budget() const noexcept override { return budget_; }
 
     // Bytes of disk that are reserved now.
@@ -234,12 +239,13 @@ private:
     }
     void expect_locked(Index bytes) noexcept {
         if (file_->used() <= budget_) return;  // all of it may stay
-        if (touched_ + bytes > budget_) {
-            for (const auto& weak : segments_)
-                if (const auto segment = weak.lock()) segment->evict();
-            touched_ = 0;
-        }
+        if (touched_ + bytes > budget_) evict();
         touched_ += bytes;
+    }
+    void evict() noexcept {
+        for (const auto& weak : segments_)
+            if (const auto segment = weak.lock()) segment->evict();
+        touched_ = 0;
     }
 
     std::shared_ptr<File> file_;

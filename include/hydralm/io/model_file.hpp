@@ -117,12 +117,13 @@ void save_state(const Model&, const typename Model::State& state,
 }
 
 // policy: how the banks of the state keep the past; where pages lie and how many groups are open is
-// free, the rest as it was saved. Throws Error for all that StateFile refuses: another kind of
+// free, the rest as it was saved. tile: as in Model::new_state; a policy of bounded_banks has room
+// for the tile it was made for. Throws Error for all that StateFile refuses: another kind of
 // file, version, config, policy or scalar, a changed or missing byte.
 template <class Model>
 typename Model::State load_state(const Model& model, const std::filesystem::path& path,
-                                 const BankPolicy& policy = {}) {
-    auto state = model.new_state(Model::prefill_tile, policy);
+                                 const BankPolicy& policy = {}, Index tile = Model::prefill_tile) {
+    auto state = model.new_state(tile, policy);
     const StateFile file(path, detail::fingerprint<Model>(state));
     std::int64_t position = 0;
     file.read("position", std::span(&position, 1));

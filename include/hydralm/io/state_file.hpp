@@ -247,9 +247,15 @@ private:
             if (!expected.contains(key))
                 list += (list.empty() ? "" : "; ") + key + ": expected nothing, found " +
                         detail::shown(value);
-        if (!list.empty())
+        if (list.starts_with("bank: "))
             fail("config: " + list, "", "",
-                 "a state continues only in the model or the run that made it");
+                 "give load_state the BankPolicy that the state was saved under");
+        if (list.find("training.") != std::string::npos)
+            fail("config: " + list, "", "",
+                 "resume with the options the run began with; to train further, begin a run from "
+                 "its weights");
+        if (!list.empty())
+            fail("config: " + list, "", "", "a state continues only in the model that made it");
     }
 
     void read_sections(const detail::Json& list, std::uint64_t begin) {

@@ -51,7 +51,11 @@ public:
         for (RetrievalBank& bank : banks_)
             if (!bank.policy().bounded()) bank.reserve(position_, position_ + tokens);
     }
-    void advance(Index tokens) noexcept { position_ += tokens; }
+    // Behind them: so many are part of the past.
+    void advance(Index tokens) noexcept {
+        position_ += tokens;
+        for (const RetrievalBank& bank : banks_) bank.release_reads();
+    }
     // Back to before the first token; the pages of banks are given back.
     void reset() noexcept {
         std::fill_n(bytes_.data(), bytes_.size(), std::byte{0});

@@ -154,8 +154,8 @@ public:
         return {logits.data(), static_cast<std::size_t>(config.vocab_size)};
     }
 
-    // Feeds one token: O(1) in the length of the stream. Otherwise as prefill, in the recurrent
-    // form.
+    // Feeds one token: O(1) in the length of the stream, but for the routing of retrieval layers
+    // (BankPolicy::open_groups). Otherwise as prefill, in the recurrent form.
     std::span<const T> step(token_id token, State& state) const {
         return prefill({&token, 1}, state, Form::recurrent);
     }

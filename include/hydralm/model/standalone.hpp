@@ -89,8 +89,9 @@ public:
         }
     }
 
-    // One token: y [d] = mixer(x [d]), in time independent of the length of the stream. Otherwise
-    // as forward in the recurrent form.
+    // One token: y [d] = mixer(x [d]), in time independent of the length of the stream but for
+    // retrieval's routing, 2 D/C FLOP a head and token of the past. Otherwise as forward in the
+    // recurrent form.
     void step(std::span<const T> x, std::span<T> y, State& state) const {
         forward(MatrixView<const T>(x.data(), 1, static_cast<Index>(x.size())),
                 MatrixView<T>(y.data(), 1, static_cast<Index>(y.size())), state, Form::recurrent);
@@ -99,21 +100,20 @@ public:
 private:
     static const Mixer& checked(const Mixer& mixer) {
         const auto& shape = mixer.shape();
-        const auto require = [](bool good, const char* field, double found) {
+        const auto require = [](bool good, const char* field, auto found) {
             if (!good)
                 throw Error({.field = field,
                              .expected = "a number above 0",
                              .found = std::to_string(found),
                              .fix = "give the mixer a complete shape"});
         };
-        require(shape.d_model > 0, "d_model", static_cast<double>(shape.d_model));
-        require(shape.n_heads > 0, "n_heads", static_cast<double>(shape.n_heads));
+        require(shape.d_model > 0, "d_model", shape.d_model);
+        require(shape.n_heads > 0, "n_heads", shape.n_heads);
         if constexpr (requires { shape.conv_kernel; })
-            require(shape.conv_kernel > 0, "conv_kernel", static_cast<double>(shape.conv_kernel));
-        if constexpr (requires { shape.top_k; })
-            require(shape.top_k > 0, "top_k", static_cast<double>(shape.top_k));
+            require(shape.conv_kernel > 0, "conv_kernel", shape.conv_kernel);
+        if constexpr (requires { shape.top_k; }) require(shape.top_k > 0, "top_k", shape.top_k);
         if constexpr (requires { shape.window; }) {
-            require(shape.window > 0, "window", static_cast<double>(shape.window));
+            require(shape.window > 0, "window", shape.window);
             require(shape.rope_base > 0.0, "rope_base", shape.rope_base);
         }
         return mixer;

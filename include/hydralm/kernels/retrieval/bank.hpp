@@ -39,6 +39,8 @@ public:
     virtual std::shared_ptr<std::byte> take(Index bytes) = 0;
     // Told before pages are used: so much of them may be read and written until the next time.
     virtual void expect(Index bytes) noexcept = 0;
+    // Told when a call has done with them.
+    virtual void release() noexcept {}
     // Bytes of pages that stay resident.
     virtual Index budget() const noexcept = 0;
 };
@@ -205,6 +207,10 @@ public:
         if (policy_.pages != nullptr)
             policy_.pages->expect(tokens * layout_.reads *
                                   (chunks_.page_bytes() / layout_.heads + brought_in));
+    }
+    // Told behind them.
+    void release_reads() const noexcept {
+        if (policy_.pages != nullptr) policy_.pages->release();
     }
     // Told before a chunk page is read or written outside of that.
     void expect_page() const noexcept {
