@@ -205,9 +205,8 @@ TEST_CASE("Pages that forks give back are used again, clean", "[mapped_pages]") 
         taken.clear();
         for (int i = 0; i < 550; ++i) {
             taken.push_back(pages->take(page));
-            CHECK(std::all_of(taken.back().get(), taken.back().get() + page,
-                              [](std::byte b) { return b == std::byte{0}; }));
-            CHECK(resident_bank_bytes() <= budget + 2 * page);
+            CHECK(std::count(taken.back().get(), taken.back().get() + page, std::byte{0}) == page);
+            if (i % 50 == 49) CHECK(resident_bank_bytes() <= budget + 2 * page);
             std::fill_n(taken.back().get(), page, std::byte{1});
         }
     }
