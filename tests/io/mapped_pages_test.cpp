@@ -6,6 +6,7 @@
 
 #include <csignal>
 #include <fstream>
+#include <thread>
 
 #include "hydralm/io.hpp"
 #include "support/allocations.hpp"
@@ -220,6 +221,30 @@ TEST_CASE("Pages that forks give back are used again, clean", "[mapped_pages]") 
         model.step(3, other);
     }
     CHECK(disk_of(*pages) <= 3 * disk);
+}
+
+TEST_CASE("Streams of many threads share mapped pages", "[mapped_pages][threads]") {
+    const TemporaryDirectory directory;
+    const auto model = random_model<Model>(10);
+    const auto tokens = random_tokens(1200, 53, 10);
+    const auto past = slice(tokens, 0, 1000), rest = slice(tokens, 1000, 200);
+    const auto pages = std::make_shared<MappedPages>(directory.path(), Index{1} << 20);
+    auto trunk = model.new_state(8, {.pages = pages}), memory = model.new_state(8);
+    model.prefill(past, trunk);
+    model.prefill(past, memory);
+    const auto expected = logits_in_pieces(model, memory, rest);
+    std::vector<int> same(4, 0);
+    std::vector<std::thread> workers;
+    for (int& own : same)
+        workers.emplace_back([&] {
+            for (int i = 0; i < 6; ++i) {
+                auto fork = trunk;  // pages are shared, taken, given back and let go of by all
+                own += same_bits(logits_in_pieces(model, fork, rest), expected) ? 1 : 0;
+            }
+        });
+    for (std::thread& worker : workers) worker.join();
+    CHECK(same == std::vector<int>(4, 6));
+    CHECK(same_bits(logits_in_pieces(model, trunk, rest), expected));
 }
 
 TEST_CASE("A file does not grow with streams that went", "[mapped_pages]") {
