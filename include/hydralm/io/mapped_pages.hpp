@@ -54,10 +54,12 @@ public:
         expect_locked(bytes);
         std::shared_ptr<Segment>& current = current_of(bytes);
         std::byte* page = current == nullptr ? nullptr : current->take();
-        for (auto weak = segments_.begin(); page == nullptr && weak != segments_.end(); ++weak)
-            if (const auto segment = weak->lock();
-                segment != nullptr && segment->page_bytes() == bytes)
-                if ((page = segment->take()) != nullptr) current = segment;
+        for (auto weak = segments_.begin(); page == nullptr && weak != segments_.end(); ++weak) {
+            const auto segment = weak->lock();
+            if (segment == nullptr || segment->page_bytes() != bytes) continue;
+            page = segment->take();
+            if (page != nullptr) current = segment;
+        }
         if (page == nullptr) {
             current = next_segment(bytes);
             page = current->take();

@@ -20,7 +20,7 @@ struct RunOptions {
     std::int64_t save_every = 0;      // steps between checkpoints; 0: at the end only
     int keep = 3;                     // checkpoints kept
     std::filesystem::path directory;  // of the checkpoints; empty: none are written
-    std::filesystem::path log;        // JSON lines; empty: none
+    std::filesystem::path log{};      // JSON lines; empty: none
 };
 
 struct RunReport {
