@@ -18,6 +18,20 @@ const CLI::Validator above_zero(
     },
     "above 0");
 
+// A whole number, written out.
+CLI::Validator whole(std::int64_t least, std::int64_t most) {
+    const std::string range = std::to_string(least) + " to " + std::to_string(most);
+    return {[=](const std::string& text) {
+                std::int64_t value = 0;
+                return CLI::detail::lexical_cast(text, value) && value >= least && value <= most
+                           ? std::string()
+                           : "expected a whole number, " + range + ", found " + text;
+            },
+            range};
+}
+const CLI::Validator count = whole(0, std::int64_t{1} << 40),
+                     at_least_one = whole(1, std::int64_t{1} << 40);
+
 // Adds a command that takes the shared --scalar option and runs `run`.
 CLI::App& command(CLI::App& parent, Options& options, const std::string& name,
                   const std::string& help, void (*run)(const Options&)) {
@@ -44,18 +58,18 @@ void add_bank(CLI::App& app, Options& options) {
         ->capture_default_str()
         ->check(CLI::IsMember({"exact", "bf16", "int8"}));
     app.add_option("--bank-budget", b.budget,
-                   "bytes; default 64 MiB; mapped: those resident, 1 MiB or more; compressive: all")
-        ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 50));
+                   "bytes, or like 64MiB, the default; mapped: those resident, 1 MiB or more; "
+                   "compressive: all")
+        ->transform(CLI::AsSizeValue(true))
+        ->check(whole(1, std::int64_t{1} << 50));
     app.add_option("--bank-dir", b.directory, "of the mapped file; default: $TMPDIR or /var/tmp");
     app.add_option("--open-groups", b.open_groups,
                    "groups of 64 chunks that a token looks into; 0: all")
         ->capture_default_str()
-        ->check(CLI::Range(std::int64_t{0}, hydralm::BankPolicy::most_open_groups));
+        ->check(whole(0, hydralm::BankPolicy::most_open_groups));
 }
 
 void describe_train(CLI::App& app, Options& o) {
-    const auto at_least_one = CLI::Range(std::int64_t{1}, std::int64_t{1} << 40);
-    const auto count = CLI::Range(std::int64_t{0}, std::int64_t{1} << 40);
     TrainOptions& t = o.train;
     app.add_option("--out", o.out, "checkpoint to write")->required();
     auto* text = app.add_option("--text", t.text, "files and folders of text");
@@ -114,7 +128,6 @@ void describe_train(CLI::App& app, Options& o) {
 }
 
 void describe_task(CLI::App& app, Options& o) {
-    const auto at_least_one = CLI::Range(std::int64_t{1}, std::int64_t{1} << 40);
     TaskOptions& t = o.task;
     app.add_option("task", t.name, "mqar, needle or retrieval_qa")
         ->required()
@@ -173,7 +186,7 @@ void describe(CLI::App& app, Options& o) {
         ->check(CLI::IsMember({"prefill", "chunked", "step"}))
         ->default_str("prefill");
     logits_command.add_option("--chunk", o.chunk, "tokens per piece of the chunked form")
-        ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 40));
+        ->check(at_least_one);
 
     auto& generate_command = command(app, o, "generate", "continue a text", generate);
     add_model(generate_command, o);
@@ -184,9 +197,7 @@ void describe(CLI::App& app, Options& o) {
         .add_option("--ids", o.ids, "file of token ids to continue: decimal, between whitespace")
         ->excludes(prompt)
         ->excludes(continued);
-    generate_command.add_option("--tokens", o.tokens, "how many tokens")
-        ->required()
-        ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 40));
+    generate_command.add_option("--tokens", o.tokens, "how many tokens")->required()->check(count);
     generate_command.add_option("--temperature", o.temperature, "0: greedy")->capture_default_str();
     generate_command.add_option("--top-k", o.top_k, "keep the k likeliest tokens; 0: all")
         ->capture_default_str();
@@ -206,7 +217,7 @@ void describe(CLI::App& app, Options& o) {
     generate_command.add_option("--draft-tokens", o.draft_tokens, "drafts a round")
         ->capture_default_str()
         ->needs(draft)
-        ->check(CLI::Range(std::int64_t{0}, std::int64_t{4096}));
+        ->check(whole(0, 4096));
     generate_command.add_flag("--print-ids", o.print_ids, "print the new ids instead of text");
     add_bank(generate_command, o);
 
@@ -221,7 +232,7 @@ void describe(CLI::App& app, Options& o) {
     add_model(stream_command, o);
     stream_command.add_option("--text", o.text, "file of text")->required();
     stream_command.add_option("--tokens", o.tokens, "how many tokens; default: the file's")
-        ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 50));
+        ->check(whole(1, std::int64_t{1} << 50));
     stream_command.add_flag("--repeat", o.repeat,
                             "begin the file again at its end, until --tokens");
     add_bank(stream_command, o);

@@ -8,7 +8,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "support"))
 from program import TEXT, initialised, json_of, refusal, run, run_checks
 
-MAPPED = ("--bank", "mapped", "--bank-budget", 2**20)
+MAPPED = ("--bank", "mapped", "--bank-budget", "1MiB")
 COMPRESSIVE = ("--bank", "compressive", "--bank-budget", 2**20)
 
 
