@@ -1,6 +1,9 @@
 // Retrieval attention, one head: a tile of prefill and a step at the end of N tokens, against N, C,
 // k and the bank's policy. FLOP a token: 4 D C (k + 1) to attend, and to route 2 D a chunk (N/C),
-// in two levels 2 D a group and 128 D (g + ½) in the open ones, g of them.
+// in two levels 2 D a group and 128 D (g + ½) in the open ones, g of them. In a bounded bank chunks
+// are read as they are in proportion to how many of them there are. Bytes: what a token reads of
+// the bank; queries are random, so those of a tile share the summaries, 32 of them at a time, and
+// their own chunk, but none of the chunks they choose.
 #include <benchmark/benchmark.h>
 #include <hydralm/core/random.hpp>
 #include <hydralm/io/mapped_pages.hpp>
@@ -57,17 +60,26 @@ void retrieval(benchmark::State& run, Index tile, Past<D, C>& past) {
     }
     const double tokens = static_cast<double>(run.iterations()) * static_cast<double>(tile);
     const BankPolicy& policy = past.bank.policy();
-    const double chunks = static_cast<double>(N) / C,
-                 open = static_cast<double>(policy.open_groups) + 0.5,
-                 scored = policy.bounded()
-                              ? static_cast<double>(policy.exact_chunks + policy.pooled_chunks)
-                          : policy.open_groups > 0 ? chunks / 64 + 64 * open
-                                                   : chunks,
-                 flop = 2.0 * D * scored + 4.0 * D * C * static_cast<double>(k + 1);
+    double scored = static_cast<double>(N) / C, chosen = static_cast<double>(k);  // read whole
+    if (policy.bounded()) {
+        scored = static_cast<double>(policy.exact_chunks + policy.pooled_chunks);
+        chosen *= static_cast<double>(policy.exact_chunks) / scored;
+    } else if (policy.open_groups > 0) {
+        scored = scored / 64 + 64 * (static_cast<double>(policy.open_groups) + 0.5);
+    }
+    const auto format = static_cast<std::size_t>(policy.format);
+    const double chunk = static_cast<double>(Past<D, C>::Head::layout(1).chunk_bytes[format]),
+                 summaries = sizeof(float) * D * scored,
+                 bytes =
+                     tile == 1 ? summaries + chunk * (chosen + 1) : summaries / 32 + chunk * chosen,
+                 flop = 2.0 * D * scored + 4.0 * D * C * (chosen + 1);
     run.counters["s/token"] = {tokens, benchmark::Counter::kIsRate | benchmark::Counter::kInvert};
     run.counters["FLOP/s"] = {tokens * flop, benchmark::Counter::kIsRate};
     run.counters["fraction_of_peak"] = {tokens * flop / benchmarks::measured_fma_peak<float>(1),
                                         benchmark::Counter::kIsRate};
+    run.counters["bytes/s"] = {tokens * bytes, benchmark::Counter::kIsRate};
+    run.counters["fraction_of_bandwidth"] = {tokens * bytes / benchmarks::measured_bandwidth(1),
+                                             benchmark::Counter::kIsRate};
     run.SetComplexityN(N);
 }
 

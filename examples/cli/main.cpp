@@ -149,10 +149,10 @@ void describe_task(CLI::App& app, Options& o) {
         ->capture_default_str()
         ->check(at_least_one);
     app.add_option("--facts", t.facts,
-                   "facts (mqar: pairs) in a sequence; default 32, or what fits")
+                   "facts (mqar: pairs) in a sequence; default 32 (needle: 1; mqar: what fits)")
         ->check(at_least_one);
     app.add_option("--queries", t.queries,
-                   "queries in a sequence; default 8 (mqar: all), or what fits")
+                   "queries in a sequence; default 8 (mqar: all), or as many as facts")
         ->check(at_least_one);
     app.add_option("--trailers", t.trailers,
                    "disjoint sets of queries about each haystack, read once")

@@ -14,7 +14,7 @@ namespace {
 using hydralm::Index;
 using Json = nlohmann::ordered_json;
 
-// Facts and queries that are not given: 32 and 8, or as many as the length holds; one needle.
+// Facts that are not given: 32, one needle, as many pairs as fit; queries: 8, of all pairs.
 hydralm::TaskShape task_shape(const TaskOptions& t, hydralm::TaskKind kind, Index length,
                               Index vocab) {
     const bool mqar = kind == hydralm::TaskKind::mqar;

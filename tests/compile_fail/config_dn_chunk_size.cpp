@@ -1,4 +1,4 @@
-// expect: hydralm: dn_chunk_size: must be positive; 64 is usual
+// expect: hydralm: dn_chunk_size: must be in [1, 2^24]; 64 is usual
 #include <hydralm/model/config.hpp>
 
 #ifdef HYDRALM_CONTROL

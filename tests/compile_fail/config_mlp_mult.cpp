@@ -1,4 +1,4 @@
-// expect: hydralm: mlp_mult: must be positive and make a width of at least 1; 8/3 is usual
+// expect: hydralm: mlp_mult: must be positive and make a width in [1, 2^24]; 8/3 is usual
 #include <hydralm/model/config.hpp>
 
 #ifdef HYDRALM_CONTROL

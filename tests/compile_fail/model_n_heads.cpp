@@ -1,4 +1,4 @@
-// expect: hydralm: n_heads: must be positive; usual is d_model / 64
+// expect: hydralm: n_heads: must be in [1, 2^24]; usual is d_model / 64
 #include <hydralm/model/hydra_lm.hpp>
 
 #ifdef HYDRALM_CONTROL

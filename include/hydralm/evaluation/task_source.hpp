@@ -17,7 +17,7 @@ struct TaskStage {
     TaskShape shape;
     Index batch = 8;
     std::int64_t steps = 1;
-    bool skip_deltanet = false;  // mixers of that kind are left out, and left as they are
+    bool skip_deltanet = false;  // for TrainerOptions::frozen: leave their mixers as they are
 };
 
 // Batch i holds sequences of the stage that step i lies in; after the last stage, of the last. The

@@ -18,9 +18,10 @@ struct PrefixCacheStatistics {
 };
 
 // Keeps states of one model at multiples of `stride` tokens of every prompt, and at its end, within
-// a budget of bytes; those used least recently leave first. A stride that is a multiple of
-// Model::prefill_tile gives the bits of a prefill without cache; other cuts agree to rounding. The
-// model must outlive the cache. One thread at a time.
+// a budget of bytes; those used least recently leave first. Going on from a multiple of
+// Model::prefill_tile gives the bits of a prefill without cache; from another stride, or from the
+// end of an earlier prompt, the same to rounding. The model must outlive the cache. One thread at a
+// time.
 template <class Model>
 class PrefixCache {
 public:

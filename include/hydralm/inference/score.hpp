@@ -25,7 +25,7 @@ public:
           last_(Model::config.vocab_size) {}
 
     // Advances state by tokens [N] and adds their log-likelihood. Throws Error as Model::prefill
-    // does. No allocation.
+    // does. No allocation but for pages of banks.
     void feed(std::span<const token_id> tokens, typename Model::State& state) {
         model_.run(
             tokens, state, Form::parallel, [&](MatrixView<const T> hidden, std::size_t first) {

@@ -48,7 +48,7 @@ public:
         : state_(model.new_state(Model::prefill_tile, policy)), scorer_(model) {}
 
     // Feeds one chunk of tokens, of any length. Throws Error as Model::prefill does. No allocation
-    // in the model.
+    // but for pages of banks.
     void feed(std::span<const token_id> tokens) {
         const auto start = std::chrono::steady_clock::now();
         scorer_.feed(tokens, state_);

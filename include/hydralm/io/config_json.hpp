@@ -169,9 +169,9 @@ inline std::string config_to_json(const HydraConfig& config, int indent = -1) {
     return text + (indent < 0 ? "}" : "\n}\n");
 }
 
-// "field: expected X, found Y" for every field in which two valid configurations describe different
-// models; empty when they are the same. head_dim and layer_types are compared as what they come to,
-// and the two fields of the schedule by the layers they make.
+// "field: expected X, found Y" for every field in which two valid configurations differ, advice and
+// training included; empty when they are the same. head_dim and layer_types are compared as what
+// they come to, and the two fields of the schedule by the layers they make.
 inline std::vector<std::string> config_differences(const HydraConfig& expected,
                                                    const HydraConfig& found) {
     using detail::Json;

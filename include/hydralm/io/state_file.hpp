@@ -5,7 +5,7 @@
 // the table as JSON
 // {"fingerprint": ..., "sections": [[name, bytes], ...]}; the sections, each at a multiple of 64
 // with zeros between; at the end the CRC-32 of all bytes before it. A fingerprint is what must be
-// equal to read the file: config and scalar type.
+// equal to read the file: of a model's state config, scalar and what its banks leave out.
 #pragma once
 
 #include <zlib.h>
@@ -28,7 +28,7 @@ StateSection state_section(std::string name, std::span<const T> values) {
 }
 
 // The fingerprint of a state of this model: its config, and the scalar it computes in ("float",
-// "double"). Every field counts but those that no state depends on.
+// "double"). All but pad_token_id, mtp_loss_weight, initializer_range, max_position_embeddings.
 inline std::string state_fingerprint(HydraConfig config, std::string_view scalar) {
     const HydraConfig defaults;
     config.pad_token_id = defaults.pad_token_id;

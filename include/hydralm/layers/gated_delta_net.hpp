@@ -1,8 +1,9 @@
 // Gated DeltaNet: the linear-time mixer with constant state.
 //
-//   [q; k; v] = silu(conv(qkv_proj x)),  per head q/‖q‖, k/‖k‖,  [a; b] = ab_proj x + bias,  α =
-//   σ(a), β = σ(b) S_t = α_t S_{t−1} (I − β_t k_t k_tᵀ) + β_t v_t k_tᵀ,  o_t = S_t q_t,  y = o_proj
-//   (o ⊙ silu(gate_proj x))
+//   [q; k; v] = silu(conv(qkv_proj x)), per head q/‖q‖, k/‖k‖
+//   [a; b] = ab_proj x + bias, α = σ(a), β = σ(b)
+//   S_t = α_t S_{t−1} (I − β_t k_t k_tᵀ) + β_t v_t k_tᵀ, o_t = S_t q_t
+//   y = o_proj (o ⊙ silu(gate_proj x))
 //
 // Source: Yang, Kautz, Hatamizadeh, "Gated Delta Networks" (arXiv 2412.06464), without the output
 // norm.

@@ -97,8 +97,8 @@ struct FlatStorage {
     using Taps = MatrixView<T>;  // [channels, taps]
 };
 
-// Base of visitors: keeps the prefix, and turns the four declarations into one call of
-// Derived::tensor.
+// Base of visitors: keeps the prefix, and turns each declaration into a call of Derived::tensor,
+// convolution or vector_tensor.
 template <class Derived>
 class ParameterVisitor {
 public:

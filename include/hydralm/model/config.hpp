@@ -58,13 +58,13 @@ struct HydraConfig {
     int mlp_multiple_of = 64;      // the SwiGLU width is a multiple of this
     int dn_short_conv_kernel = 4;  // taps of the causal convolution of Gated DeltaNet
     bool dn_use_gate = true;       // output gate silu(gate_proj x)
-    int dn_chunk_size = 64;        // chunk of the chunkwise form
+    int dn_chunk_size = 64;        // where a sequence may be cut; changes rounding at most
     bool dn_norm_qk = true;        // unit queries and keys
     int swa_window = 512;          // tokens a sliding-window layer sees, itself included
     double swa_rope_base = 10000.0;
     LayerTypes layer_types{};  // empty: built from swa_every and retrieval_every
     int swa_every = 4;         // every n-th layer is sliding-window attention; 0: none
-    int retrieval_every = 0;   // every n-th of the others is retrieval attention; 0: none
+    int retrieval_every = 0;   // every n-th layer is retrieval, unless it is swa; 0: none
     int retrieval_chunk_size = 128;
     int retrieval_top_k = 8;
     int mtp_depth = 0;  // multi-token-prediction modules; 0: none
@@ -159,7 +159,7 @@ constexpr const char* text(ConfigRule rule) noexcept {
             return "pad_token_id: must be in [0, vocab_size); use 0 when there is no padding";
         case d_model: return "d_model: must be in [1, 2^24]; 128 to 4096 are usual";
         case n_layers: return "n_layers: must be in [1, 256]; use fewer layers";
-        case n_heads: return "n_heads: must be positive; usual is d_model / 64";
+        case n_heads: return "n_heads: must be in [1, 2^24]; usual is d_model / 64";
         case head_dim_divides:
             return "head_dim: n_heads must divide d_model; change n_heads or give head_dim "
                    "explicitly";
@@ -167,10 +167,10 @@ constexpr const char* text(ConfigRule rule) noexcept {
             return "head_dim: must be a multiple of 4 in [4, 4096] (RoPE pairs, SIMD); choose "
                    "n_heads so that it is";
         case mlp_mult:
-            return "mlp_mult: must be positive and make a width of at least 1; 8/3 is usual";
+            return "mlp_mult: must be positive and make a width in [1, 2^24]; 8/3 is usual";
         case mlp_multiple_of: return "mlp_multiple_of: must be in [1, 2^24]; 64 is usual";
         case dn_short_conv_kernel: return "dn_short_conv_kernel: must be in [1, 64]; 4 is usual";
-        case dn_chunk_size: return "dn_chunk_size: must be positive; 64 is usual";
+        case dn_chunk_size: return "dn_chunk_size: must be in [1, 2^24]; 64 is usual";
         case swa_window: return "swa_window: must be in [1, 2^24]; 512 is usual";
         case swa_rope_base: return "swa_rope_base: must be positive and finite; 10000 is usual";
         case layer_types:
@@ -208,7 +208,8 @@ struct ValidConfig {
     static_assert(broken != d_model,
                   "hydralm: d_model: must be in [1, 2^24]; 128 to 4096 are usual");
     static_assert(broken != n_layers, "hydralm: n_layers: must be in [1, 256]; use fewer layers");
-    static_assert(broken != n_heads, "hydralm: n_heads: must be positive; usual is d_model / 64");
+    static_assert(broken != n_heads,
+                  "hydralm: n_heads: must be in [1, 2^24]; usual is d_model / 64");
     static_assert(broken != head_dim_divides,
                   "hydralm: head_dim: n_heads must divide d_model; change n_heads or give head_dim "
                   "explicitly");
@@ -217,12 +218,13 @@ struct ValidConfig {
                   "SIMD); choose n_heads so that it is");
     static_assert(
         broken != mlp_mult,
-        "hydralm: mlp_mult: must be positive and make a width of at least 1; 8/3 is usual");
+        "hydralm: mlp_mult: must be positive and make a width in [1, 2^24]; 8/3 is usual");
     static_assert(broken != mlp_multiple_of,
                   "hydralm: mlp_multiple_of: must be in [1, 2^24]; 64 is usual");
     static_assert(broken != dn_short_conv_kernel,
                   "hydralm: dn_short_conv_kernel: must be in [1, 64]; 4 is usual");
-    static_assert(broken != dn_chunk_size, "hydralm: dn_chunk_size: must be positive; 64 is usual");
+    static_assert(broken != dn_chunk_size,
+                  "hydralm: dn_chunk_size: must be in [1, 2^24]; 64 is usual");
     static_assert(broken != swa_window, "hydralm: swa_window: must be in [1, 2^24]; 512 is usual");
     static_assert(broken != swa_rope_base,
                   "hydralm: swa_rope_base: must be positive and finite; 10000 is usual");

@@ -1,5 +1,5 @@
-// Optimiser: AdamW for every parameter, or the hybrid: Muon for the matrices of mixers and MLPs,
-// AdamW for the rest.
+// Optimiser: AdamW for every parameter, or the hybrid: Muon for the projections of mixers, MLPs and
+// MTP, AdamW for the rest.
 //
 // Weights, gradient and both moments are flat buffers in file order. Which rule a parameter gets
 // follows from its kind (optimiser_group); no decay on norms, biases and embeddings.

@@ -196,9 +196,9 @@ constexpr Index gated_delta_backward_workspace_bytes() noexcept {
 //   input        N tokens of one head
 //   checkpoints  [ceil(N / Chunk), D, D]: what gated_delta_chunkwise kept with interval Chunk
 //   dout         [N, D]
-//   dstate       [D, D]: in, the gradient of the final state; out, of the first. A null view: 0,
-//   and not wanted gradients    written; alias nothing arena
-//   gated_delta_backward_workspace_bytes<T, D, Chunk>(), given back
+//   dstate       [D, D]: in, the gradient of the final state; out, of the first; a null view: 0
+//   gradients    written; alias nothing
+//   arena        gated_delta_backward_workspace_bytes<T, D, Chunk>(), given back
 // No allocation, no errors. Cost: (14 D² + 16 D Chunk) FLOP per token and a few passes over two
 // states per chunk.
 template <Index Chunk = gated_delta_training_chunk, Real T, Index D>

@@ -32,10 +32,9 @@ struct GatedDeltaCheckpoints {
 };
 
 // gated_delta_reference for all tokens of input, in blocks of Block tokens.
-//   first_block   tokens of the first block, 0 < first_block ≤ Block, so that blocks lie on
-//   absolute positions whatever a
-//                 stream has seen: Block − position mod Block. Block itself when checkpoints are
-//                 recorded.
+//   first_block   tokens of the first block, in (0, Block]: Block − position mod Block, so that
+//                 blocks lie on absolute positions whatever a stream has seen; Block when
+//                 checkpoints are recorded
 //   arena         gated_delta_workspace_bytes<T, D>(Block), given back
 // out aliases none of the inputs. No allocation, no errors. Cost: (6 D² + 4 D Block) FLOP per
 // token, and two copies of S per call. Cutting a call at a block boundary changes no bit.

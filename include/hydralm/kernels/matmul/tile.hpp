@@ -17,7 +17,7 @@
 
 namespace HYDRALM_NAMESPACE::kernels::detail {
 
-// Sizes of a block, 226 KiB of stack: x and the sums stay in L2, a panel's slice and a few rows of
+// Sizes of a block, 221 KiB of stack: x and the sums stay in L2, a panel's slice and a few rows of
 // x in L1.
 template <Real T>
 struct Block {

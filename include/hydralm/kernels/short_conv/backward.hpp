@@ -29,10 +29,11 @@ constexpr Index short_conv_backward_workspace_bytes(Index taps) noexcept {
 //   x           [N, C], and cache [K − 1, C] as it was before the forward pass
 //   weight      [K, C]; bias [C] or null
 //   dy          [N, C]
-//   dcache      [K − 1, C]: in, the gradient of the cache that the forward pass left; out, of the
-//   one that it found dx          [N, C], written; may be dy dweight     [K, C], added to dbias
-//   [C], added to, or null derivative  f', from batches to batches, e.g. [](auto s) { return
-//   simd::silu_derivative(s); }
+//   dcache      [K − 1, C]: in, the gradient of the cache the forward pass left; out, of what it
+//               found
+//   dx          [N, C], written; may be dy
+//   dweight     [K, C], added to; dbias [C], added to, or null
+//   derivative  f', from batches to batches, such as simd::silu_derivative
 // No allocation, no errors. Cost: 6 K FLOP and f' per element.
 template <Real T, class Derivative = NoActivationDerivative>
 void short_conv_backward(

@@ -9,12 +9,13 @@
 
 namespace HYDRALM_NAMESPACE::kernels {
 
-// o_i = Σ_j p_ij v_j,  p_ij = exp(s_ij − ℓ_i),  s_ij = q_i·k_j/√D,  ℓ_i = ln Σ_j exp(s_ij),  j ∈ (P
-// + i − W, P + i].
+// o_i = Σ_j p_ij v_j,  p_ij = exp(s_ij − ℓ_i),  s_ij = q_i·k_j/√D,  ℓ_i = ln Σ_j exp(s_ij),
+// j ∈ (P + i − W, P + i].
 //   q               [N, D]
-//   keys, values    [P + N, D], the P tokens before the first query, oldest first, then one per
-//   query; P ≥ 0 window          W ≥ 1 out             [N, D], written; aliases nothing log_sum_exp
-//   ℓ [N], written; or null
+//   keys, values    [P + N, D]: P ≥ 0 tokens before the first query, oldest first, one per query
+//   window          W ≥ 1
+//   out             [N, D], written; aliases nothing
+//   log_sum_exp     ℓ [N], written; or null
 // No allocation. Source: SPEC.md §4.
 template <Real T>
 void window_attention_reference(MatrixView<const T> q, MatrixView<const T> keys,
