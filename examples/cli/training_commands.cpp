@@ -41,8 +41,9 @@ void run_gradients(const Options& o) {
     for (const auto& info : Model::parameters)
         tensors.push_back({name(info), {info.shape().begin(), info.shape().end()}, dtype});
     hydralm::SafetensorsWriter writer(o.out, tensors);
-    const std::vector<T> mean{static_cast<T>(loss.mean())};
-    writer.write("loss", std::span<const T>(mean));
+    const double modules = Model::config.mtp_loss_weight * gradients.mtp_loss();  // 0 without any
+    const std::vector<T> total{static_cast<T>(loss.mean() + modules)};
+    writer.write("loss", std::span<const T>(total));
     gradients.for_each([&](const hydralm::ParameterInfo& info, std::span<const T> values) {
         writer.write(name(info), values);
     });
@@ -74,10 +75,13 @@ hydralm::TrainerOptions trainer_options(const TrainOptions& t, std::int64_t step
     return options;
 }
 
-// Checkpoints of a run that writes model.safetensors lie in model.training.
+// Checkpoints of a run that writes model.safetensors lie in model.training, of one that writes
+// another name in name.training.
 std::filesystem::path run_directory(const Options& o) {
-    return o.train.resume.empty() ? std::filesystem::path(o.out).replace_extension(".training")
-                                  : std::filesystem::path(o.train.resume);
+    if (!o.train.resume.empty()) return o.train.resume;
+    std::filesystem::path directory(o.out);
+    if (directory.extension() == ".safetensors") directory.replace_extension();
+    return directory += ".training";
 }
 
 // Refuses before the training what could not be written after it.
@@ -156,6 +160,12 @@ void train_on(const Options& o, Model& model, hydralm::BatchSource& source,
         number(report.best_validation_loss).c_str());
 }
 
+std::uint32_t checksum(const hydralm::TextCorpus& corpus) {
+    std::uint32_t sum = 0;
+    for (const auto text : corpus.texts()) sum = hydralm::detail::crc_of(text, sum);
+    return sum;
+}
+
 template <class Model>
 void train_on_text(const Options& o, Model& model) {
     const TrainOptions& t = o.train;
@@ -175,7 +185,9 @@ void train_on_text(const Options& o, Model& model) {
              std::min<std::int64_t>(held_out.chunks_per_pass(), 32),
              "\"batch\":" + std::to_string(t.batch) + ",\"seq_len\":" + std::to_string(t.seq_len) +
                  ",\"training_bytes\":" + std::to_string(training.size()) +
-                 ",\"validation_bytes\":" + std::to_string(validation.size()));
+                 ",\"training_crc32\":" + std::to_string(checksum(training)) +
+                 ",\"validation_bytes\":" + std::to_string(validation.size()) +
+                 ",\"validation_crc32\":" + std::to_string(checksum(validation)));
 }
 
 // Output projections of DeltaNet mixers at zero: such a mixer adds nothing.
@@ -193,7 +205,7 @@ void train_on_task(const Options& o, Model& model) {
     const TrainOptions& t = o.train;
     const auto kind = *hydralm::task_kind(t.task);
     const auto stages = hydralm::read_stages(t.stages, kind, task_vocab<Model>(kind));
-    hydralm::TaskSource source(kind, stages, hydralm::Split::training, o.seed);
+    hydralm::TaskSource source(kind, stages, hydralm::Split::training, o.seed, t.accumulate);
     hydralm::TaskSource held_out(kind, {stages.back()}, hydralm::Split::evaluation, o.seed);
     if (stages.front().skip_deltanet && t.init.empty()) silence_deltanet(model);
     auto options = trainer_options(t, source.steps());

@@ -220,6 +220,13 @@ TEST_CASE("A source follows its stages; labels are the answers", "[task]") {
     source.seek(1);
     source.next(batch);
     CHECK_FALSE(seen.insert(batch.tokens).second);
+
+    TaskSource twice(TaskKind::retrieval_qa, stages, Split::training, 9, 2);  // batches a step
+    for (const Index length : {96, 96, 96, 96, 40, 40, 40}) {
+        twice.next(batch);
+        CHECK(batch.length == length);
+    }
+    CHECK_THROWS_AS(TaskSource(TaskKind::retrieval_qa, stages, Split::training, 9, 0), Error);
 }
 
 TEST_CASE("Stages from a file, and what is refused", "[task]") {

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """Where the program keeps the past of retrieval layers. Arguments: the program for remembering.json, the golden vectors."""
 
+import json
 import os
 import pathlib
+import struct
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "support"))
-from program import TEXT, initialised, json_of, refusal, run, run_checks
+from program import TEXT, initialised, json_of, refusal, run, run_checks, tensors
 
 MAPPED = ("--bank", "mapped", "--bank-budget", "1MiB")
 COMPRESSIVE = ("--bank", "compressive", "--bank-budget", 2**20)
@@ -58,6 +60,31 @@ def drafts(directory):
         assert run(*drafted, *COMPRESSIVE) == bounded, draft
 
 
+def gradients(directory):
+    """With modules of multi-token prediction the loss is the one the gradient is of."""
+    model, ids, out = initialised(directory, "--scheme", "fan_in"), directory / "ids", directory / "out"
+    ids.write_text(" ".join(str(byte) for byte in TEXT[:100].encode()))
+    asked = ("gradients", "--model", model, "--ids", ids, "--out", out, "--scalar", "double")
+    run(*asked)
+    gradient, content = tensors(out), model.read_bytes()
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    for name in ("mtp.0.proj.weight", "blocks.0.mixer.o_proj.weight", "embed.weight"):
+        values = gradient["grad." + name][1]
+        i = max(range(len(values)), key=lambda n: abs(values[n]))
+        place = start + header[name]["data_offsets"][0] + 4 * i
+        (weight,) = struct.unpack_from("<f", content, place)
+        losses = []
+        for step in (2.0**-9, -2.0**-9):
+            moved = struct.pack("<f", weight + step)
+            model.write_bytes(content[:place] + moved + content[place + 4:])
+            run(*asked)
+            losses += [(tensors(out)["loss"][1][0], *struct.unpack("<f", moved))]
+        (up, above), (down, below) = losses
+        difference = (up - down) / (above - below)
+        assert abs(difference / values[i] - 1) < 1e-3, (name, difference, values[i])
+
+
 def refusals(directory):
     model, text = initialised(directory), directory / "text"
     text.write_text(TEXT)
@@ -72,7 +99,8 @@ def refusals(directory):
             (("--bank", "mapped", "--bank-budget", 1000), ["budget: expected at least 1048576"]),
             (("--bank", "mapped", "--bank-dir", directory / "none"),
              ["none", "bank: expected a directory", "create the directory"]),
-            (("--bank-budget", 1000), ["--bank-budget: expected --bank mapped or compressive", "found --bank memory"]),
+            (("--bank-budget", 1000),
+             ["--bank-budget: expected --bank mapped or compressive", "found --bank memory"]),
             (("--bank-dir", directory), ["--bank-dir: expected --bank mapped with it, found"]),
             ((*COMPRESSIVE, "--bank-dir", directory), ["found --bank compressive"]),
             (("--bank", "compressive", "--open-groups", 3), ["open_groups: expected 0"])):
@@ -82,4 +110,4 @@ def refusals(directory):
     assert "gone" in line and "bank: expected a directory" in line, line
 
 
-run_checks([banks_in_files, bounded_banks, drafts, refusals])
+run_checks([banks_in_files, bounded_banks, drafts, gradients, refusals])

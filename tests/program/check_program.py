@@ -138,6 +138,9 @@ def train(directory):
 
     line = refusal("train", "--out", killed, *options, "--seed", 2, "--resume", checkpoints)
     assert "training.seed: expected 2, found 0" in line, line
+    text.write_text((TEXT * 3).swapcase())
+    line = refusal("train", "--out", killed, *options, "--resume", checkpoints)
+    assert "training.training_crc32: expected" in line, line
     line = refusal("train", "--out", killed, "--text", directory / "none", "--steps", 1)
     assert "none" in line, line
 
@@ -201,6 +204,10 @@ def train_further(directory):
     after = json_of("train", "--out", second, *options, "--init", first, "--log", log)
     losses = [json.loads(line)["loss"] for line in log.read_text().splitlines()]
     assert losses[0] < before["train_loss"] + 0.3 and after["train_loss"] < losses[0], losses
+    short = ("--text", text, "--batch", 2, "--seq-len", 32, "--steps", 1)
+    for name in ("model.v1", "model.v2", "model.training"):  # each has its own directory
+        run("train", "--out", directory / name, *short)
+        assert (directory / name).is_file() and (directory / f"{name}.training").is_dir(), name
     line = refusal("train", "--out", second, *options, "--init", directory / "none")
     assert "none" in line, line
     line = refusal("train", "--out", second, *options, "--init", first, "--scheme", "normal")

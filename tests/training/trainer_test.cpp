@@ -55,6 +55,25 @@ struct Text {
     TextCorpus corpus() const { return TextCorpus({(folder / "text").string()}); }
 };
 
+// Batches that a test made.
+struct Given : BatchSource {
+    std::vector<Batch> batches;
+    std::size_t at = 0;
+
+    // Of tokens first, first + 1, …, each labelled with the next.
+    void add(Index streams, Index length, token_id first, bool fresh = true) {
+        Batch batch{.streams = streams, .length = length, .fresh = fresh};
+        for (Index i = 0; i < streams * length; ++i) {
+            batch.tokens.push_back(first + static_cast<token_id>(i));
+            batch.labels.push_back(first + static_cast<token_id>(i + 1));
+        }
+        batches.push_back(batch);
+    }
+    void next(Batch& batch) override { batch = batches[at++ % batches.size()]; }
+    std::uint64_t position() const override { return at; }
+    void seek(std::uint64_t position) override { at = position; }
+};
+
 const auto never = [] { return false; };
 const auto silent = [](const auto&, const auto&) {};
 
@@ -118,6 +137,32 @@ TEST_CASE("Batches accumulated are one batch", "[trainer]") {
     CHECK(a.tokens == b.tokens);
 }
 
+TEST_CASE("Batches of different shapes are accumulated", "[trainer]") {
+    Given source;
+    source.add(2, 8, 40);
+    source.add(2, 16, 90);
+    source.add(1, 16, 20);
+    const Model start = fresh_model();
+    std::vector<double> sum(static_cast<std::size_t>(Model::parameter_count));
+    for (const Batch& batch : source.batches) {
+        Gradients<Model> one(batch.streams, batch.length);
+        one.refresh(start);
+        BatchStates<Model> states(batch.streams);
+        one.add(start, batch.tokens, batch.labels, states.streams(batch.length),
+                1.0 / static_cast<double>(3 * batch.tokens.size()));
+        for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += static_cast<double>(one.values()[i]);
+    }
+    double square = 0;
+    for (const double g : sum) square += g * g;
+    Model model = fresh_model();
+    auto options = options_of(OptimiserKind::adamw, 4);
+    options.accumulate = 3;
+    Trainer<Model> trainer(model, options);
+    const auto report = trainer.step(source);
+    CHECK(report.gradient_norm == Approx(std::sqrt(square)).epsilon(1e-5));
+    CHECK(report.tokens == 64);
+}
+
 TEST_CASE("Recomputation and threads change no bit", "[trainer]") {
     const Text text;
     std::vector<float> expected;
@@ -155,6 +200,10 @@ TEST_CASE("A run that is stopped and resumed is the run that was not", "[trainer
                                  .log = directory / "log"};
         TrainingRun<Model> run(trainer, source, &held_out, options, "{\"seed\":1}");
         if (resume) run.resume([](const std::string&) { FAIL("nothing to warn of"); });
+        else {
+            std::filesystem::create_directory(directory);
+            write_text(options.log, "lines of other programs stay\n");
+        }
         int steps = 0;
         const auto report = run.run([&] { return ++steps == stop_after; }, silent);
         CHECK(report.interrupted == (stop_after > 0));
@@ -171,12 +220,33 @@ TEST_CASE("A run that is stopped and resumed is the run that was not", "[trainer
         CHECK(report.best_validation_loss == whole.best_validation_loss);
         CHECK(report.steps == 12);
         const auto lines = read_text(directory / "log");
-        CHECK(std::count(lines.begin(), lines.end(), '\n') == 12);
+        CHECK(lines.starts_with("lines of other programs stay\n"));
+        CHECK(std::count(lines.begin(), lines.end(), '\n') == 13);
         int kept = 0;
         for (const auto& entry : std::filesystem::directory_iterator(directory))
             kept += entry.path().extension() == ".train";
         CHECK(kept == 2);
         CHECK_NOTHROW(load<Model>(directory / "best.safetensors"));
+    }
+}
+
+TEST_CASE("A run that was stopped goes on when it is run again", "[trainer]") {
+    const Text text;
+    std::vector<float> expected;
+    for (const int stop : {0, 2}) {
+        Model model = fresh_model();
+        RandomWindows source(text.corpus(), 2, 16, 1);
+        Trainer<Model> trainer(model, options_of(OptimiserKind::adamw, 5));
+        TrainingRun<Model> run(trainer, source, nullptr, {.steps = 5, .directory = {}}, "{}");
+        int steps = 0;
+        auto report = run.run([&] { return ++steps == stop; }, silent);
+        CHECK(report.interrupted == (stop > 0));
+        if (report.interrupted) report = run.run(never, silent);
+        CHECK_FALSE(report.interrupted);
+        CHECK(report.steps == 5);
+        CHECK(report.tokens_here == (5 - stop) * 32);
+        if (stop == 0) expected = weights(model);
+        else CHECK(weights(model) == expected);
     }
 }
 
@@ -235,6 +305,35 @@ TEST_CASE("A damaged checkpoint falls back to the one before", "[trainer]") {
     std::filesystem::remove_all(directory);
     open(other, [&](auto&, auto& run) {
         CHECK_THROWS_WITH(run.resume([](const std::string&) {}), containing("step-<number>"));
+    });
+}
+
+TEST_CASE("A checkpoint that was passed over does not outlive the one just written", "[trainer]") {
+    const Text text;
+    const auto directory = text.folder / "run";
+    const auto open = [&](auto&& use) {
+        Model model = fresh_model();
+        RandomWindows source(text.corpus(), 2, 16, 1);
+        Trainer<Model> trainer(model, options_of(OptimiserKind::adamw, 6));
+        const RunOptions options{.steps = 6, .save_every = 2, .keep = 1, .directory = directory};
+        TrainingRun<Model> run(trainer, source, nullptr, options, "{}");
+        use(trainer, run);
+    };
+    int steps = 0;
+    open([&](auto&, auto& run) { run.run([&] { return ++steps == 3; }, silent); });
+    const auto later = directory / "step-000000005.train";
+    write_text(later, "no checkpoint");
+    open([&](auto& trainer, auto& run) {
+        int warnings = 0;
+        run.resume([&](const std::string&) { ++warnings; });
+        CHECK(warnings == 1);
+        CHECK(trainer.steps() == 3);
+        run.run([] { return true; }, silent);
+    });
+    CHECK_FALSE(std::filesystem::exists(later));
+    open([](auto& trainer, auto& run) {
+        run.resume([](const std::string&) { FAIL("nothing to warn of"); });
+        CHECK(trainer.steps() == 4);
     });
 }
 
@@ -301,4 +400,47 @@ TEST_CASE("A number that is not finite stops the run or leaves the step out", "[
     options.accumulate = 0;
     Model model = fresh_model();
     CHECK_THROWS_WITH(Trainer<Model>(model, options), containing("accumulate"));
+}
+
+TEST_CASE("A step left out leaves carried streams as they were", "[trainer]") {
+    static constexpr HydraConfig untied = [] {
+        auto c = config;
+        c.tie_embeddings = false;
+        return c;
+    }();
+    using Untied = HydraLM<untied>;
+    auto options = options_of(OptimiserKind::adamw, 9);
+    options.non_finite = NonFinite::skip;
+    for (const bool anew : {false, true}) {
+        Given source;
+        source.add(1, 8, 20);
+        source.add(1, 8, 196, anew);
+        source.add(1, 8, 30, false);
+        Untied model;
+        initialise(model, 1, InitScheme::fan_in);
+        std::vector<float> all;
+        model.get_parameters([&](const ParameterInfo&, std::span<const float> values) {
+            all.insert(all.end(), values.begin(), values.end());
+        });
+        REQUIRE(Model::parameters[0].name() == "embed.weight");
+        all[200 * config.d_model] = std::numeric_limits<float>::quiet_NaN();  // of token 200
+        model.set_parameters(
+            [next = all.data()](const ParameterInfo&, std::span<float> values) mutable {
+                std::copy_n(next, values.size(), values.data());
+                next += values.size();
+            });
+        Trainer<Untied> trainer(model, options);
+        const auto first = trainer.step(source);
+        CHECK(std::isfinite(first.loss));
+        CHECK(std::isfinite(first.gradient_norm));
+        CHECK_FALSE(first.skipped);
+        CHECK(trainer.step(source).skipped);
+        const auto sections = trainer.sections();
+        std::array<std::int64_t, 5> progress{};
+        std::memcpy(progress.data(), sections[0].bytes.data(), sizeof(progress));
+        CHECK(progress[3] == (anew ? 0 : 8));  // tokens of the stream
+        const auto report = trainer.step(source);
+        CHECK_FALSE(report.skipped);
+        CHECK(std::isfinite(report.loss));
+    }
 }

@@ -20,13 +20,24 @@ struct TaskStage {
     bool skip_deltanet = false;  // for TrainerOptions::frozen: leave their mixers as they are
 };
 
-// Batch i holds sequences of the stage that step i lies in; after the last stage, of the last. The
-// loss is on answers only.
+// Batch i holds sequences of the stage that step i / batches_per_step lies in; after the last
+// stage, of the last. The loss is on answers only.
 class TaskSource : public BatchSource {
 public:
-    // Throws Error for stages that are empty or impossible.
-    TaskSource(TaskKind kind, std::vector<TaskStage> stages, Split split, std::uint64_t seed)
-        : kind_(kind), stages_(std::move(stages)), split_(split), seed_(seed) {
+    // batches_per_step: TrainerOptions::accumulate. Throws Error for stages that are empty or
+    // impossible, and for less than one batch.
+    TaskSource(TaskKind kind, std::vector<TaskStage> stages, Split split, std::uint64_t seed,
+               int batches_per_step = 1)
+        : kind_(kind),
+          stages_(std::move(stages)),
+          split_(split),
+          seed_(seed),
+          batches_per_step_(static_cast<std::uint64_t>(batches_per_step)) {
+        if (batches_per_step < 1)
+            throw Error({.field = "batches_per_step",
+                         .expected = "at least 1",
+                         .found = std::to_string(batches_per_step),
+                         .fix = "give the batches a step accumulates"});
         if (stages_.empty())
             throw Error({.field = "stages",
                          .expected = "at least one",
@@ -57,7 +68,7 @@ public:
     }
 
     void next(Batch& batch) override {
-        const TaskStage& now = stage(position_);
+        const TaskStage& now = stage(position_ / batches_per_step_);
         const auto length = static_cast<std::size_t>(now.shape.length);
         batch.streams = now.batch;
         batch.length = now.shape.length;
@@ -79,7 +90,7 @@ private:
     TaskKind kind_;
     std::vector<TaskStage> stages_;
     Split split_;
-    std::uint64_t seed_, position_ = 0;
+    std::uint64_t seed_, batches_per_step_, position_ = 0;
 };
 
 // Stages from a JSON file: [{"length", "facts" (MQAR: "pairs"), "queries", "batch", "steps",

@@ -20,7 +20,8 @@
 
 namespace HYDRALM_NAMESPACE {
 
-// What to do when a loss or a gradient is not finite: end with an Error, or leave the step out.
+// What to do when a loss or a gradient is not finite: end with an Error, or leave the step out:
+// weights and carried streams are what they were before it, streams that began in it begin anew.
 enum class NonFinite : std::uint8_t { stop, skip };
 
 struct TrainerOptions {
@@ -35,8 +36,8 @@ struct TrainerOptions {
 };
 
 struct StepReport {
-    std::int64_t step = 0;       // updates made, this one included
-    double loss = 0.0;           // mean of its batches, in nats, before the update
+    std::int64_t step = 0;  // updates made, this one included
+    double loss = 0.0;      // of the next token: mean of its batches, in nats, before the update
     double gradient_norm = 0.0;  // before clipping
     double rate = 0.0;
     std::int64_t tokens = 0;  // of this step
@@ -65,7 +66,10 @@ public:
     // not finite: naming the step and the parameter it began in, the weights unchanged.
     StepReport step(BatchSource& source) {
         StepReport report{.step = step_ + 1, .rate = options_.rate(step_)};
+        std::optional<BatchStates<Model>> before;
+        if (options_.non_finite == NonFinite::skip) before = states_;
         if (gradients_) gradients_->clear();
+        begun_ = false;
         for (int i = 0; i < options_.accumulate; ++i) {
             source.next(batch_);
             report.loss += add_batch() / options_.accumulate;
@@ -76,6 +80,8 @@ public:
         if (!std::isfinite(report.loss) || !std::isfinite(report.gradient_norm)) {
             if (options_.non_finite == NonFinite::stop) fail(report);
             report.skipped = true;
+            if (begun_) states_->reset();
+            else states_ = std::move(before);
         } else {
             if (options_.clip > 0.0 && report.gradient_norm > options_.clip)
                 scale_gradient<T>(gradient, options_.clip / report.gradient_norm);
@@ -161,14 +167,18 @@ private:
     // The mean loss of batch_, its gradient added.
     double add_batch() {
         if (!gradients_ || batch_.streams != streams_ || batch_.length != length_) {
+            std::vector<T> sum;  // of the batches before it
+            if (gradients_) sum.assign(gradients_->values().begin(), gradients_->values().end());
             gradients_.reset();  // one tape at a time
             gradients_.emplace(batch_.streams, batch_.length, options_.keep);
             gradients_->refresh(model_);
+            std::copy(sum.begin(), sum.end(), gradients_->values().begin());
             streams_ = batch_.streams;
             length_ = batch_.length;
         }
         if (!states_ || states_->count() != streams_) states_.emplace(streams_);
         if (batch_.fresh) states_->reset();
+        begun_ = begun_ || batch_.fresh;
         const Index counted = std::max<Index>(1, kernels::count_labels(batch_.labels));
         gradients_->clear_states();
         const auto loss =
@@ -224,6 +234,7 @@ private:
     std::optional<BatchStates<Model>> states_;
     Batch batch_;
     Index streams_ = 0, length_ = 0;  // of gradients_
+    bool begun_ = false;              // whether streams began anew in this step
     std::int64_t step_ = 0, tokens_ = 0;
     std::array<std::int64_t, 5> progress_{};  // what sections shows
     std::vector<std::byte> state_bytes_, bank_bytes_;

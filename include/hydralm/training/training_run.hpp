@@ -26,11 +26,11 @@ struct RunOptions {
 struct RunReport {
     std::int64_t steps = 0;
     std::int64_t tokens = 0;
-    double seconds = 0.0;                                               // of this process
+    double seconds = 0.0;                                               // of this call
     double train_loss = 0.0;                                            // of the last step
     double validation_loss = std::numeric_limits<double>::quiet_NaN();  // of the last evaluation
     double best_validation_loss = std::numeric_limits<double>::infinity();
-    std::int64_t tokens_here = 0;  // of this process
+    std::int64_t tokens_here = 0;  // of this call
     bool interrupted = false;
 };
 
@@ -90,6 +90,9 @@ public:
         const auto begin = std::chrono::steady_clock::now();
         const std::int64_t tokens_before = trainer_.tokens();
         std::int64_t saved = -1;
+        report_.seconds = 0.0;
+        report_.tokens_here = 0;
+        report_.interrupted = false;
         while (trainer_.steps() < options_.steps && !report_.interrupted) {
             const StepReport step = trainer_.step(source_);
             report_.train_loss = step.loss;
@@ -113,8 +116,9 @@ public:
         return report_;
     }
 
-    // Writes a checkpoint of this moment and removes those beyond options.keep. Throws Error as
-    // AtomicFile does; the checkpoints before stay.
+    // Writes a checkpoint of this moment, and removes those beyond options.keep, and those of later
+    // steps, which resume could not read. Throws Error as AtomicFile does; the checkpoints before
+    // stay.
     void save() {
         if (options_.directory.empty()) return;
         auto sections = trainer_.sections();
@@ -124,12 +128,14 @@ public:
         sections.push_back(state_section("source", std::span<const std::uint64_t>(&position, 1)));
         sections.push_back(state_section("losses", std::span<const double>(losses)));
         save_state(file_of(trainer_.steps()), fingerprint_, sections);
-        auto files = checkpoints();
-        std::error_code ignored;
-        while (static_cast<int>(files.size()) > options_.keep) {
-            std::filesystem::remove(files.begin()->second, ignored);
-            files.erase(files.begin());
-        }
+        Files files = checkpoints();
+        const auto remove = [&files](typename Files::iterator file) {
+            std::error_code ignored;
+            std::filesystem::remove(file->second, ignored);
+            files.erase(file);
+        };
+        while (files.rbegin()->first > trainer_.steps()) remove(std::prev(files.end()));
+        while (static_cast<int>(files.size()) > options_.keep) remove(files.begin());
     }
 
 private:
@@ -235,16 +241,18 @@ private:
                          .fix = "free some space or choose another path; resume the run"});
     }
 
-    // Leaves out the lines of steps that will be made again, and a line cut off by the kill.
+    // Leaves out the lines of steps that will be made again, and a line cut off by the kill; lines
+    // that are no step's stay.
     void cut_log() const {
         std::ifstream log(options_.log);
         if (options_.log.empty() || !log) return;
         std::string kept;
         for (std::string line; std::getline(log, line) && !log.eof();) {
             const auto value = detail::Json::parse(line, nullptr, false);
-            if (value.is_object() && value.contains("step") && value["step"].is_number_integer() &&
-                value["step"].get<std::int64_t>() <= trainer_.steps())
-                kept += line + '\n';
+            const bool again = value.is_object() && value.contains("step") &&
+                               value["step"].is_number_integer() &&
+                               value["step"].get<std::int64_t>() > trainer_.steps();
+            if (!again) kept += line + '\n';
         }
         write_file(options_.log, kept);
     }
