@@ -61,6 +61,28 @@ TEST_CASE("A prompt goes on from the longest prefix that was read before", "[pre
     CHECK(resumed(one) == 0);
 }
 
+TEST_CASE("What was computed from an end is not passed off as a prefill", "[prefix_cache]") {
+    const auto model = random_model<Model>(5);
+    PrefixCache<Model> cache(model, plenty);
+    const auto text = random_tokens(900, 53, 6);
+    const auto resumed = [&](std::ptrdiff_t tokens, std::uint64_t other) {
+        return check_prompt(
+            model, cache,
+            joined({text.begin(), text.begin() + tokens}, random_tokens(9, 53, other)));
+    };
+    auto state = model.new_state();
+    cache.prefill(slice(text, 0, 100), state);
+    cache.prefill(slice(text, 0, 700), state);  // on from 100
+    CHECK(cache.statistics().resumed == 100);
+    CHECK(cache.size() == 2);       // the ends
+    CHECK(resumed(600, 1) == 100);  // not 512
+    CHECK(resumed(700, 2) == 700);
+    cache.clear();
+    cache.prefill(slice(text, 0, 700), state);
+    CHECK(cache.size() == 3);
+    CHECK(resumed(600, 3) == 512);
+}
+
 TEST_CASE("A prompt goes on only from a state that kept the past as its own does",
           "[prefix_cache]") {
     const auto model = random_model<Model>(4);

@@ -20,8 +20,8 @@ struct PrefixCacheStatistics {
 // Keeps states of one model at multiples of `stride` tokens of every prompt, and at its end, within
 // a budget of bytes; those used least recently leave first. Going on from a multiple of
 // Model::prefill_tile gives the bits of a prefill without cache; from another stride, or from the
-// end of an earlier prompt, the same to rounding. The model must outlive the cache. One thread at a
-// time.
+// end of an earlier prompt, the same to rounding, and what is computed from there on is kept at
+// other places than such multiples only. The model must outlive the cache. One thread at a time.
 template <class Model>
 class PrefixCache {
 public:
@@ -65,13 +65,17 @@ public:
             static_cast<StreamMemory&>(state) = best->memory;
             statistics_.resumed += state.position();
         }
+        const auto on_tile = [&state] { return state.position() % Model::prefill_tile == 0; };
+        bool exact = on_tile();  // the bits of a prefill without cache, there and from there on
         std::span<const T> logits;
         while (state.position() < static_cast<std::int64_t>(prompt.size())) {
             const auto at = static_cast<std::size_t>(state.position());
             const std::size_t step =
                 static_cast<std::size_t>(stride_) - at % static_cast<std::size_t>(stride_);
             logits = model_.prefill(prompt.subspan(at, std::min(step, prompt.size() - at)), state);
-            keep(prompt.first(static_cast<std::size_t>(state.position())), state);
+            if (exact || !on_tile())
+                keep(prompt.first(static_cast<std::size_t>(state.position())), state);
+            exact = exact && on_tile();
         }
         return logits;
     }
