@@ -229,6 +229,42 @@ TEST_CASE("A trained draft is mostly right, and begins at the hidden state after
     CHECK(worse.acceptance() < statistics.acceptance());
 }
 
+TEST_CASE("A draft follows turns, streams and samplers", "[speculative]") {
+    const Model& model = trained_model();
+    ModelDraft<Model> draft(model);  // the model itself: what is greedy is accepted
+    SpeculativeDecoder<Model, ModelDraft<Model>> decoder(model, draft, 3);
+    const auto turn = [&](Model::State& state, const SamplingOptions& options) {
+        const auto before = decoder.statistics();
+        auto sampler = sampler_of(options);
+        decoder.prefill(random_tokens(9, 11, 6), state);
+        CHECK(decoder.generate(state, sampler, 17, [](token_id) { return true; }) == 17);
+        const auto after = decoder.statistics();
+        CHECK(after.proposed > before.proposed);
+        return std::pair(after.proposed - before.proposed, after.accepted - before.accepted);
+    };
+    for (int stream = 0; stream < 2; ++stream) {
+        auto state = model.new_state();
+        for (int i = 0; i < 3; ++i) {
+            turn(state, {.temperature = 1.5, .repetition_penalty = 3.0, .seed = 5});
+            const auto [proposed, accepted] = turn(state, {.temperature = 0.0});
+            CHECK(accepted == proposed);
+        }
+    }
+}
+
+TEST_CASE("A decoder refuses a sampler of another vocabulary", "[speculative]") {
+    const Model& model = trained_model();
+    MtpDraft<Model> draft(model);
+    SpeculativeDecoder<Model, MtpDraft<Model>> decoder(model, draft, 2);
+    auto state = model.new_state();
+    decoder.prefill(random_tokens(9, 11, 5), state);
+    Sampler<float> other(12);
+    CHECK_THROWS_AS(decoder.generate(state, other, 4, [](token_id) { return true; }), Error);
+    CHECK(state.position() == 9);
+    Sampler<float> own(11);
+    check_error([&] { own.follow(other); }, {"sampler: expected a vocabulary of 11, found 12"});
+}
+
 TEST_CASE("Speculative decoding ends where it is told to", "[speculative]") {
     const Model& model = trained_model();
     const auto prompt = random_tokens(12, 11, 3);

@@ -2,6 +2,7 @@
 //
 // A draft has
 //   vocab_size          that of the target, V
+//   reset()             a new stream begins: forget the one before; throws nothing
 //   begin(fed, hidden)  a round begins: the target has been fed these tokens since the last call,
 //                       or none; hidden [1, d] is its output after the final norm for the last
 //                       token fed ever. What it throws leaves the draft as it was: the tokens are
@@ -39,6 +40,7 @@ public:
           rows_(4 * Model::config.d_model),
           logits_(Model::config.vocab_size) {}
 
+    void reset() noexcept {}
     void begin(std::span<const token_id>, MatrixView<const T> hidden) noexcept {
         std::copy_n(hidden.data(), d, row(0).data());
         module_ = 0;
@@ -82,6 +84,7 @@ public:
                         Index tile = Model::prefill_tile)
         : model_(model), known_(model.new_state(tile, policy)), guessed_(known_) {}
 
+    void reset() noexcept { known_.reset(); }
     void begin(std::span<const token_id> fed, MatrixView<const T>) {
         if (!fed.empty())
             model_.prefill(fed, known_, fed.size() > 16 ? Form::parallel : Form::recurrent);

@@ -150,6 +150,20 @@ public:
         seen_[seen_count_++] = token;
     }
 
+    // Takes over the options and the seen tokens of another sampler, not its sequence of draws.
+    // Throws Error for another vocabulary. No allocation.
+    void follow(const Sampler& other) {
+        if (other.vocab_size() != vocab_size())
+            throw Error({.field = "sampler",
+                         .expected = "a vocabulary of " + std::to_string(vocab_size()),
+                         .found = std::to_string(other.vocab_size()),
+                         .fix = "make the sampler for the model's vocabulary"});
+        options_ = other.options_;
+        for (Index i = 0; i < seen_count_; ++i) is_seen_[seen_[i]] = 0;
+        for (seen_count_ = 0; seen_count_ < other.seen_count_; ++seen_count_)
+            is_seen_[seen_[seen_count_] = other.seen_[seen_count_]] = 1;
+    }
+
     // Forgets what was seen and starts the random sequence again from the seed.
     void reset() noexcept {
         for (Index i = 0; i < seen_count_; ++i) is_seen_[seen_[i]] = 0;

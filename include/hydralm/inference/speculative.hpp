@@ -56,23 +56,30 @@ public:
           p_(V),
           last_(V),
           hidden_(d),
-          tokens_(static_cast<std::size_t>(most_ + 1)) {
+          tokens_(static_cast<std::size_t>(most_ + 1)),
+          guesser_(V) {
         untold_.reserve(tokens_.size());
     }
 
-    // Feeds a prompt, N ≥ 1; throws Error as Model::prefill does, and for a state whose banks are
-    // bounded and made for a tile of fewer tokens than a round. What the draft throws comes after
-    // the prompt was fed.
+    // Feeds a prompt, N ≥ 1, to a new stream (position 0), or to the one that was fed before;
+    // throws Error as Model::prefill does, and for a state whose banks are bounded and made for a
+    // tile of fewer tokens than a round. What the draft throws of the prompt comes after the prompt
+    // was fed.
     void prefill(std::span<const token_id> prompt, State& state) {
         Model::expect_some(prompt);
         expect_rounds(state);
+        if (state.position() == 0) {
+            untold_.clear();
+            draft_.reset();
+        } else if (!untold_.empty()) {
+            tell_draft();
+        }
         model_.run(prompt, state, Form::parallel, [&](MatrixView<const T> hidden, std::size_t) {
             std::copy_n(hidden.row(hidden.rows() - 1), d, hidden_.data());
         });
         model_.head({hidden_.data(), 1, d}, {last_.data(), 1, V});
         pending_.reset();
         taken_ = false;
-        untold_.clear();
         draft_.begin(prompt, {hidden_.data(), 1, d});
     }
 
@@ -151,13 +158,13 @@ private:
     // tokens_[1 … k], each with the distribution it was drawn from.
     void propose(Sampler<T>& sampler, Index k) {
         const bool penalised = sampler.options().repetition_penalty != 1.0;
-        if (!guesser_ || penalised) guesser_ = sampler;  // its own account of tokens seen
+        guesser_.follow(sampler);  // its own account of tokens seen
         for (Index i = 1; i <= k; ++i) {
             const auto at = static_cast<std::size_t>(i);
             const auto q = row(drafted_, i - 1);
-            guesser_->probabilities(draft_.next(tokens_[at - 1]), q);
+            guesser_.probabilities(draft_.next(tokens_[at - 1]), q);
             tokens_[at] = draw<T>(q, sampler.random());
-            if (penalised) guesser_->observe(tokens_[at]);
+            if (penalised) guesser_.observe(tokens_[at]);
         }
     }
 
@@ -220,7 +227,7 @@ private:
     bool taken_ = false;            // tokens_[0] by keep_going, and not fed
     MatrixView<T> verified_;        // hidden states of the round, in workspace_
     std::optional<token_id> pending_;
-    std::optional<Sampler<T>> guesser_;
+    Sampler<T> guesser_;
     SpeculativeStatistics statistics_;
 };
 
