@@ -255,7 +255,19 @@ TEST_CASE("links stay links, permissions stay, odd targets are refused", "[io]")
                 {"/proc/f: expected a directory that can be written"});
     std::filesystem::create_symlink("circle", directory / "circle");
     check_error([&] { write_file(directory / "circle", "x"); },
-                {"circle: expected the path of a file, found Too many levels"});
+                {"circle: expected the path of a file, found symbolic links in a circle"});
     std::filesystem::remove(directory / "circle");
     CHECK(directory.names() == std::vector<std::string>{"f", "link"});
+
+    // Links to what is not there yet, one to another, one of them absolute, one up and down.
+    std::filesystem::create_directory(directory / "disk");
+    std::filesystem::create_symlink("disk/later", directory / "first");
+    std::filesystem::create_symlink("../disk/then", directory / "disk/later");
+    std::filesystem::create_symlink(directory / "disk/there", directory / "disk/then");
+    write_file(directory / "first", "whole");
+    CHECK(std::filesystem::is_symlink(directory / "first"));
+    CHECK(std::filesystem::is_symlink(directory / "disk/then"));
+    CHECK(read_text(directory / "disk/there") == "whole");
+    CHECK(std::filesystem::is_regular_file(
+        std::filesystem::symlink_status(directory / "disk/there")));
 }

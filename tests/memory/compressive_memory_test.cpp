@@ -247,9 +247,11 @@ TEST_CASE("a copy of a memory is a snapshot", "[memory]") {
 
 TEST_CASE("a memory refuses sizes", "[memory]") {
     using Memory = CompressiveMemory<float, 4, 2>;
-    check_error([] { Memory(0, 1, 1); }, {"window: expected 1 or more, found 0"});
-    check_error([] { Memory(1, 0, 1); }, {"n_summary: expected 1 or more, found 0"});
-    check_error([] { Memory(1, 1, -3); }, {"ratio: expected 1 or more, found -3"});
+    check_error([] { Memory(0, 1, 1); }, {"window: expected 1 to 2^31, found 0"});
+    check_error([] { Memory(1, 0, 1); }, {"n_summary: expected 1 to 2^31, found 0"});
+    check_error([] { Memory(1, 1, -3); }, {"ratio: expected 1 to 2^31, found -3"});
+    check_error([] { Memory(Index{1} << 58, 1, 1); }, {"window: expected 1 to 2^31, found 288"});
+    check_error([] { Memory(1, (Index{1} << 31) + 1, 1); }, {"n_summary: expected 1 to 2^31"});
     check_error([] { Memory(1, 1, 1, NAN); }, {"scale: expected a finite number"});
     Memory memory(2, 2, 2);
     std::vector<float> key(4), value(2);

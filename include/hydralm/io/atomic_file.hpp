@@ -21,13 +21,11 @@ public:
     // directory is missing or not writable, and when the target exists and is not a regular file.
     explicit AtomicFile(const std::filesystem::path& path) : name_(path.string()) {
         std::error_code failure;
-        target_ = std::filesystem::is_symlink(path, failure)
-                      ? std::filesystem::weakly_canonical(path, failure)
-                      : path;
+        target_ = behind_links(path);
         if (target_.empty()) {
             throw Error({.file = name_,
                          .expected = "the path of a file",
-                         .found = name_.empty() ? "none" : failure.message(),
+                         .found = name_.empty() ? "none" : "symbolic links in a circle",
                          .fix = "name a file in a directory you may write"});
         }
         const auto status = std::filesystem::status(target_, failure);
@@ -95,6 +93,18 @@ public:
     }
 
 private:
+    // What path stands for when symbolic links are followed, there or not; empty for a circle.
+    static std::filesystem::path behind_links(std::filesystem::path path) {
+        constexpr int most = 40;  // as the system follows
+        std::error_code failure;
+        for (int i = 0; i < most; ++i) {
+            const auto next = std::filesystem::read_symlink(path, failure);
+            if (failure) return path;
+            path = path.parent_path() / next;  // next alone when it is absolute
+        }
+        return {};
+    }
+
     static std::uint64_t unique_number() noexcept {
         static std::atomic<std::uint64_t> calls{0};
         const auto now = std::chrono::steady_clock::now().time_since_epoch().count();

@@ -39,13 +39,13 @@ public:
     static constexpr Index key_dim = Dim;
     static constexpr Index value_dim = ValueDim;
 
-    // window: w, n_summary, ratio: r, all ≥ 1; scale: of scores, finite. Allocates
+    // window: w, n_summary, ratio: r, all in [1, 2^31]; scale: of scores, finite. Allocates
     // bytes(window, n_summary, ratio), the last allocation there is. Throws Error otherwise.
     CompressiveMemory(Index window, Index n_summary, Index ratio,
                       T scale = T(1) / std::sqrt(static_cast<T>(Dim)))
-        : window_(positive("window", window)),
-          n_summary_(positive("n_summary", n_summary)),
-          ratio_(positive("ratio", ratio)),
+        : window_(checked("window", window)),
+          n_summary_(checked("n_summary", n_summary)),
+          ratio_(checked("ratio", ratio)),
           scale_(scale),
           keys_(slots(window, n_summary, ratio) * Dim),
           values_(slots(window, n_summary, ratio) * ValueDim),
@@ -213,10 +213,10 @@ private:
         }
     }
 
-    static Index positive(const char* field, Index value) {
-        if (value < 1)
+    static Index checked(const char* field, Index value) {
+        if (value < 1 || value > Index{1} << 31)  // products of two stay inside 64 bits
             throw Error({.field = field,
-                         .expected = "1 or more",
+                         .expected = "1 to 2^31",
                          .found = std::to_string(value),
                          .fix = "memory is window + ratio + n_summary pairs and one more"});
         return value;

@@ -80,7 +80,8 @@ public:
     }
 
     // Writes N facts in order; a key that is there already is overwritten, gradually for β < 1.
-    //   keys    [N, KeyDim], any scale but 0 (a key of zeros writes nothing), any stride
+    //   keys    [N, KeyDim], any stride; any scale at which ‖key‖² is finite and ‖key‖ ≥ 1e-12
+    //           (a key of zeros writes nothing)
     //   values  [N, ValueDim], any stride
     //   alpha   in (0, 1]: what is kept of all older facts, per fact
     //   beta    in (0, 1]: writing strength
