@@ -116,11 +116,12 @@ public:
         return report_;
     }
 
-    // Writes a checkpoint of this moment, and removes those beyond options.keep, and those of later
-    // steps, which resume could not read. Throws Error as AtomicFile does; the checkpoints before
-    // stay.
+    // Writes a checkpoint of this moment, and removes those beyond options.keep; those of later
+    // steps, which resume passed over, stay and do not count. Throws Error as AtomicFile does, the
+    // checkpoints before stay, and as run does for a directory of another run.
     void save() {
         if (options_.directory.empty()) return;
+        expect_own_directory();
         auto sections = trainer_.sections();
         const std::uint64_t position = source_.position();
         const std::array losses{report_.train_loss, report_.validation_loss,
@@ -128,14 +129,13 @@ public:
         sections.push_back(state_section("source", std::span<const std::uint64_t>(&position, 1)));
         sections.push_back(state_section("losses", std::span<const double>(losses)));
         save_state(file_of(trainer_.steps()), fingerprint_, sections);
-        Files files = checkpoints();
-        const auto remove = [&files](typename Files::iterator file) {
-            std::error_code ignored;
-            std::filesystem::remove(file->second, ignored);
-            files.erase(file);
-        };
-        while (files.rbegin()->first > trainer_.steps()) remove(std::prev(files.end()));
-        while (static_cast<int>(files.size()) > options_.keep) remove(files.begin());
+        auto files = checkpoints();
+        files.erase(files.upper_bound(trainer_.steps()), files.end());
+        std::error_code ignored;
+        while (static_cast<int>(files.size()) > options_.keep) {
+            std::filesystem::remove(files.begin()->second, ignored);
+            files.erase(files.begin());
+        }
     }
 
 private:
