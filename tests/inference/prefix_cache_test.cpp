@@ -61,7 +61,7 @@ TEST_CASE("A prompt goes on from the longest prefix that was read before", "[pre
     CHECK(resumed(one) == 0);
 }
 
-TEST_CASE("What was computed from an end is not passed off as a prefill", "[prefix_cache]") {
+TEST_CASE("A prompt goes on from an end within a stride only", "[prefix_cache]") {
     const auto model = random_model<Model>(5);
     PrefixCache<Model> cache(model, plenty);
     const auto text = random_tokens(900, 53, 6);
@@ -72,15 +72,12 @@ TEST_CASE("What was computed from an end is not passed off as a prefill", "[pref
     };
     auto state = model.new_state();
     cache.prefill(slice(text, 0, 100), state);
-    cache.prefill(slice(text, 0, 700), state);  // on from 100
-    CHECK(cache.statistics().resumed == 100);
-    CHECK(cache.size() == 2);       // the ends
-    CHECK(resumed(600, 1) == 100);  // not 512
-    CHECK(resumed(700, 2) == 700);
-    cache.clear();
-    cache.prefill(slice(text, 0, 700), state);
-    CHECK(cache.size() == 3);
-    CHECK(resumed(600, 3) == 512);
+    CHECK(resumed(100, 1) == 100);
+    CHECK(resumed(246, 2) == 100);  // 255 tokens
+    CHECK(resumed(247, 3) == 0);    // 256: a state that others will go on from
+    CHECK(resumed(700, 4) == 0);
+    CHECK(resumed(600, 5) == 512);
+    CHECK(resumed(700, 6) == 512);
 }
 
 TEST_CASE("A prompt goes on only from a state that kept the past as its own does",

@@ -18,10 +18,10 @@ struct PrefixCacheStatistics {
 };
 
 // Keeps states of one model at multiples of `stride` tokens of every prompt, and at its end, within
-// a budget of bytes; those used least recently leave first. Going on from a multiple of
-// Model::prefill_tile gives the bits of a prefill without cache; from another stride, or from the
-// end of an earlier prompt, the same to rounding, and what is computed from there on is kept at
-// other places than such multiples only. The model must outlive the cache. One thread at a time.
+// a budget of bytes (of two states and more); those used least recently leave first. A stride that
+// is a multiple of Model::prefill_tile gives the bits of a prefill without cache, but where a
+// prompt goes on from the end of an earlier one: that is done within a stride only, and agrees to
+// rounding, as other strides do everywhere. The model must outlive the cache. One thread at a time.
 template <class Model>
 class PrefixCache {
 public:
@@ -58,24 +58,20 @@ public:
         ++statistics_.prompts;
         statistics_.tokens += static_cast<std::int64_t>(prompt.size());
         // The last token is always fed: its logits are not kept.
-        const auto best = longest(prompt.first(prompt.size() - 1), state);
+        const auto best = longest(prompt, state);
         state.reset();
         if (best != entries_.end()) {
             entries_.splice(entries_.begin(), entries_, best);  // used most recently
             static_cast<StreamMemory&>(state) = best->memory;
             statistics_.resumed += state.position();
         }
-        const auto on_tile = [&state] { return state.position() % Model::prefill_tile == 0; };
-        bool exact = on_tile();  // the bits of a prefill without cache, there and from there on
         std::span<const T> logits;
         while (state.position() < static_cast<std::int64_t>(prompt.size())) {
             const auto at = static_cast<std::size_t>(state.position());
             const std::size_t step =
                 static_cast<std::size_t>(stride_) - at % static_cast<std::size_t>(stride_);
             logits = model_.prefill(prompt.subspan(at, std::min(step, prompt.size() - at)), state);
-            if (exact || !on_tile())
-                keep(prompt.first(static_cast<std::size_t>(state.position())), state);
-            exact = exact && on_tile();
+            keep(prompt.first(static_cast<std::size_t>(state.position())), state);
         }
         return logits;
     }
@@ -101,11 +97,19 @@ private:
         return entry.tokens.size() <= text.size() &&
                std::equal(entry.tokens.begin(), entry.tokens.end(), text.begin());
     }
-    typename Entries::iterator longest(std::span<const token_id> text,
+    // Whether states at the multiples of the stride behind a cut are those of a prefill: after a
+    // cut at a multiple, or when there is none up to the end.
+    bool exact_from(std::size_t cut, std::size_t end) const noexcept {
+        const auto stride = static_cast<std::size_t>(stride_);
+        return stride_ % Model::prefill_tile != 0 || cut % stride == 0 ||
+               cut / stride == end / stride;
+    }
+    typename Entries::iterator longest(std::span<const token_id> prompt,
                                        const State& state) noexcept {
         auto best = entries_.end();
         for (auto entry = entries_.begin(); entry != entries_.end(); ++entry)
-            if (begins(text, *entry) && entry->memory.keeps_as(state) &&
+            if (begins(prompt.first(prompt.size() - 1), *entry) &&
+                exact_from(entry->tokens.size(), prompt.size()) && entry->memory.keeps_as(state) &&
                 (best == entries_.end() || entry->tokens.size() > best->tokens.size()))
                 best = entry;
         return best;
