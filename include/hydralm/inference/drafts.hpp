@@ -84,7 +84,11 @@ public:
                         Index tile = Model::prefill_tile)
         : model_(model), known_(model.new_state(tile, policy)), guessed_(known_) {}
 
-    void reset() noexcept { known_.reset(); }
+    void reset() noexcept {
+        known_.reset();
+        guessed_.reset();
+        guessing_ = false;
+    }
     void begin(std::span<const token_id> fed, MatrixView<const T>) {
         if (!fed.empty())
             model_.prefill(fed, known_, fed.size() > 16 ? Form::parallel : Form::recurrent);

@@ -30,8 +30,8 @@ private:
     }
 };
 
-// Model and draft must outlive the decoder. All memory but the pages of retrieval banks is taken by
-// the constructor.
+// Model and draft must outlive the decoder. All memory but the pages of retrieval banks, and a copy
+// of the last prompt, is taken by the constructor.
 template <class Model, class Draft>
 class SpeculativeDecoder {
     static_assert(Draft::vocab_size == Model::config.vocab_size,
@@ -64,7 +64,7 @@ public:
     // Feeds a prompt, N ≥ 1, to a new stream (position 0), or to the one that was fed before;
     // throws Error as Model::prefill does, and for a state whose banks are bounded and made for a
     // tile of fewer tokens than a round. What the draft throws of the prompt comes after the prompt
-    // was fed.
+    // was fed; generate tells it again.
     void prefill(std::span<const token_id> prompt, State& state) {
         Model::expect_some(prompt);
         expect_rounds(state);
@@ -74,13 +74,15 @@ public:
         } else if (!untold_.empty()) {
             tell_draft();
         }
+        untold_.reserve(prompt.size());
         model_.run(prompt, state, Form::parallel, [&](MatrixView<const T> hidden, std::size_t) {
             std::copy_n(hidden.row(hidden.rows() - 1), d, hidden_.data());
         });
         model_.head({hidden_.data(), 1, d}, {last_.data(), 1, V});
         pending_.reset();
         taken_ = false;
-        draft_.begin(prompt, {hidden_.data(), 1, d});
+        untold_.assign(prompt.begin(), prompt.end());
+        tell_draft();
     }
 
     // As hydralm::generate, from the prompt's end or where the last call ended. Throws Error as
@@ -90,6 +92,7 @@ public:
     template <class KeepGoing>
     Index generate(State& state, Sampler<T>& sampler, Index count, const KeepGoing& keep_going) {
         expect_rounds(state);
+        guesser_.follow(sampler);
         Index fed = 0;
         while (fed < count) {
             if (!taken_) {
@@ -158,7 +161,7 @@ private:
     // tokens_[1 … k], each with the distribution it was drawn from.
     void propose(Sampler<T>& sampler, Index k) {
         const bool penalised = sampler.options().repetition_penalty != 1.0;
-        guesser_.follow(sampler);  // its own account of tokens seen
+        if (penalised) guesser_.follow(sampler);  // its own account of tokens seen
         for (Index i = 1; i <= k; ++i) {
             const auto at = static_cast<std::size_t>(i);
             const auto q = row(drafted_, i - 1);
