@@ -3,7 +3,7 @@
 // in two levels 2 D a group and 128 D (g + ½) in the open ones, g of them. In a bounded bank chunks
 // are read as they are in proportion to how many of them there are. Bytes: what a token reads of
 // the bank; queries are random, so those of a tile share the summaries, 32 of them at a time, and
-// their own chunk, but none of the chunks they choose.
+// their own chunk, and are counted as if they shared none of the chunks they choose.
 #include <benchmark/benchmark.h>
 #include <hydralm/core/random.hpp>
 #include <hydralm/io/mapped_pages.hpp>

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <exception>
 #include <hydralm/kernels/retrieval/bank.hpp>
+#include <limits>
 
 #include "options.hpp"
 
@@ -18,17 +19,32 @@ const CLI::Validator above_zero(
     },
     "above 0");
 
-// A whole number, written out.
+// A whole number, in decimal digits.
 CLI::Validator whole(std::int64_t least, std::int64_t most) {
     const std::string range = std::to_string(least) + " to " + std::to_string(most);
     return {[=](const std::string& text) {
                 std::int64_t value = 0;
-                return CLI::detail::lexical_cast(text, value) && value >= least && value <= most
+                return CLI::detail::lexical_cast(text, value) && std::to_string(value) == text &&
+                               value >= least && value <= most
                            ? std::string()
                            : "expected a whole number, " + range + ", found " + text;
             },
             range};
 }
+// Bytes: a number as it is, or times what stands behind it.
+const CLI::Validator with_unit(
+    [](std::string& text) {
+        const std::size_t digits = std::min(text.find_first_not_of("0123456789"), text.size());
+        const std::string unit = CLI::detail::to_lower(text.substr(digits));
+        int shift = 0;
+        for (const char* known : {"kib", "mib", "gib"}) {
+            shift += 10;
+            if (unit == known && digits > 0 && digits < 10)
+                text = std::to_string(std::stoll(text.substr(0, digits)) << shift);
+        }
+        return std::string();
+    },
+    "");
 const CLI::Validator count = whole(0, std::int64_t{1} << 40),
                      at_least_one = whole(1, std::int64_t{1} << 40);
 
@@ -57,10 +73,11 @@ void add_bank(CLI::App& app, Options& options) {
     app.add_option("--bank-format", b.format, "of keys and values: exact, bf16 or int8")
         ->capture_default_str()
         ->check(CLI::IsMember({"exact", "bf16", "int8"}));
-    app.add_option("--bank-budget", b.budget,
-                   "bytes, or like 64MiB, the default; mapped: those resident, 1 MiB or more; "
-                   "compressive: all")
-        ->transform(CLI::AsSizeValue(true))
+    app.add_option(
+           "--bank-budget", b.budget,
+           "bytes, or with KiB, MiB or GiB; default 64MiB; mapped: those resident, 1 MiB or more; "
+           "compressive: all")
+        ->transform(with_unit)
         ->check(whole(1, std::int64_t{1} << 50));
     app.add_option("--bank-dir", b.directory, "of the mapped file; default: $TMPDIR or /var/tmp");
     app.add_option("--open-groups", b.open_groups,
@@ -101,7 +118,7 @@ void describe_train(CLI::App& app, Options& o) {
         ->check(CLI::IsMember({"adamw", "muon"}));
     app.add_option("--accumulate", t.accumulate, "batches per update")
         ->capture_default_str()
-        ->check(at_least_one);
+        ->check(whole(1, std::numeric_limits<int>::max()));
     app.add_option("--clip", t.clip, "largest norm of the gradient; 0: any")
         ->capture_default_str()
         ->check(CLI::NonNegativeNumber);
@@ -118,7 +135,7 @@ void describe_train(CLI::App& app, Options& o) {
         ->check(count);
     app.add_option("--keep", t.keep, "checkpoints kept")
         ->capture_default_str()
-        ->check(at_least_one);
+        ->check(whole(1, std::numeric_limits<int>::max()));
     auto* scheme = app.get_option("--scheme");
     app.add_option("--init", t.init, "checkpoint to begin from; default: random weights")
         ->excludes(scheme);

@@ -229,7 +229,7 @@ def command_line(directory):
                         (["stream", "--model", model, "--text", text, "--tokens", "1e6"],
                          "--tokens: expected a whole number, 1 to 1125899906842624, found 1e6"),
                         (["stream", "--model", model, "--text", text, "--bank-budget", "16xB"],
-                         "--bank-budget: xb unit not recognized"),
+                         "--bank-budget: expected a whole number, 1 to 1125899906842624, found 16xB"),
                         (["score", "--model", model, "--text", text, "--bank", "mapped"],
                          "--bank: expected a model with retrieval layers"),
                         (["score", "--model", model, "--text", text, "--open-groups", 3],

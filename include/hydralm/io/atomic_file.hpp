@@ -21,6 +21,7 @@ public:
     // directory is missing or not writable, and when the target exists and is not a regular file.
     explicit AtomicFile(const std::filesystem::path& path) : name_(path.string()) {
         std::error_code failure;
+        const auto status = std::filesystem::status(path, failure);
         target_ = behind_links(path);
         if (target_.empty()) {
             throw Error({.file = name_,
@@ -28,7 +29,6 @@ public:
                          .found = name_.empty() ? "none" : "symbolic links in a circle",
                          .fix = "name a file in a directory you may write"});
         }
-        const auto status = std::filesystem::status(target_, failure);
         if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
             throw Error({.file = name_,
                          .expected = "a file to write, new or existing",
@@ -97,7 +97,7 @@ private:
     static std::filesystem::path behind_links(std::filesystem::path path) {
         constexpr int most = 40;  // as the system follows
         std::error_code failure;
-        for (int i = 0; i < most; ++i) {
+        for (int i = 0; i <= most; ++i) {
             const auto next = std::filesystem::read_symlink(path, failure);
             if (failure) return path;
             path = path.parent_path() / next;  // next alone when it is absolute
