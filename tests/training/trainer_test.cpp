@@ -62,7 +62,8 @@ struct Given : BatchSource {
 
     // Of tokens first, first + 1, …, each labelled with the next.
     void add(Index streams, Index length, token_id first, bool fresh = true) {
-        Batch batch{.streams = streams, .length = length, .fresh = fresh};
+        Batch batch{
+            .streams = streams, .length = length, .tokens = {}, .labels = {}, .fresh = fresh};
         for (Index i = 0; i < streams * length; ++i) {
             batch.tokens.push_back(first + static_cast<token_id>(i));
             batch.labels.push_back(first + static_cast<token_id>(i + 1));
