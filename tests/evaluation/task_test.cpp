@@ -299,6 +299,9 @@ TEST_CASE("A score counts the answers a model gives right", "[task]") {
             std::ranges::fill(values, 1.0F);
         if (info.name() == "lm_head.weight") values[static_cast<std::size_t>(favourite) * 8] = 1.0F;
     });
+    auto impossible = shape;
+    impossible.length = -1;
+    CHECK_THROWS_AS(score_task(model, kind, impossible, 1, 2), Error);
     const auto score = score_task(model, kind, shape, 3, 2);
     CHECK(score.answers == 24);
     CHECK(score.right == expected);

@@ -376,6 +376,41 @@ TEST_CASE("A checkpoint whose numbers contradict its bytes is refused", "[traine
         check_error([&] { restore(wrong); }, {"position: expected a number of tokens"});
     }
     CHECK_NOTHROW(restore(good));
+
+    // A section too few, or of another size: the trainer is what it was.
+    trainer.step(source);
+    const auto read = [&] {
+        const auto now = trainer.sections()[1].bytes;
+        return std::vector<std::byte>(now.begin(), now.end());
+    };
+    const auto before = read();
+    auto fewer = trainer.sections();
+    fewer.erase(fewer.begin() + 3);
+    save_state(path, "{}", fewer);
+    check_error([&] { trainer.restore(StateFile(path, "{}")); }, {"second_moment: expected"});
+    CHECK(read() == before);
+    BatchStates<Model> states(2);
+    auto bytes = states.bytes();
+    bytes.push_back(std::byte{0});
+    check_error([&] { states.restore(bytes, {}, 0); },
+                {"states: expected the bytes of 2 streams, found " + std::to_string(bytes.size())});
+}
+
+TEST_CASE("An evaluation refuses labels and shapes", "[trainer]") {
+    const Model model = fresh_model();
+    Evaluator<Model> evaluator(2, 8);
+    Given source;
+    source.add(2, 8, 40);
+    CHECK(std::isfinite(evaluator.loss(model, source, 1)));
+    Given wrong = source;
+    wrong.batches[0].labels[15] = 256;
+    check_error([&] { evaluator.loss(model, wrong, 1); },
+                {"label 15: expected an id in [0, 256), or -100 for none, found 256"});
+    wrong.batches[0].labels.pop_back();
+    check_error([&] { evaluator.loss(model, wrong, 1); }, {"labels: expected 16", "found 15"});
+    wrong.batches[0].tokens.pop_back();
+    check_error([&] { evaluator.loss(model, wrong, 1); },
+                {"batch: expected 2 streams of 8, found 2 of 8, 15 tokens"});
 }
 
 TEST_CASE("A number that is not finite stops the run or leaves the step out", "[trainer]") {

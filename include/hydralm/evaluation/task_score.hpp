@@ -40,6 +40,7 @@ TaskScore score_task(const Model& model, TaskKind kind, const TaskShape& shape, 
                      std::uint64_t seed, Index trailers = 1, const BankPolicy& policy = {}) {
     using T = typename Model::Scalar;
     constexpr Index V = Model::config.vocab_size, piece = 4096;
+    TaskSequence::check(kind, shape);
     TaskScore score;
     std::vector<token_id> tokens(static_cast<std::size_t>(std::min(piece, shape.length)));
     std::vector<T> logits(static_cast<std::size_t>(V));

@@ -215,15 +215,19 @@ public:
         fail(std::string(section_name), "a section of this name", "none",
              "save the state with this version");
     }
-    // out = the values of a section. Throws Error also when it holds another number of bytes.
+    // Throws Error unless there is a section of this name, of so many bytes.
+    void expect_size(std::string_view section_name, std::size_t size) const {
+        const auto bytes = section(section_name);
+        if (bytes.size() != size)
+            fail(std::string(section_name), std::to_string(size) + " bytes",
+                 std::to_string(bytes.size()), "save the state with this version");
+    }
+    // out = the values of a section. Throws Error as expect_size does.
     template <class T>
         requires std::is_trivially_copyable_v<T>
     void read(std::string_view section_name, std::span<T> out) const {
+        expect_size(section_name, out.size_bytes());
         const auto bytes = section(section_name);
-        if (bytes.size() != out.size_bytes()) {
-            fail(std::string(section_name), std::to_string(out.size_bytes()) + " bytes",
-                 std::to_string(bytes.size()), "save the state with this version");
-        }
         if (!bytes.empty()) std::memcpy(out.data(), bytes.data(), bytes.size());
     }
 

@@ -25,20 +25,23 @@ public:
 
     // Mean loss in nats over `batches` batches from the source's beginning; states are carried from
     // one to the next where the source says so. Leaves the source after them. Throws Error for
-    // another shape of batch and what the source throws.
+    // another shape of batch, a token or label outside the vocabulary, and what the source throws.
     double loss(const Model& model, BatchSource& source, std::int64_t batches) {
         source.seek(0);
         kernels::LossSum total;
         for (std::int64_t i = 0; i < batches; ++i) {
             source.next(batch_);
-            if (batch_.streams != states_.count() || batch_.length != length_)
+            if (batch_.streams != states_.count() || batch_.length != length_ ||
+                std::ssize(batch_.tokens) != batch_.streams * batch_.length)
                 throw Error({.field = "batch",
                              .expected = std::to_string(states_.count()) + " streams of " +
                                          std::to_string(length_),
                              .found = std::to_string(batch_.streams) + " of " +
-                                      std::to_string(batch_.length),
+                                      std::to_string(batch_.length) + ", " +
+                                      std::to_string(batch_.tokens.size()) + " tokens",
                              .fix = "evaluate with batches of one shape"});
             Model::check(batch_.tokens);
+            check_labels(batch_.labels, batch_.tokens.size(), Model::config.vocab_size);
             if (batch_.fresh) states_.reset();
             const auto part = batch_loss(model);
             states_.advance(length_);

@@ -10,6 +10,23 @@
 
 namespace HYDRALM_NAMESPACE {
 
+// Labels of a loss: labels[n] is predicted from tokens up to n. No loss where it is
+// kernels::ignore_index.
+inline void check_labels(std::span<const token_id> labels, std::size_t tokens, Index vocab_size) {
+    if (labels.size() != tokens)
+        throw Error({.field = "labels",
+                     .expected = std::to_string(tokens) + ", one per token",
+                     .found = std::to_string(labels.size()),
+                     .fix = "give every token a label, or -100 for none"});
+    for (std::size_t i = 0; i < labels.size(); ++i)
+        if (labels[i] != kernels::ignore_index && (labels[i] < 0 || labels[i] >= vocab_size))
+            throw Error(
+                {.field = "label " + std::to_string(i),
+                 .expected = "an id in [0, " + std::to_string(vocab_size) + "), or -100 for none",
+                 .found = std::to_string(labels[i]),
+                 .fix = "use the tokeniser the model was made for"});
+}
+
 inline constexpr Index head_rows = 256;  // tokens whose logits exist at a time
 
 // Arena that head_loss and head_loss_backward take and give back.

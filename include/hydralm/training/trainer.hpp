@@ -63,7 +63,8 @@ public:
 
     // One update from options.accumulate batches of the source. Throws Error for a token or label
     // outside the vocabulary, and, unless such steps are skipped, for a loss or gradient that is
-    // not finite: naming the step and the parameter it began in, the weights unchanged.
+    // not finite: naming the step and the parameter it began in. Then the weights are unchanged;
+    // streams that are carried may have read some of the batches.
     StepReport step(BatchSource& source) {
         StepReport report{.step = step_ + 1, .rate = options_.rate(step_)};
         std::optional<BatchStates<Model>> before;
@@ -138,6 +139,8 @@ public:
             states.emplace(static_cast<Index>(progress[4]));
             states->restore(bytes, file.section("banks"), progress[3]);
         }
+        for (const char* name : {"parameters", "first_moment", "second_moment"})
+            file.expect_size(name, parameters_.span().size_bytes());  // all before one is changed
         file.read("parameters", parameters_.span());
         file.read("first_moment", optimiser_.first_moment());
         file.read("second_moment", optimiser_.second_moment());
