@@ -100,6 +100,25 @@ TEST_CASE("A state fits its own model only", "[state]") {
     CHECK(same_state(state, model.new_state()));
 }
 
+TEST_CASE("What a caller throws leaves a stream behind the tile it was shown", "[state]") {
+    const auto model = random_model<Model>(8);
+    const auto tokens = random_tokens(3 * Model::prefill_tile, V, 8);
+    auto whole = model.new_state(), state = model.new_state();
+    const auto expected = model.prefill(tokens, whole);
+    const auto fail_at = [](std::size_t at) {
+        return [at](auto, std::size_t first) {
+            if (first == at) throw std::runtime_error("full");
+        };
+    };
+    constexpr auto tile = static_cast<std::size_t>(Model::prefill_tile);
+    CHECK_THROWS_AS(model.run(tokens, state, Form::parallel, fail_at(tile)), std::runtime_error);
+    CHECK(state.position() == 2 * Model::prefill_tile);
+    CHECK(
+        same_bits(model.prefill(slice(tokens, 2 * Model::prefill_tile, Model::prefill_tile), state),
+                  expected));
+    CHECK(same_state(state, whole));
+}
+
 TEST_CASE("A reset state is a new one", "[state]") {
     const Model model = random_model<Model>(3);
     auto used = model.new_state();

@@ -1,9 +1,9 @@
 // Version and ABI namespace: the only macros of the library.
 //
-// Everything lives in hydralm::<abi>, an inline namespace named after the instruction set the
-// translation unit is compiled for. Two units built with different -m flags therefore do not share
-// inline functions: both work in one program, and passing a hydralm type between them is a link
-// error instead of a wrong answer.
+// Everything lives in hydralm::<abi>, an inline namespace named after the vector instructions the
+// translation unit is compiled for. Two units whose names differ do not share inline functions:
+// both work in one program, and passing a hydralm type between them is a link error instead of a
+// wrong answer. Flags beyond the name (-march=haswell, icelake-server) must be those of all units.
 #pragma once
 
 #if __cplusplus < 202002L

@@ -251,8 +251,8 @@ struct ValidConfig {
     static constexpr bool value = broken == none;
 };
 
-// c with head_dim and layer_types written out: two configurations of the same model become the same
-// value. c is valid.
+// c with head_dim and layer_types written out, however they were given. swa_every and
+// retrieval_every stay. c is valid.
 constexpr HydraConfig resolved(HydraConfig c) {
     if (c.head_dim == 0) c.head_dim = c.d_model / c.n_heads;
     if (c.layer_types.empty())

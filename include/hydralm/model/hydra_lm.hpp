@@ -178,7 +178,7 @@ public:
     }
 
     // Feeds tokens tile by tile: f(hidden [n, d] after norm_f, index of its first token) for each
-    // tile in order.
+    // tile in order, the state behind it. What f throws leaves the state there.
     template <class F>
     void run(std::span<const token_id> tokens, State& state, Form form, const F& f) const {
         check(tokens);
@@ -191,8 +191,9 @@ public:
             state.reserve(n);
             Arena arena(state.workspace());
             const Stream stream = state.stream();
-            f(forward(tokens.data() + first, Streams(&stream, 1), n, form, arena), first);
+            const auto hidden = forward(tokens.data() + first, Streams(&stream, 1), n, form, arena);
             state.advance(n);
+            f(hidden, first);
             first += static_cast<std::size_t>(n);
         }
     }

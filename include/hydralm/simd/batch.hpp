@@ -77,7 +77,8 @@ Batch<T> fma(const Batch<T>& a, const Batch<T>& b, const Batch<T>& c) noexcept {
 template <Real T>
 T fma(T a, T b, T c) noexcept {
 #if defined(__FMA__) || defined(__aarch64__)
-    return __builtin_fma(a, b, c);
+    if constexpr (sizeof(T) == 4) return __builtin_fmaf(a, b, c);
+    else return __builtin_fma(a, b, c);
 #else
     return a * b + c;
 #endif
