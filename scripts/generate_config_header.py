@@ -50,9 +50,10 @@ HEADER = """\
 // Generated from {origin}. Do not edit.
 #pragma once
 
-#include <hydralm/hydralm.hpp>
+#include <hydralm/model/config.hpp>
 
 inline constexpr hydralm::HydraConfig program_config{value};
+static_assert(hydralm::ValidConfig<program_config>::value);
 
 // The JSON file the program was built for; empty for the preset.
 inline constexpr const char* program_config_file = {file};

@@ -1,4 +1,4 @@
-// expect: hydralm: rms_eps: must be positive and finite; 1e-5 is usual
+// expect: hydralm: rms_eps: must be in [1e-37, 1e37]; 1e-5 is usual
 #include <hydralm/model/config.hpp>
 
 #ifdef HYDRALM_CONTROL

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """A project that uses the library, with files and without: as a Meson subproject, and installed,
-through pkg-config."""
+through pkg-config; and a program for a config of one's own."""
 
 import os
 import pathlib
@@ -85,8 +85,21 @@ def as_the_readme_says(directory, _):
     run(directory / "build" / "mine", cwd=directory)
 
 
+def for_a_config(directory, _):
+    """A program for a config of one's own: an impossible one is refused before anything is built."""
+    config = directory / "config.json"
+    setup = ("meson", "setup", directory / "build", SOURCE, f"-Dmodel_config={config}",
+             "-Dtests=disabled", "-Dbenchmarks=disabled")
+    config.write_text('{"d_model": 100, "n_heads": 3}')
+    refused = subprocess.run(setup, text=True, capture_output=True)
+    message = f"{config}: head_dim: n_heads must divide d_model"
+    assert refused.returncode != 0 and message in refused.stdout, refused.stdout + refused.stderr
+    config.write_text('{"d_model": 100, "n_heads": 5}')
+    run(*setup)
+
+
 # Where the dependencies are wraps, an installed library has no package to point to.
 installed = subprocess.run(["pkg-config", "--exists", "eigen3", "xsimd", "nlohmann_json", "zlib"])
 checks = [as_subproject] + ([through_pkg_config] if installed.returncode == 0 else [])
 compiling.run_all([complaint_of(check, io) for check in checks for io in ("enabled", "disabled")]
-                  + [complaint_of(as_the_readme_says, "enabled")])
+                  + [complaint_of(check, "enabled") for check in (as_the_readme_says, for_a_config)])

@@ -24,7 +24,7 @@ std::vector<std::string> seeds() {
             config_to_json(presets::tiny, 1),
             R"({"d_model":64,"n_heads":2,"head_dim":null,"layer_types":null,"mlp_mult":2.5})",
             R"({"n_layers":3,"layer_types":["deltanet","swa","retrieval"],"dn_use_gate":false})",
-            R"({"pad_token_id":1,"mtp_depth":16,"rms_eps":1e-300,"swa_rope_base":1e300})"};
+            R"({"pad_token_id":1,"mtp_depth":16,"rms_eps":1e-30,"swa_rope_base":1e300})"};
 }
 
 }  // namespace

@@ -127,7 +127,7 @@ TEST_CASE("a configuration that breaks a rule is refused with the rule", "[io]")
     check_refused(R"({"head_dim": 7})", {"head_dim: found 7; must be a multiple of 4"});
     check_refused(R"({"n_layers": 3, "layer_types": ["swa"]})",
                   {"layer_types: found [\"swa\"]; must name n_layers layers"});
-    check_refused(R"({"rms_eps": 0})", {"rms_eps: found 0.0; must be positive"});
+    check_refused(R"({"rms_eps": 0})", {"rms_eps: found 0.0; must be in [1e-37, 1e37]"});
     check_refused(R"({"mlp_mult": -1e400})", {"JSON"});
     check_refused(R"({"n_layers": 1000})", {"n_layers: found 1000"});
 }

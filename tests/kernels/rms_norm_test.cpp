@@ -107,6 +107,38 @@ TEMPLATE_TEST_CASE("rms_norm_backward: fast form is the reference's", "", float,
     }
 }
 
+// Where r³ alone is too small or too large for float, the gradient is not.
+TEST_CASE("rms_norm_backward: rows of any size have their gradient") {
+    const Index d = 17;
+    AlignedBuffer<std::byte> bytes(kernels::rms_norm_backward_workspace_bytes<float>(1, d));
+    for (const float size : {1e-16F, 1e-14F, 1e14F, 1e16F}) {
+        Rows<float> x(1, d, 1), dx(1, d), dx_float(1, d), dw(1, d, 4), dw_float(1, d, 4);
+        const Rows<float> w(1, d, 2), dy(1, d, 3);
+        Rows<double> x_wide(1, d), w_wide(1, d), dy_wide(1, d), expected(1, d), dw_wide(1, d, 4);
+        for (Index i = 0; i < d; ++i) {
+            x.view()(0, i) *= size;
+            x_wide.view()(0, i) = x.view()(0, i);
+            w_wide.view()(0, i) = w.view()(0, i);
+            dy_wide.view()(0, i) = dy.view()(0, i);
+        }
+        Arena arena(bytes.span());
+        kernels::rms_norm_backward(x.view(), w.row(0), 1e-37, dy.view(), dx.view(), dw.row(0),
+                                   arena);
+        kernels::reference::rms_norm_backward(x.view(), w.row(0), 1e-37, dy.view(), dx_float.view(),
+                                              dw_float.row(0));
+        kernels::reference::rms_norm_backward(x_wide.view(), w_wide.row(0), 1e-37, dy_wide.view(),
+                                              expected.view(), dw_wide.row(0));
+        for (Index i = 0; i < d; ++i) {  // all of the size of dy
+            expected.view()(0, i) *= size;
+            dx.view()(0, i) *= size;
+            dx_float.view()(0, i) *= size;
+        }
+        const std::string where = "size " + std::to_string(size);
+        check_close(dx.values(), expected.values(), 4 * bound<float>, where);
+        check_close(dx_float.values(), expected.values(), 4 * bound<float>, where);
+    }
+}
+
 TEST_CASE("rms_norm_backward: the same bits for any number of threads") {
     const Rows<float> x(500, 96, 1), w(1, 96, 2), dy(500, 96, 3);
     AlignedBuffer<std::byte> bytes(kernels::rms_norm_backward_workspace_bytes<float>(500, 96));

@@ -42,8 +42,10 @@ public:
 
     // Uniform in [0, 1), 53 bits.
     double uniform() noexcept { return static_cast<double>((*this)() >> 11) * 0x1p-53; }
-    // Uniform in [low, high).
-    double uniform(double low, double high) noexcept { return low + (high - low) * uniform(); }
+    // Uniform in [low, high), rounded once, whether or not the compiler fuses.
+    double uniform(double low, double high) noexcept {
+        return std::fma(high - low, uniform(), low);
+    }
     // Uniform integer in [0, bound), bound > 0, without modulo bias.
     std::uint64_t below(std::uint64_t bound) noexcept {
         const std::uint64_t limit = max() - max() % bound;

@@ -142,7 +142,7 @@ constexpr ConfigRule broken_rule(const HydraConfig& c) noexcept {
     if (c.retrieval_top_k < 1 || c.retrieval_top_k > large) return retrieval_top_k;
     if (c.mtp_depth < 0 || c.mtp_depth > 16) return mtp_depth;
     if (!(c.mtp_loss_weight >= 0.0) || c.mtp_loss_weight > 1e6) return mtp_loss_weight;
-    if (!positive(c.rms_eps)) return rms_eps;
+    if (!(c.rms_eps >= 1e-37 && c.rms_eps <= 1e37)) return rms_eps;  // what float holds
     if (!positive(c.initializer_range)) return initializer_range;
     if (c.max_position_embeddings < 1) return max_position_embeddings;
     return none;
@@ -184,7 +184,7 @@ constexpr const char* text(ConfigRule rule) noexcept {
         case retrieval_top_k: return "retrieval_top_k: must be in [1, 2^24]; 8 is usual";
         case mtp_depth: return "mtp_depth: must be in [0, 16]; 0 means none";
         case mtp_loss_weight: return "mtp_loss_weight: must be in [0, 1e6]; 0.1 is usual";
-        case rms_eps: return "rms_eps: must be positive and finite; 1e-5 is usual";
+        case rms_eps: return "rms_eps: must be in [1e-37, 1e37]; 1e-5 is usual";
         case initializer_range:
             return "initializer_range: must be positive and finite; 0.02 is usual";
         case max_position_embeddings:
@@ -242,8 +242,7 @@ struct ValidConfig {
     static_assert(broken != mtp_depth, "hydralm: mtp_depth: must be in [0, 16]; 0 means none");
     static_assert(broken != mtp_loss_weight,
                   "hydralm: mtp_loss_weight: must be in [0, 1e6]; 0.1 is usual");
-    static_assert(broken != rms_eps,
-                  "hydralm: rms_eps: must be positive and finite; 1e-5 is usual");
+    static_assert(broken != rms_eps, "hydralm: rms_eps: must be in [1e-37, 1e37]; 1e-5 is usual");
     static_assert(broken != initializer_range,
                   "hydralm: initializer_range: must be positive and finite; 0.02 is usual");
     static_assert(broken != max_position_embeddings,

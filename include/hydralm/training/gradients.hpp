@@ -42,6 +42,7 @@ public:
           tape_memory_(tape_bytes(streams, tokens, keep)),
           workspace_(workspace_bytes(streams, tokens)),
           dstates_(streams) {
+        (void)num_threads();  // the pool is made here, not in the first add
         BindFlat<T> flat(gradient_.data());
         structure_.visit(views_, flat);
         BindTransposed<T> transposed(transposed_memory_.data());

@@ -9,6 +9,7 @@
 
 #include <cmath>
 #include <functional>
+#include <memory>
 #include <optional>
 
 #include "hydralm/io/model_file.hpp"
@@ -173,7 +174,8 @@ private:
             std::vector<T> sum;  // of the batches before it
             if (gradients_) sum.assign(gradients_->values().begin(), gradients_->values().end());
             gradients_.reset();  // one tape at a time
-            gradients_.emplace(batch_.streams, batch_.length, options_.keep);
+            gradients_ =
+                std::make_unique<Gradients<Model>>(batch_.streams, batch_.length, options_.keep);
             gradients_->refresh(model_);
             std::copy(sum.begin(), sum.end(), gradients_->values().begin());
             streams_ = batch_.streams;
@@ -233,7 +235,7 @@ private:
     TrainerOptions options_;
     Optimiser<Model> optimiser_;
     AlignedBuffer<T> parameters_;
-    std::optional<Gradients<Model>> gradients_;
+    std::unique_ptr<Gradients<Model>> gradients_;  // of one shape of batch
     std::optional<BatchStates<Model>> states_;
     Batch batch_;
     Index streams_ = 0, length_ = 0;  // of gradients_

@@ -32,7 +32,8 @@ void rms_norm_backward_row(Index d, const T* x, const T* weight, double eps, con
     const T projection =
         simd::sum<T>(d, [](auto v, auto w, auto g) { return v * w * g; }, x, weight, dy);
     const auto scale = simd::broadcast<T>(r);
-    const auto pull = simd::broadcast<T>(r * r * r * projection / static_cast<T>(d));
+    const auto pull =
+        simd::broadcast<T>(r * (r * (r * projection / static_cast<T>(d))));  // r³ may leave T
     simd::map<T>(
         d, partial, [scale](auto p, auto v, auto g) { return p + g * v * scale; }, partial, x, dy);
     const auto gradient = [scale, pull](auto v, auto w, auto g) {

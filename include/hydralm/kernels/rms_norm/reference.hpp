@@ -38,10 +38,11 @@ void rms_norm_backward(MatrixView<const std::type_identity_t<T>> x,
             projection += x(n, i) * weight[static_cast<std::size_t>(i)] * dy(n, i);
         }
         const T r = T(1) / std::sqrt(squares / T(d) + T(eps));
+        const T pull = r * (r * (r * projection / T(d)));  // r³ alone may leave the range of T
         for (Index i = 0; i < d; ++i) {
             const auto s = static_cast<std::size_t>(i);
             const T incoming = dy(n, i);
-            dx(n, i) = r * weight[s] * incoming - x(n, i) * r * r * r * projection / T(d);
+            dx(n, i) = r * weight[s] * incoming - x(n, i) * pull;
             dweight[s] += incoming * x(n, i) * r;
         }
     }
