@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "hydralm/inference/stop_tokens.hpp"
 #include "support/catch.hpp"
 #include "support/small_model.hpp"
 
@@ -76,4 +77,31 @@ TEST_CASE("Generation ends when told to, the last token not fed", "[generate]") 
         CHECK(none.tokens.empty());
         CHECK(none.position == 30);
     }
+}
+
+TEST_CASE("A stop token ends the text, neither fed nor shown", "[generate]") {
+    const Model model = random_model<Model>(4);
+    const Run whole = run(model, {.seed = 4}, 50);
+    const auto stopped = [&](const std::vector<token_id>& stops) {
+        auto state = model.new_state();
+        const auto logits = model.prefill(random_tokens(30, V, 5), state);
+        Sampler<float> sampler(V, {.seed = 4});
+        Run result;
+        result.fed =
+            generate(model, state, logits, sampler, 50, stop_at(stops, [&](token_id token) {
+                         result.tokens.push_back(token);
+                         return true;
+                     }));
+        result.position = state.position();
+        return result;
+    };
+    const token_id stop = whole.tokens[20];
+    const auto first = std::ranges::find(whole.tokens, stop) - whole.tokens.begin();
+    for (const auto& stops : {std::vector<token_id>{stop}, {V + 7, stop, -1}}) {
+        const Run run = stopped(stops);
+        CHECK(run.fed == first);
+        CHECK(run.position == 30 + first);
+        CHECK(run.tokens == std::vector(whole.tokens.begin(), whole.tokens.begin() + first));
+    }
+    CHECK(stopped({}).tokens == whole.tokens);
 }

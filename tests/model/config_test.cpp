@@ -136,7 +136,10 @@ TEST_CASE("A list of layers holds 256", "[config]") {
     LayerTypes types;
     for (int i = 0; i < LayerTypes::capacity; ++i) types.push_back(swa);
     CHECK(types.size() == 256);
-    CHECK_THROWS(types.push_back(swa));
+    types.push_back(retrieval);  // not kept, and refused as a list of another length
+    CHECK(types.count_of(swa) == 256);
+    CHECK(types.count_of(retrieval) == 0);
+    CHECK(broken_rule({.n_layers = 256, .layer_types = types}) == ConfigRule::layer_types);
     CHECK(name(deltanet) == std::string("deltanet"));
     CHECK(name(swa) == std::string("swa"));
     CHECK(name(retrieval) == std::string("retrieval"));

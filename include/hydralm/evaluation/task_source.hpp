@@ -131,7 +131,8 @@ inline std::vector<TaskStage> read_stages(const std::filesystem::path& path, Tas
         for (const auto& [key, value] : entry.items())
             if (key != "length" && key != facts && key != "queries" && key != "batch" &&
                 key != "steps" && key != "skip_deltanet")
-                refuse(where + ": " + key, "only the fields of a stage", detail::shown(value));
+                refuse(std::string(where).append(": ").append(key), "only the fields of a stage",
+                       detail::shown(value));
         try {
             TaskSequence::check(kind, stage.shape);
         } catch (const Error& error) {

@@ -1,5 +1,4 @@
-// Generate: decode tokens from a state, one by one, until a count, a stop token or the caller ends
-// it.
+// Generate: decode tokens from a state, one by one, until a count or the caller ends it.
 #pragma once
 
 #include <span>
@@ -11,8 +10,8 @@ namespace HYDRALM_NAMESPACE {
 
 // Decodes at most count tokens that follow the logits of state's last token. Each sampled token is
 // passed to keep_going(token): true feeds it and goes on; false ends the text before it is fed.
-// logits is what prefill or step returned for state. Returns how many tokens were fed. Reproducible
-// for a seed of the sampler.
+// stop_at makes one that ends at stop tokens. logits is what prefill or step returned for state.
+// Returns how many tokens were fed. Reproducible for a seed of the sampler.
 template <class Model, class KeepGoing>
 Index generate(const Model& model, typename Model::State& state,
                std::span<const typename Model::Scalar> logits,

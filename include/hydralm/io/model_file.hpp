@@ -50,10 +50,10 @@ struct Silent {
 
 // The model with the weights of a checkpoint: a file, an index of shards, or a directory that holds
 // one. F32, F16, BF16 and F64 tensors are converted to the model's scalar. All is validated through
-// a memory map, then copied once, packed; the map is released. Weights that are NaN or infinite are
-// loaded as they are; warn is told a line that names their tensors. Throws Error, naming file and
-// tensor, for all that Checkpoint refuses; another config (the fields that differ); missing,
-// unknown and misshaped tensors.
+// a memory map, then every tensor is converted and packed in its turn; the map is released. Weights
+// that are NaN or infinite are loaded as they are; warn is told a line that names their tensors.
+// Throws Error, naming file and tensor, for all that Checkpoint refuses; another config (the fields
+// that differ); missing, unknown and misshaped tensors.
 template <class Model, class Warn = Silent>
 Model load(const Checkpoint& checkpoint, const Warn& warn = {}) {
     expect_config(Model::config, read_config(checkpoint), checkpoint.name());

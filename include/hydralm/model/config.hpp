@@ -6,6 +6,7 @@
 // compile time, broken_rule() at run time.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <initializer_list>
 #include <limits>
@@ -33,7 +34,11 @@ struct LayerTypes {
     constexpr LayerTypes(std::initializer_list<LayerType> list) {
         for (const LayerType type : list) push_back(type);
     }
-    constexpr void push_back(LayerType type) { types.at(static_cast<std::size_t>(count++)) = type; }
+    // Layers beyond the capacity are counted and not kept: no valid config has so many.
+    constexpr void push_back(LayerType type) {
+        if (count < capacity) types[static_cast<std::size_t>(count)] = type;
+        ++count;
+    }
     constexpr int size() const noexcept { return count; }
     constexpr bool empty() const noexcept { return count == 0; }
     constexpr LayerType operator[](Index i) const noexcept {
@@ -41,7 +46,8 @@ struct LayerTypes {
     }
     constexpr int count_of(LayerType type) const noexcept {
         int n = 0;
-        for (int i = 0; i < count; ++i) n += types[static_cast<std::size_t>(i)] == type ? 1 : 0;
+        for (int i = 0; i < std::min(count, capacity); ++i)
+            n += types[static_cast<std::size_t>(i)] == type ? 1 : 0;
         return n;
     }
     constexpr bool operator==(const LayerTypes&) const = default;

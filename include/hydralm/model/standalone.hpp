@@ -98,7 +98,7 @@ public:
     }
 
 private:
-    static const Mixer& checked(const Mixer& mixer) {
+    static Mixer checked(Mixer mixer) {
         const auto& shape = mixer.shape();
         const auto require = [](bool good, const char* field, auto found) {
             if (!good)
