@@ -66,11 +66,21 @@ class ConfigError(Exception):
 
 
 def object_without_duplicates(pairs):
-    fields = dict(pairs)
-    for name in fields:
-        if sum(name == other for other, _ in pairs) > 1:
-            raise ConfigError(name, "each field once", "it twice", "remove one")
+    fields = {}
+    for name, value in pairs:
+        if name in fields:
+            raise ConfigError(shown(name), "each field once", "it twice", "remove one")
+        fields[name] = value
     return fields
+
+
+def on_one_line(text):
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def shown(text):
+    """What a file says, as part of a message: on one line, and not long."""
+    return on_one_line(text if len(text) <= 80 else text[:77] + "...")
 
 
 def is_default(field, value):
@@ -101,17 +111,17 @@ def emitted(value, kind):
 
 def initialisers(config):
     if type(config) is not dict:
-        raise ConfigError("(top)", "an object", json.dumps(config), "see docs/configuration.md")
+        raise ConfigError("(top)", "an object", shown(json.dumps(config)), "see docs/configuration.md")
     for field in config:
         if field not in FIELDS:
-            raise ConfigError(field, "a field of HydraConfig", "an unknown one",
+            raise ConfigError(shown(field), "a field of HydraConfig", "an unknown one",
                               "known are " + ", ".join(FIELDS))
     lines = []
     for field, kind in FIELDS.items():
         if field not in config or is_default(field, config[field]):
             continue
         if not has_kind(config[field], kind):
-            raise ConfigError(field, EXPECTED[kind], json.dumps(config[field]),
+            raise ConfigError(field, EXPECTED[kind], shown(json.dumps(config[field])),
                               "correct it or leave it out for the default")
         lines.append(f"    .{field} = {emitted(config[field], kind)},\n")
     return "{\n" + "".join(lines) + "}"
@@ -121,16 +131,17 @@ def header(path):
     if path is None:
         return HEADER.format(origin="the preset for a build without -Dmodel_config",
                              value=" = hydralm::presets::small", file='""')
+    place = on_one_line(str(path))
     try:
         value = initialisers(json.loads(path.read_text(encoding="utf-8"),
                                         object_pairs_hook=object_without_duplicates))
     except OSError as error:
-        raise SystemExit(f"{path}: expected a readable file, found: {error.strerror}")
+        raise SystemExit(f"{place}: expected a readable file, found: {error.strerror}")
     except ConfigError as error:
-        raise SystemExit(f"{path}: {error}")
-    except ValueError as error:
-        raise SystemExit(f"{path}: expected JSON, found: {error}")
-    return HEADER.format(origin=path.name, value=value, file=json.dumps(str(path)))
+        raise SystemExit(f"{place}: {error}")
+    except (ValueError, RecursionError) as error:
+        raise SystemExit(f"{place}: expected JSON, found: {error}")
+    return HEADER.format(origin=on_one_line(path.name), value=value, file=json.dumps(str(path)))
 
 
 def main(output, config=None):

@@ -35,6 +35,11 @@ BAD = {
     '{"layer_types": [["swa"]]}': "field layer_types",
     '{"d_model": 64, "d_model": 32}': "field d_model: expected each field once, found it twice",
     "[1]": "expected an object, found [1]",
+    '{"a\\u001b[2J\\nb\\u009b": 1}': "field a?[2J?b?: expected a field of HydraConfig",
+    '{"n_heads": "' + "x" * 1000000 + '"}': 'field n_heads: expected an integer from 0 to 2^31 - 1, '
+                                            'found "' + "x" * 76 + "...;",
+    "{" + ", ".join(f'"key{i}": 1' for i in range(20000)) + "}": "field key0: expected a field",
+    "[" * 200000: "expected JSON, found: ",
     '{"d_model": 64': "expected JSON, found: ",
 }
 
@@ -47,6 +52,18 @@ def generated(text):
         result = subprocess.run([sys.executable, SCRIPTS / "generate_config_header.py", header,
                                  config], text=True, capture_output=True)
         return header.read_text() if header.exists() else "", result.stderr
+
+
+def cannot_be_left():
+    """A file's name cannot end the comment it stands in."""
+    with tempfile.TemporaryDirectory() as directory:
+        config = pathlib.Path(directory, "a\n#error injected\n.json")
+        config.write_text("{}")
+        header = pathlib.Path(directory, "header.hpp")
+        subprocess.run([sys.executable, SCRIPTS / "generate_config_header.py", header, config],
+                       check=True)
+        if "\n#error" in header.read_text():
+            return header.read_text()
 
 
 def emits(config, part):
@@ -77,6 +94,6 @@ def resolves():
 
 
 compiling.run_all(
-    [resolves]
+    [resolves, cannot_be_left]
     + [lambda case=case: emits(*case) for case in GOOD.items()]
     + [lambda case=case: refuses(*case) for case in BAD.items()])
