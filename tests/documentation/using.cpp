@@ -72,11 +72,12 @@ void text(const Model& model) {
                                     {.temperature = 0.8, .top_p = 0.95, .seed = 1});
     hydralm::Utf8Stream characters;
     std::string out;
-    hydralm::generate(model, state, logits, sampler, 20, [&](hydralm::token_id token) {
+    const auto show = [&](hydralm::token_id token) {
         const char byte = static_cast<char>(token);
         out += characters.push({&byte, 1});  // whole characters only
-        return byte != '\n';                 // false ends the text
-    });
+        return true;                         // false would end the text
+    };
+    hydralm::generate(model, state, logits, sampler, 20, hydralm::stop_at({'\n'}, show));
     out += characters.flush();
     expect(state.position() <= 14 + 20, "at most 20 tokens more");
 }

@@ -22,6 +22,12 @@ constexpr HydraConfig config{.vocab_size = 301,
                              .swa_every = 2};
 using Model = HydraLM<config>;
 
+// What computes may be called where nothing may throw.
+static_assert(noexcept(std::declval<const Model&>().forward(nullptr, Streams(nullptr, 0), 0,
+                                                            Form::parallel,
+                                                            std::declval<Arena&>())) &&
+              noexcept(std::declval<const Model&>().head({}, {})));
+
 template <class F>
 long allocations_of(const F& f) {
     const long before = test::allocations();
@@ -38,14 +44,16 @@ TEST_CASE("Allocations are counted", "[allocation]") {
     CHECK(allocations_of([] { const auto some = std::make_unique<Model>(); }) > 1);
 }
 
-TEST_CASE("Prefill, logits and step do not allocate", "[allocation]") {
+TEMPLATE_TEST_CASE("Prefill, logits and step do not allocate", "[allocation]", float, double) {
+    using T = TestType;
+    using Model = HydraLM<config, T>;
     const int threads_before = num_threads();
     for (const int threads : {1, 3}) {
         set_num_threads(threads);
         const Model model = random_model<Model>(1);
         const auto tokens = random_tokens(600, config.vocab_size, 1);
-        std::vector<float> out(600 * config.vocab_size);
-        const MatrixView<float> rows(out.data(), 600, config.vocab_size);
+        std::vector<T> out(600 * config.vocab_size);
+        const MatrixView<T> rows(out.data(), 600, config.vocab_size);
         auto state = model.new_state();
         auto other = model.new_state(1);
         // The first calls count, too.
@@ -87,6 +95,18 @@ TEST_CASE("Batched steps and scoring do not allocate", "[allocation]") {
     CHECK(allocations_of([&] {
               for (int chunk = 0; chunk < 4; ++chunk) engine.feed(tokens);
           }) == 0);
+    StreamingEngine<Model> endless(model);
+    std::vector<token_id> buffer(500);
+    int chunks = 0;
+    CHECK(allocations_of([&] {
+              endless.run(
+                  [&](std::span<token_id> out) {
+                      std::copy_n(tokens.begin(), out.size(), out.begin());
+                      return out.size();
+                  },
+                  buffer, [&](const StreamReport&) { return ++chunks < 20; });
+          }) == 0);
+    CHECK(endless.state().position() == 20 * 500);
 }
 
 TEST_CASE("A bounded bank, once full, does not allocate", "[allocation]") {
