@@ -43,13 +43,13 @@ Shape read_shape(const hydralm::SafetensorsFile& file, const std::string& path) 
              .expected = "[N,d] and [3I,1,K], neither empty",
              .found = hydralm::shape_text(x.shape()) + " and " + hydralm::shape_text(taps.shape()),
              .fix = "give one mixer's tensors"});
-    const Index N = x.shape()[0], large = 1 << 20;
+    const Index N = x.shape()[0], large = 1 << 20, C = number(file, path, "chunk_size", large);
     return {N,
             x.shape()[1],
             number(file, path, "n_heads", large),
             number(file, path, "head_dim", large),
-            number(file, path, "chunk_size", large),
-            number(file, path, "top_k", std::max<Index>(N, 256)),  // more chunks there are not
+            C,
+            number(file, path, "top_k", std::max<Index>(hydralm::ceil_div(N, C), 256)),
             taps.shape()[2]};
 }
 

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <filesystem>
 #include <fstream>
+#include <iomanip>
 #include <limits>
 #include <string>
 #include <vector>
@@ -30,7 +31,8 @@ inline std::ifstream open_input(const std::string& path) {
 inline std::vector<hydralm::token_id> read_ids(const std::string& path, int vocab) {
     std::ifstream file = open_input(path);
     std::vector<hydralm::token_id> ids;
-    for (std::string word; file >> word;) {
+    constexpr std::size_t longest = 40;  // a word that goes on behind it is no id
+    for (std::string word; file >> std::setw(longest + 1) >> word;) {
         std::size_t used = 0;
         long long id = -1;
         try {
@@ -38,11 +40,11 @@ inline std::vector<hydralm::token_id> read_ids(const std::string& path, int voca
         } catch (const std::exception&) {
             used = 0;
         }
-        if (used != word.size() || id < 0 || id >= vocab)
+        if (used != word.size() || word.size() > longest || id < 0 || id >= vocab)
             throw hydralm::Error({.file = path,
                                   .field = "id " + std::to_string(ids.size()),
                                   .expected = "an integer in [0, " + std::to_string(vocab) + ")",
-                                  .found = "'" + word.substr(0, 40) + "'",
+                                  .found = "'" + word.substr(0, longest) + "'",
                                   .fix = used == word.size()
                                              ? "use ids of the vocabulary the model was made for"
                                              : "write whitespace-separated decimal integers"});
@@ -74,8 +76,11 @@ public:
                                   .fix = "give a text"});
     }
 
-    // Bytes of the file; as many as there could be when it has no size (a pipe).
+    // Bytes of the file; as many as there could be when it has no size (a pipe, a device).
     std::int64_t size() {
+        std::error_code unknown;
+        if (!std::filesystem::is_regular_file(path_, unknown))
+            return std::numeric_limits<std::int64_t>::max();
         const auto here = file_.tellg();
         file_.seekg(0, std::ios::end);
         const auto end = file_.tellg();
