@@ -1,15 +1,15 @@
 // FactBank: facts written and recalled per second.
 //
-// fraction_of_peak counts 4·KeyDim·ValueDim FLOP a written fact, 2·KeyDim·ValueDim a recalled one,
-// over the FMA peak measured in this process on as many threads. Argument: facts in one call; 1 is
-// bound by reading and writing S. write_eigen is the rule one by one on an Eigen matrix.
+// FLOP/s counts 4·KeyDim·ValueDim a written fact, 2·KeyDim·ValueDim a recalled one. Argument: facts
+// in one call; 1 is bound by reading and writing S. write_eigen is the rule one by one on an Eigen
+// matrix.
 #include <benchmark/benchmark.h>
 
 #include <Eigen/Core>
 
+#include "counters.hpp"
 #include "hydralm/core/random.hpp"
 #include "hydralm/memory/fact_bank.hpp"
-#include "machine_peak.hpp"
 
 namespace {
 
@@ -33,13 +33,9 @@ struct Facts {
 
 template <class T>
 void report(benchmark::State& state, double flop_per_fact) {
-    const double facts = static_cast<double>(state.iterations() * state.range(0));
-    state.counters["facts/s"] = benchmark::Counter(facts, benchmark::Counter::kIsRate);
-    state.counters["FLOP/s"] =
-        benchmark::Counter(facts * flop_per_fact, benchmark::Counter::kIsRate);
-    state.counters["fraction_of_peak"] =
-        benchmark::Counter(facts * flop_per_fact / benchmarks::measured_fma_peak<T>(num_threads()),
-                           benchmark::Counter::kIsRate);
+    const auto facts = static_cast<double>(state.range(0));
+    state.counters["facts/s"] = {facts, benchmark::Counter::kIsIterationInvariantRate};
+    benchmarks::report_flop<T>(state, facts * flop_per_fact, num_threads());
 }
 
 template <class T, Index KeyDim, Index ValueDim, int Threads>

@@ -2,8 +2,8 @@
 // benchmark reports.
 //
 // Clock and neighbours change from run to run, so a speed is quoted as a fraction of the peak
-// measured beside it. Both functions take the median of several short runs, on threads of their
-// own, and remember it for the rest of the process.
+// measured beside it. Both functions take the best of several short runs, on threads of their own
+// that share the work as those of parallel_for do, and remember it for the rest of the process.
 #pragma once
 
 #include <algorithm>
@@ -11,6 +11,7 @@
 #include <atomic>
 #include <chrono>
 #include <fstream>
+#include <limits>
 #include <map>
 #include <string>
 #include <thread>
@@ -22,22 +23,26 @@
 
 namespace hydralm::benchmarks {
 
+// What is done to memory: reading alone, or reading and writing back.
+enum class Traffic { read, update };
+
 namespace detail {
 
-// Median seconds of several runs of body(thread) on all threads at once, from a common start to the
-// last one's end.
+// Seconds of the best of several runs of body(task) for all tasks, each claimed by the next free
+// thread: from a common start to the last one's end.
 template <class F>
-double median_seconds(int threads, const F& body, int runs = 9) {
+double best_seconds(int threads, Index tasks, const F& body, int runs = 50) {
     using Clock = std::chrono::steady_clock;
-    std::vector<double> seconds;
+    double best = std::numeric_limits<double>::infinity();
     for (int run = 0; run < runs; ++run) {
         std::atomic<int> waiting{threads};
+        std::atomic<Index> next{0};
         std::vector<Clock::time_point> begin(static_cast<std::size_t>(threads)), end(begin);
         const auto member = [&](int thread) {
             const auto t = static_cast<std::size_t>(thread);
             for (waiting.fetch_sub(1); waiting.load() > 0;) std::this_thread::yield();
             begin[t] = Clock::now();
-            body(thread);
+            for (Index task; (task = next.fetch_add(1)) < tasks;) body(task);
             end[t] = Clock::now();
         };
         std::vector<std::thread> crew;
@@ -45,13 +50,12 @@ double median_seconds(int threads, const F& body, int runs = 9) {
         for (int t = 1; t < threads; ++t) crew.emplace_back(member, t);
         member(0);
         for (auto& thread : crew) thread.join();
-        seconds.push_back(
-            std::chrono::duration<double>(*std::max_element(end.begin(), end.end()) -
-                                          *std::min_element(begin.begin(), begin.end()))
-                .count());
+        best = std::min(best,
+                        std::chrono::duration<double>(*std::max_element(end.begin(), end.end()) -
+                                                      *std::min_element(begin.begin(), begin.end()))
+                            .count());
     }
-    std::nth_element(seconds.begin(), seconds.begin() + runs / 2, seconds.end());
-    return seconds[static_cast<std::size_t>(runs / 2)];
+    return best;
 }
 
 // Independent chains: more than latency × ports of any core (4 cycles × 2), fewer than the
@@ -97,15 +101,20 @@ inline Index last_level_cache_bytes() {
     return largest > 0 ? largest : Index{32} << 20;
 }
 
-// Σ over n floats, n a multiple of 128, read as four contiguous streams side by side: the
-// prefetchers follow several, and one alone does not fill the memory channels.
-inline float stream_sum(const float* p, Index n) noexcept {
+// Goes over n floats, n a multiple of 128, as four contiguous streams side by side: the prefetchers
+// follow several, and one alone does not fill the memory channels. Reading sums them; updating
+// changes their signs.
+template <Traffic traffic>
+float stream(float* p, Index n) noexcept {
     using Batch = simd::Batch<float>;
     constexpr Index streams = 4, width = simd::lanes<float>;
     return [&]<int... I>(std::integer_sequence<int, I...>) {
         std::array<Batch, sizeof...(I)> part{((void)I, simd::broadcast(0.0F))...};
-        for (Index i = 0; i < n / streams; i += 2 * width)
-            ((part[I] = part[I] + simd::load(p + I / 2 * (n / streams) + i + I % 2 * width)), ...);
+        for (Index i = 0; i < n / streams; i += 2 * width) {
+            const auto at = [&](int s) { return p + s / 2 * (n / streams) + i + s % 2 * width; };
+            if constexpr (traffic == Traffic::read) ((part[I] = part[I] + simd::load(at(I))), ...);
+            else (simd::store(at(I), -simd::load(at(I))), ...);
+        }
         Batch total = part[0];
         ((total = total + part[I]), ...);
         return simd::reduce_add<float>(total);
@@ -120,28 +129,35 @@ template <Real T>
 double measured_fma_peak(int threads) {
     static std::map<int, double> known;
     if (const auto found = known.find(threads); found != known.end()) return found->second;
-    constexpr Index steps = 400'000;
+    constexpr Index steps = 50'000;
+    const Index tasks = 8 * threads;
     volatile T multiplier = T(0.5), addend = T(1);
-    const double seconds = detail::median_seconds(
-        threads, [&](int) { detail::keep(detail::fma_loop<T>(steps, multiplier, addend)); });
+    const double seconds = detail::best_seconds(threads, tasks, [&](Index) {
+        detail::keep(detail::fma_loop<T>(steps, multiplier, addend));
+    });
     const double flop =
-        2.0 * static_cast<double>(steps * detail::fma_chains * simd::lanes<T> * threads);
+        2.0 * static_cast<double>(steps * detail::fma_chains * simd::lanes<T> * tasks);
     return known[threads] = flop / seconds;
 }
 
-// Bytes/s of reading a buffer of at least four times the last-level cache, each thread a contiguous
-// part of it.
-inline double measured_bandwidth(int threads) {
-    static std::map<int, double> known;
-    if (const auto found = known.find(threads); found != known.end()) return found->second;
+// Bytes/s, read and written, of going over a buffer of at least four times the last-level cache in
+// pieces of 1 MiB. What the cache keeps of it between two runs it keeps as well of a kernel's data
+// of that size.
+inline double measured_bandwidth(int threads, Traffic traffic = Traffic::read) {
+    static std::map<std::pair<int, Traffic>, double> known;
+    const std::pair key(threads, traffic);
+    if (const auto found = known.find(key); found != known.end()) return found->second;
+    constexpr Index piece = (Index{1} << 20) / sizeof(float);
     const Index bytes =
         std::clamp(4 * detail::last_level_cache_bytes(), Index{128} << 20, Index{1} << 30);
-    const Index part = bytes / (4 * threads) / 1024 * 1024;
-    AlignedBuffer<float> buffer(part * threads);
-    const double seconds = detail::median_seconds(threads, [&](int thread) {
-        detail::keep(detail::stream_sum(buffer.data() + thread * part, part));
+    AlignedBuffer<float> buffer(bytes / Index{sizeof(float)} / piece * piece);
+    const double seconds = detail::best_seconds(threads, buffer.size() / piece, [&](Index task) {
+        float* const p = buffer.data() + task * piece;
+        detail::keep(traffic == Traffic::read ? detail::stream<Traffic::read>(p, piece)
+                                              : detail::stream<Traffic::update>(p, piece));
     });
-    return known[threads] = static_cast<double>(part * threads * 4) / seconds;
+    const int ways = traffic == Traffic::read ? 1 : 2;
+    return known[key] = static_cast<double>(ways * buffer.size()) * sizeof(float) / seconds;
 }
 
 }  // namespace hydralm::benchmarks

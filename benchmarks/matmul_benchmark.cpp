@@ -1,19 +1,16 @@
 // kernels/matmul: prefill, batched decoding, decode and the weight gradient, beside Eigen and the
 // plain loops.
 //
-// Arguments: threads, M, in, out. FLOP_peak and DRAM_peak are fractions of what machine_peak.hpp
-// measures in this process (bytes: one read of the weights, so a fraction above 1 means they came
-// from cache).
+// Arguments: threads, M, in, out. bytes/s counts one read of the weights; where they are small they
+// come from cache and of_bandwidth is above 1.
 #include "hydralm/kernels/matmul/matmul.hpp"
 
 #include <benchmark/benchmark.h>
 
-#include <chrono>
-
+#include "counters.hpp"
 #include "hydralm/core/aligned_buffer.hpp"
 #include "hydralm/core/parallel.hpp"
 #include "hydralm/core/random.hpp"
-#include "machine_peak.hpp"
 
 using namespace hydralm;
 
@@ -38,24 +35,16 @@ struct Problem {
     // Times f and reports it as this problem.
     template <class F>
     void measure(benchmark::State& state, const F& f) const {
-        using Clock = std::chrono::steady_clock;
         const double flop =
             2.0 * static_cast<double>(rows) * static_cast<double>(in) * static_cast<double>(out);
         const double bytes = static_cast<double>(in) * static_cast<double>(out) * sizeof(T);
-        const double flop_peak = benchmarks::measured_fma_peak<T>(threads);
-        const double bandwidth = benchmarks::measured_bandwidth(threads);
         f();
-        const auto begin = Clock::now();
         for (auto _ : state) {
             f();
             benchmark::ClobberMemory();
         }
-        const double runs = static_cast<double>(state.iterations());
-        const double rate = runs / std::chrono::duration<double>(Clock::now() - begin).count();
-        state.counters["FLOP/s"] = flop * rate;
-        state.counters["FLOP_peak"] = flop * rate / flop_peak;
-        state.counters["B/s"] = bytes * rate;
-        state.counters["DRAM_peak"] = bytes * rate / bandwidth;
+        benchmarks::report_flop<T>(state, flop, threads);
+        benchmarks::report_bytes(state, bytes, threads);
     }
     MatrixView<const T> x_view() const { return {x.data(), rows, in}; }
     MatrixView<const T> w_view() const { return {w.data(), out, in}; }

@@ -6,10 +6,10 @@
 #include <algorithm>
 #include <vector>
 
+#include "counters.hpp"
 #include "hydralm/hydralm.hpp"
 #include "hydralm/inference/batch_decoder.hpp"
 #include "hydralm/inference/score.hpp"
-#include "machine_peak.hpp"
 
 namespace {
 
@@ -69,18 +69,14 @@ void prefill(benchmark::State& run) {
         state.reset();
         benchmark::DoNotOptimize(model.prefill(ids, state).data());
     }
-    const double work = flop<Model>(run.range(0), 1);
     const auto rounds = static_cast<double>(run.iterations());
     run.counters["tokens/s"] = {rounds * static_cast<double>(run.range(0)),
                                 benchmark::Counter::kIsRate};
-    run.counters["FLOP/s"] = {rounds * work, benchmark::Counter::kIsRate};
-    run.counters["fraction_of_peak"] = {
-        rounds * work / benchmarks::measured_fma_peak<float>(num_threads()),
-        benchmark::Counter::kIsRate};
+    benchmarks::report_flop<float>(run, flop<Model>(run.range(0), 1), num_threads());
     run.SetComplexityN(run.range(0));
 }
 
-// B streams, one token each per round; range(0) = B.
+// B streams, one token each per round; range(0) = B. Bytes: one read of the weights.
 template <class Model>
 void decode(benchmark::State& run) {
     const Model& model = initialised<Model>();
@@ -88,13 +84,9 @@ void decode(benchmark::State& run) {
     const auto ids = random_tokens(run.range(0), Model::config.vocab_size);
     for (auto _ : run) benchmark::DoNotOptimize(decoder.step(ids).data());
     const auto rounds = static_cast<double>(run.iterations());
-    const double bytes = static_cast<double>(Model::weight_bytes);
     run.counters["tokens/s"] = {rounds * static_cast<double>(run.range(0)),
                                 benchmark::Counter::kIsRate};
-    run.counters["weight_bytes/s"] = {rounds * bytes, benchmark::Counter::kIsRate};
-    run.counters["fraction_of_bandwidth"] = {
-        rounds * bytes / benchmarks::measured_bandwidth(num_threads()),
-        benchmark::Counter::kIsRate};
+    benchmarks::report_bytes(run, static_cast<double>(Model::weight_bytes), num_threads());
 }
 
 // Every token scored, as `hydralm stream` does.
@@ -105,13 +97,10 @@ void stream(benchmark::State& run) {
     auto state = model.new_state();
     Scorer<Model> scorer(model);
     for (auto _ : run) scorer.feed(ids, state);
-    const double work = flop<Model>(run.range(0), run.range(0));
     const auto rounds = static_cast<double>(run.iterations());
     run.counters["tokens/s"] = {rounds * static_cast<double>(run.range(0)),
                                 benchmark::Counter::kIsRate};
-    run.counters["fraction_of_peak"] = {
-        rounds * work / benchmarks::measured_fma_peak<float>(num_threads()),
-        benchmark::Counter::kIsRate};
+    benchmarks::report_flop<float>(run, flop<Model>(run.range(0), run.range(0)), num_threads());
 }
 
 using Medium = HydraLM<medium>;

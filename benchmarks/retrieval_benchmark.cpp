@@ -12,7 +12,7 @@
 #include <filesystem>
 #include <vector>
 
-#include "machine_peak.hpp"
+#include "counters.hpp"
 
 namespace {
 
@@ -58,7 +58,7 @@ void retrieval(benchmark::State& run, Index tile, Past<D, C>& past) {
         kernels::retrieval_attend<D, C, float>(q, N, head, selection, {out.data(), tile, D}, arena);
         benchmark::DoNotOptimize(out.data());
     }
-    const double tokens = static_cast<double>(run.iterations()) * static_cast<double>(tile);
+    const auto tokens = static_cast<double>(tile);
     const BankPolicy& policy = past.bank.policy();
     double scored = static_cast<double>(N) / C, chosen = static_cast<double>(k);  // read whole
     if (policy.bounded()) {
@@ -73,13 +73,10 @@ void retrieval(benchmark::State& run, Index tile, Past<D, C>& past) {
                  bytes =
                      tile == 1 ? summaries + chunk * (chosen + 1) : summaries / 32 + chunk * chosen,
                  flop = 2.0 * D * scored + 4.0 * D * C * (chosen + 1);
-    run.counters["s/token"] = {tokens, benchmark::Counter::kIsRate | benchmark::Counter::kInvert};
-    run.counters["FLOP/s"] = {tokens * flop, benchmark::Counter::kIsRate};
-    run.counters["fraction_of_peak"] = {tokens * flop / benchmarks::measured_fma_peak<float>(1),
-                                        benchmark::Counter::kIsRate};
-    run.counters["bytes/s"] = {tokens * bytes, benchmark::Counter::kIsRate};
-    run.counters["fraction_of_bandwidth"] = {tokens * bytes / benchmarks::measured_bandwidth(1),
-                                             benchmark::Counter::kIsRate};
+    run.counters["s/token"] = {
+        tokens, benchmark::Counter::kIsIterationInvariantRate | benchmark::Counter::kInvert};
+    benchmarks::report_flop<float>(run, tokens * flop);
+    benchmarks::report_bytes(run, tokens * bytes);
     run.SetComplexityN(N);
 }
 

@@ -1,21 +1,20 @@
 // The kernels of rows on one thread: RMS norm, unit-length heads, SwiGLU, softmax, cross-entropy,
 // each way, with references.
 //
-// bytes/s counts one read of every input and one write of every output; fraction_of_bandwidth is
-// over the bandwidth of reading memory measured in this process. Working sets of 256 rows lie in
-// the caches, as they do between matmuls.
+// bytes/s counts one read of every input and one write of every output. Working sets of 256 rows
+// lie in the caches, as they do between matmuls: of_bandwidth, over that of memory, may be above 1.
 #include <benchmark/benchmark.h>
 
 #include <Eigen/Core>
 #include <span>
 #include <vector>
 
+#include "counters.hpp"
 #include "hydralm/core/aligned_buffer.hpp"
 #include "hydralm/core/random.hpp"
 #include "hydralm/kernels/cross_entropy/cross_entropy.hpp"
 #include "hydralm/kernels/rms_norm/rms_norm.hpp"
 #include "hydralm/kernels/swiglu/swiglu.hpp"
-#include "machine_peak.hpp"
 
 namespace {
 
@@ -42,10 +41,8 @@ void run(benchmark::State& state, Index arrays, Index floats, const F& body) {
         body();
         benchmark::ClobberMemory();
     }
-    const double bytes = static_cast<double>(state.iterations() * arrays * floats) * sizeof(float);
-    state.counters["bytes/s"] = benchmark::Counter(bytes, benchmark::Counter::kIsRate);
-    state.counters["fraction_of_bandwidth"] =
-        benchmark::Counter(bytes / benchmarks::measured_bandwidth(1), benchmark::Counter::kIsRate);
+    benchmarks::report_bytes(state, static_cast<double>(arrays * floats) * sizeof(float), 1,
+                             arrays == 1 ? benchmarks::Traffic::read : benchmarks::Traffic::update);
 }
 
 void rms_norm(benchmark::State& state) {

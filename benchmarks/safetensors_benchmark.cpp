@@ -1,16 +1,15 @@
 // Reading and writing a checkpoint of 32 Mi elements as float, the file in the page cache: opening,
 // mapping, faulting and converting are all counted.
 //
-// bytes/s counts the bytes of the file and those of the floats; fraction_of_bandwidth is over the
-// memory bandwidth measured in this process. memcpy is the same traffic from memory already mapped.
-// Argument: threads.
+// bytes/s counts the bytes of the file and those of the floats. memcpy is the same traffic from
+// memory already mapped. Argument: threads.
 #include <benchmark/benchmark.h>
 
 #include <filesystem>
 
+#include "counters.hpp"
 #include "hydralm/core/random.hpp"
 #include "hydralm/io/safetensors_writer.hpp"
-#include "machine_peak.hpp"
 
 namespace {
 
@@ -40,10 +39,8 @@ void write_checkpoint(DType dtype) {
 }
 
 void report(benchmark::State& state, Index bytes, int threads) {
-    const double total = static_cast<double>(state.iterations() * bytes);
-    state.counters["bytes/s"] = benchmark::Counter(total, benchmark::Counter::kIsRate);
-    state.counters["fraction_of_bandwidth"] = benchmark::Counter(
-        total / benchmarks::measured_bandwidth(threads), benchmark::Counter::kIsRate);
+    benchmarks::report_bytes(state, static_cast<double>(bytes), threads,
+                             benchmarks::Traffic::update);
 }
 
 void read(benchmark::State& state, DType dtype) {

@@ -3,7 +3,7 @@
 
 #include <benchmark/benchmark.h>
 
-#include "machine_peak.hpp"
+#include "counters.hpp"
 
 namespace {
 
@@ -16,10 +16,7 @@ void choose(benchmark::State& state, const SamplingOptions& options) {
     for (float& l : logits) l = static_cast<float>(3.0 * random.normal());
     Sampler<float> sampler(V, options);
     for (auto _ : state) benchmark::DoNotOptimize(sampler(logits.span()));
-    const double bytes = static_cast<double>(state.iterations() * V) * sizeof(float);
-    state.counters["bytes/s"] = benchmark::Counter(bytes, benchmark::Counter::kIsRate);
-    state.counters["fraction_of_bandwidth"] =
-        benchmark::Counter(bytes / benchmarks::measured_bandwidth(1), benchmark::Counter::kIsRate);
+    benchmarks::report_bytes(state, static_cast<double>(V) * sizeof(float));
 }
 
 }  // namespace

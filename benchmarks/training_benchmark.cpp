@@ -2,8 +2,8 @@
 // as a fraction of the FMA peak measured in the same process; and the bytes of its tape.
 #include <benchmark/benchmark.h>
 
+#include "counters.hpp"
 #include "hydralm/training.hpp"
-#include "machine_peak.hpp"
 
 namespace {
 
@@ -59,9 +59,7 @@ void train_step(benchmark::State& run, OptimiserKind kind, Keep keep) {
     for (auto _ : run) benchmark::DoNotOptimize(trainer.step(source).loss);
     const auto rounds = static_cast<double>(run.iterations());
     run.counters["tokens/s"] = {rounds * streams * length, benchmark::Counter::kIsRate};
-    run.counters["fraction_of_peak"] = {
-        rounds * flop_of_step() / benchmarks::measured_fma_peak<float>(num_threads()),
-        benchmark::Counter::kIsRate};
+    benchmarks::report_flop<float>(run, flop_of_step(), num_threads());
     run.counters["tape_bytes/token"] =
         static_cast<double>(Gradients<Model>::tape_bytes(streams, length, keep)) /
         (streams * length);

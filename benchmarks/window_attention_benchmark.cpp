@@ -6,12 +6,12 @@
 #include <algorithm>
 #include <vector>
 
+#include "counters.hpp"
 #include "hydralm/core/aligned_buffer.hpp"
 #include "hydralm/core/parallel.hpp"
 #include "hydralm/core/random.hpp"
 #include "hydralm/kernels/rotary/rotary.hpp"
 #include "hydralm/kernels/window_attention/window_attention.hpp"
-#include "machine_peak.hpp"
 
 namespace {
 
@@ -46,11 +46,7 @@ struct Heads {
 
 void report(benchmark::State& state, double flop, int threads) {
     state.SetItemsProcessed(state.iterations() * N);
-    state.counters["FLOP/s"] =
-        benchmark::Counter(flop, benchmark::Counter::kIsIterationInvariantRate);
-    state.counters["of_peak"] =
-        benchmark::Counter(flop / benchmarks::measured_fma_peak<float>(threads),
-                           benchmark::Counter::kIsIterationInvariantRate);
+    benchmarks::report_flop<float>(state, flop, threads);
 }
 
 void attention_prefill(benchmark::State& state) {
@@ -149,12 +145,8 @@ void attention_step(benchmark::State& state) {
                 q.data() + r * D, MatrixView<const float>(keys.data() + r * W * D, W, D),
                 MatrixView<const float>(values.data() + r * W * D, W, D), W, out.data() + r * D);
         });
-    const double bytes = 2.0 * 4 * static_cast<double>(rings * W * D);
-    state.counters["bytes/s"] =
-        benchmark::Counter(bytes, benchmark::Counter::kIsIterationInvariantRate);
-    state.counters["of_bandwidth"] =
-        benchmark::Counter(bytes / benchmarks::measured_bandwidth(threads),
-                           benchmark::Counter::kIsIterationInvariantRate);
+    benchmarks::report_bytes(state, 2.0 * sizeof(float) * static_cast<double>(rings * W * D),
+                             threads);
 }
 BENCHMARK(attention_step)
     ->Args({1, 1})

@@ -1,0 +1,31 @@
+// The counters by which every benchmark reports its speed: what it does a second, the most this
+// process measured, and the fraction of it.
+#pragma once
+
+#include <benchmark/benchmark.h>
+
+#include "machine_peak.hpp"
+
+namespace hydralm::benchmarks {
+
+// flop: of one iteration, on that many threads. of_peak is FLOP/s over peak.
+template <Real T>
+void report_flop(benchmark::State& run, double flop, int threads = 1) {
+    const double peak = measured_fma_peak<T>(threads);
+    run.counters["FLOP/s"] = {flop, benchmark::Counter::kIsIterationInvariantRate};
+    run.counters["peak"] = peak;
+    run.counters["of_peak"] = {flop / peak, benchmark::Counter::kIsIterationInvariantRate};
+}
+
+// bytes: read and written by one iteration, on that many threads. of_bandwidth is bytes/s over
+// bandwidth.
+inline void report_bytes(benchmark::State& run, double bytes, int threads = 1,
+                         Traffic traffic = Traffic::read) {
+    const double bandwidth = measured_bandwidth(threads, traffic);
+    run.counters["bytes/s"] = {bytes, benchmark::Counter::kIsIterationInvariantRate};
+    run.counters["bandwidth"] = bandwidth;
+    run.counters["of_bandwidth"] = {bytes / bandwidth,
+                                    benchmark::Counter::kIsIterationInvariantRate};
+}
+
+}  // namespace hydralm::benchmarks
