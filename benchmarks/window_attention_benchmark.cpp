@@ -1,6 +1,8 @@
-// Windowed attention, W = 512, D = 64, H = 12, N = 2048: useful FLOP (4·D per visible pair) against
-// the measured FMA peak; one decoded token in bytes of keys and values per second; rotary
-// embedding.
+// Windowed attention, W = 512, D = 64, H = 12: prefill of N = 2048 tokens, and against N;
+// gradients; decoding.
+//
+// FLOP/s counts the useful ones, 4·D per visible pair (10·D backward), bytes/s of a decoded token
+// its keys and values.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -10,14 +12,13 @@
 #include "hydralm/core/aligned_buffer.hpp"
 #include "hydralm/core/parallel.hpp"
 #include "hydralm/core/random.hpp"
-#include "hydralm/kernels/rotary/rotary.hpp"
 #include "hydralm/kernels/window_attention/window_attention.hpp"
 
 namespace {
 
 using namespace hydralm;
 
-constexpr Index D = 64, H = 12, N = 2048, W = 512;
+constexpr Index D = 64, H = 12, W = 512;
 
 AlignedBuffer<float> normal(Index n, std::uint64_t seed) {
     Random random(seed);
@@ -26,7 +27,7 @@ AlignedBuffer<float> normal(Index n, std::uint64_t seed) {
     return values;
 }
 
-double visible_pairs() {
+double visible_pairs(Index N) {
     double pairs = 0;
     for (Index t = 0; t < N; ++t) pairs += static_cast<double>(std::min(t + 1, W));
     return pairs;
@@ -34,25 +35,22 @@ double visible_pairs() {
 
 // q, k, v as a layer has them: columns of rows of 3·H·D; keys and values of a head contiguous.
 struct Heads {
+    Index N;
     AlignedBuffer<float> q = normal(N * H * D, 1), keys = normal(H * N * D, 2),
                          values = normal(H * N * D, 3);
     AlignedBuffer<float> out{N * H * D}, log_sum_exp{H * N};
 
+    explicit Heads(Index tokens) : N(tokens) {}
     MatrixView<const float> q_view(Index h) const { return {q.data() + h * D, N, D, H * D}; }
     MatrixView<const float> key_view(Index h) const { return {keys.data() + h * N * D, N, D}; }
     MatrixView<const float> value_view(Index h) const { return {values.data() + h * N * D, N, D}; }
     MatrixView<float> out_view(Index h) { return {out.data() + h * D, N, D, H * D}; }
 };
 
-void report(benchmark::State& state, double flop, int threads) {
-    state.SetItemsProcessed(state.iterations() * N);
-    benchmarks::report_flop<float>(state, flop, threads);
-}
-
 void attention_prefill(benchmark::State& state) {
     const int threads = static_cast<int>(state.range(0));
     set_num_threads(threads);
-    Heads heads;
+    Heads heads(state.range(1));
     constexpr Index bytes = kernels::window_attention_workspace_bytes<float, D>();
     AlignedBuffer<std::byte> scratch(H * bytes);
     for (auto _ : state)
@@ -61,14 +59,26 @@ void attention_prefill(benchmark::State& state) {
             kernels::window_attention<D>(heads.q_view(h), heads.key_view(h), heads.value_view(h), W,
                                          0, heads.out_view(h), arena);
         });
-    report(state, 4.0 * D * H * visible_pairs(), threads);
+    benchmarks::report_flop<float>(state, 4.0 * D * H * visible_pairs(heads.N), threads);
+    state.SetComplexityN(heads.N);
 }
-BENCHMARK(attention_prefill)->Arg(1)->Arg(2)->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK(attention_prefill)
+    ->Args({1, 2048})
+    ->Args({2, 2048})
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK(attention_prefill)
+    ->Name("attention_prefill_complexity")
+    ->ArgsProduct({{1}, {2048, 4096, 8192, 16384}})
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond)
+    ->Complexity();
 
 void attention_backward(benchmark::State& state) {
     const int threads = static_cast<int>(state.range(0));
     set_num_threads(threads);
-    Heads heads;
+    Heads heads(state.range(1));
+    const Index N = heads.N;
     AlignedBuffer<float> dq(N * H * D), dkeys(H * N * D), dvalues(H * N * D);
     const AlignedBuffer<float> dout = normal(N * H * D, 4);
     constexpr Index bytes = kernels::window_attention_backward_workspace_bytes<float, D>();
@@ -89,19 +99,23 @@ void attention_backward(benchmark::State& state) {
                 MatrixView<float>(dkeys.data() + h * N * D, N, D),
                 MatrixView<float>(dvalues.data() + h * N * D, N, D), arena);
         });
-    report(state, 10.0 * D * H * visible_pairs(), threads);
+    benchmarks::report_flop<float>(state, 10.0 * D * H * visible_pairs(heads.N), threads);
 }
-BENCHMARK(attention_backward)->Arg(1)->Arg(2)->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK(attention_backward)
+    ->Args({1, 2048})
+    ->Args({2, 2048})
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
 
 // What one would write with Eigen: blocks of 64 queries against all the keys they may see, masked.
 void attention_prefill_eigen(benchmark::State& state) {
     constexpr Index block = 64;
     using Matrix = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-    Heads heads;
+    Heads heads(state.range(0));
     Matrix s(block, W + block);
     for (auto _ : state)
         for (Index h = 0; h < H; ++h)
-            for (Index i = 0; i < N; i += block) {
+            for (Index i = 0; i < heads.N; i += block) {
                 const Index first = std::max<Index>(0, i - W + 1), count = i + block - first;
                 auto p = s.leftCols(count);
                 p.noalias() = heads.q_view(h).middle_rows(i, block).eigen() *
@@ -118,18 +132,22 @@ void attention_prefill_eigen(benchmark::State& state) {
                 heads.out_view(h).middle_rows(i, block).eigen().noalias() =
                     p * heads.value_view(h).middle_rows(first, count).eigen();
             }
-    report(state, 4.0 * D * H * visible_pairs(), 1);
+    benchmarks::report_flop<float>(state, 4.0 * D * H * visible_pairs(heads.N));
 }
-BENCHMARK(attention_prefill_eigen)->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK(attention_prefill_eigen)->Arg(2048)->UseRealTime()->Unit(benchmark::kMillisecond);
 
 void attention_prefill_reference(benchmark::State& state) {
-    Heads heads;
+    Heads heads(state.range(0));
     for (auto _ : state)
         kernels::window_attention_reference<float>(heads.q_view(0), heads.key_view(0),
                                                    heads.value_view(0), W, heads.out_view(0));
-    report(state, 4.0 * D * visible_pairs(), 1);
+    benchmarks::report_flop<float>(state, 4.0 * D * visible_pairs(heads.N));
 }
-BENCHMARK(attention_prefill_reference)->UseRealTime()->Unit(benchmark::kMillisecond)->Iterations(1);
+BENCHMARK(attention_prefill_reference)
+    ->Arg(2048)
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond)
+    ->Iterations(1);
 
 // One token of `streams` streams of H heads: in cache (1), from memory (64).
 void attention_step(benchmark::State& state) {
@@ -154,28 +172,6 @@ BENCHMARK(attention_step)
     ->Args({2, 64})
     ->UseRealTime()
     ->Unit(benchmark::kMicrosecond);
-
-void rotary_table(benchmark::State& state) {
-    AlignedBuffer<float> table(N * D);
-    const Index rows = state.range(0);
-    for (auto _ : state) {
-        kernels::rotary_table<D>(12'345, 10000, MatrixView<float>(table.data(), rows, D));
-        benchmark::ClobberMemory();
-    }
-    state.SetItemsProcessed(state.iterations() * rows);
-}
-BENCHMARK(rotary_table)->Arg(1)->Arg(N);
-
-void rotary_apply(benchmark::State& state) {
-    AlignedBuffer<float> x = normal(N * H * D, 1), table(N * D);
-    kernels::rotary_table<D>(0, 10000, MatrixView<float>(table.data(), N, D));
-    for (auto _ : state)
-        kernels::rotary_apply<D>(MatrixView<float>(x.data(), N, H * D),
-                                 MatrixView<const float>(table.data(), N, D));
-    state.SetItemsProcessed(state.iterations() * N);
-    state.SetBytesProcessed(state.iterations() * 2 * 4 * N * H * D);
-}
-BENCHMARK(rotary_apply)->Unit(benchmark::kMicrosecond);
 
 }  // namespace
 
