@@ -6,6 +6,7 @@
 #include <benchmark/benchmark.h>
 
 #include <Eigen/Core>
+#include <cmath>
 #include <span>
 #include <vector>
 
@@ -14,6 +15,7 @@
 #include "hydralm/core/random.hpp"
 #include "hydralm/kernels/cross_entropy/cross_entropy.hpp"
 #include "hydralm/kernels/rms_norm/rms_norm.hpp"
+#include "hydralm/kernels/softmax/softmax.hpp"
 #include "hydralm/kernels/swiglu/swiglu.hpp"
 
 namespace {
@@ -81,6 +83,17 @@ void l2_normalize(benchmark::State& state) {
     Matrix x(N, 512), norms(N, 512 / D);
     run(state, 2, x.storage.size(), [&] { kernels::l2_normalize<D>(x.view, norms.view); });
 }
+void l2_normalize_reference(benchmark::State& state) {
+    Matrix x(N, 512), norms(N, 512 / 64);
+    run(state, 2, x.storage.size(),
+        [&] { kernels::reference::l2_normalize<float>(64, x.view, norms.view); });
+}
+void l2_normalize_eigen(benchmark::State& state) {
+    Matrix x(N, 512);
+    MatrixView<float> heads(x.storage.data(), N * 512 / 64, 64);
+    auto units = heads.eigen();
+    run(state, 2, x.storage.size(), [&] { units.rowwise().normalize(); });
+}
 template <Index D>
 void l2_normalize_backward(benchmark::State& state) {
     Matrix y(N, 512), dy(N, 512), dx(N, 512), norms(N, 512 / D);
@@ -96,6 +109,14 @@ void swiglu_reference(benchmark::State& state) {
     Matrix x(N, 2 * state.range(0)), y(N, state.range(0));
     run(state, 3, y.storage.size(), [&] { kernels::reference::swiglu(x.view, y.view); });
 }
+void swiglu_eigen(benchmark::State& state) {
+    const Index h = state.range(0);
+    Matrix x(N, 2 * h), y(N, h);
+    const auto gate = x.view.middle_cols(0, h).eigen(), up = x.view.middle_cols(h, h).eigen();
+    auto out = y.view.eigen();
+    run(state, 3, y.storage.size(),
+        [&] { out = (gate.array() / (1 + (-gate.array()).exp()) * up.array()).matrix(); });
+}
 void swiglu_backward(benchmark::State& state) {
     Matrix x(N, 2 * state.range(0)), dy(N, state.range(0)), dx(N, 2 * state.range(0));
     run(state, 5, dy.storage.size(), [&] { kernels::swiglu_backward(x.view, dy.view, dx.view); });
@@ -104,6 +125,21 @@ void swiglu_backward(benchmark::State& state) {
 void softmax(benchmark::State& state) {
     Matrix x(16, state.range(0)), y(16, state.range(0));
     run(state, 2, x.storage.size(), [&] { kernels::softmax(x.view, y.view); });
+}
+void softmax_reference(benchmark::State& state) {
+    Matrix x(16, state.range(0)), y(16, state.range(0));
+    run(state, 2, x.storage.size(), [&] { kernels::reference::softmax<float>(x.view, y.view); });
+}
+void softmax_eigen(benchmark::State& state) {
+    Matrix x(16, state.range(0)), y(16, state.range(0));
+    const auto in = x.view.eigen();
+    auto out = y.view.eigen();
+    run(state, 2, x.storage.size(), [&] {
+        for (Index n = 0; n < in.rows(); ++n) {
+            out.row(n) = (in.row(n).array() - in.row(n).maxCoeff()).exp().matrix();
+            out.row(n) /= out.row(n).sum();
+        }
+    });
 }
 void cross_entropy(benchmark::State& state) {
     Matrix x(16, state.range(0));
@@ -117,6 +153,18 @@ void cross_entropy_reference(benchmark::State& state) {
     std::vector<double> losses(16);
     run(state, 1, x.storage.size(),
         [&] { kernels::reference::cross_entropy<float>(x.view, labels, losses); });
+}
+void cross_entropy_eigen(benchmark::State& state) {
+    Matrix x(16, state.range(0));
+    const auto in = x.view.eigen();
+    std::vector<double> losses(16);
+    run(state, 1, x.storage.size(), [&] {
+        for (Index n = 0; n < in.rows(); ++n) {
+            const float m = in.row(n).maxCoeff();
+            losses[static_cast<std::size_t>(n)] =
+                std::log((in.row(n).array() - m).exp().sum()) + m - in(n, 3);
+        }
+    });
 }
 void cross_entropy_backward(benchmark::State& state) {
     Matrix x(16, state.range(0)), dx(16, state.range(0));
@@ -135,12 +183,18 @@ BENCHMARK(rms_norm_backward)->Arg(512)->UseRealTime();
 BENCHMARK_TEMPLATE(l2_normalize, 32)->UseRealTime();
 BENCHMARK_TEMPLATE(l2_normalize, 64)->UseRealTime();
 BENCHMARK_TEMPLATE(l2_normalize, 128)->UseRealTime();
+BENCHMARK(l2_normalize_reference)->UseRealTime();
+BENCHMARK(l2_normalize_eigen)->UseRealTime();
 BENCHMARK_TEMPLATE(l2_normalize_backward, 64)->UseRealTime();
 BENCHMARK(swiglu)->Arg(1408)->UseRealTime();
 BENCHMARK(swiglu_reference)->Arg(1408)->UseRealTime();
+BENCHMARK(swiglu_eigen)->Arg(1408)->UseRealTime();
 BENCHMARK(swiglu_backward)->Arg(1408)->UseRealTime();
 BENCHMARK(softmax)->Arg(256)->Arg(32000)->UseRealTime();
+BENCHMARK(softmax_reference)->Arg(32000)->UseRealTime();
+BENCHMARK(softmax_eigen)->Arg(256)->Arg(32000)->UseRealTime();
 BENCHMARK(cross_entropy)->Arg(256)->Arg(32000)->UseRealTime();
 BENCHMARK(cross_entropy_reference)->Arg(32000)->UseRealTime();
+BENCHMARK(cross_entropy_eigen)->Arg(256)->Arg(32000)->UseRealTime();
 BENCHMARK(cross_entropy_backward)->Arg(256)->Arg(32000)->UseRealTime();
 BENCHMARK_MAIN();
