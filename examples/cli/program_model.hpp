@@ -1,6 +1,7 @@
 // The model this program is built for.
 #pragma once
 
+#include <hydralm/hydralm.hpp>
 #include <hydralm/io.hpp>
 
 #include <cstdio>
