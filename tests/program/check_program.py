@@ -14,17 +14,10 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "support"))
-from program import GOLDEN, PROGRAM, TEXT, initialised, json_of, refusal, run, run_checks, tensors
+from program import (BOUNDS, GOLDEN, PROGRAM, TEXT, assert_near, initialised, json_of, refusal, run,
+                     run_checks, tensors)
 
-FLOAT_BOUND = 2e-4
 KILLS = int(os.environ.get("HYDRALM_TEST_KILLS", "5"))
-
-
-def assert_near(found, expected, bound=FLOAT_BOUND):
-    assert found[0] == expected[0], f"shape {found[0]}, expected {expected[0]}"
-    scale = max(map(abs, expected[1]))
-    worst = max(abs(f - e) for f, e in zip(found[1], expected[1]))
-    assert worst <= bound * scale, f"{worst} apart where {bound * scale} is allowed"
 
 
 def info(_):
@@ -54,7 +47,7 @@ def logits(directory):
     for other in results[1:]:
         assert other.keys() == results[0].keys()
         for name in other:
-            assert_near(other[name], results[0][name])
+            assert_near(other[name], results[0][name], BOUNDS["float"])
 
 
 def generate(directory):
@@ -309,7 +302,7 @@ def kernel_delta_rule(directory):
             run("kernel", "delta_rule", "--in", source, "--out", out, "--form", form,
                 "--chunk", 32)
             for name in ("out", "final_state"):
-                assert_near(tensors(out)[name], expected[name])
+                assert_near(tensors(out)[name], expected[name], BOUNDS["float"])
 
 
 def kernel_retrieval(directory):
@@ -319,7 +312,7 @@ def kernel_retrieval(directory):
         for form in ("reference", "prefill", "step"):
             run("kernel", "retrieval", "--in", source, "--out", out, "--form", form)
             found = tensors(out)
-            assert_near(found["y"], expected["y"])
+            assert_near(found["y"], expected["y"], BOUNDS["float"])
             assert found["selected_chunks"] == expected["selected_chunks"], (case, form)
     content = source.read_bytes()
     assert b'"chunk_size":"8"' in content

@@ -12,6 +12,7 @@ import compiling
 PROGRAM = pathlib.Path(sys.argv[1]).resolve()
 GOLDEN = pathlib.Path(sys.argv[2]).resolve()
 TEXT = "It is a truth universally acknowledged, that a library must be tested. " * 40
+BOUNDS = {"float": 2e-4, "double": 1e-9}  # of golden vectors, relative to a tensor's largest value
 
 
 def run(*arguments):
@@ -49,6 +50,15 @@ def tensors(path):
             first, last = entry["data_offsets"]
             result[name] = entry["shape"], array.array(code, content[start + first:start + last])
     return result
+
+
+def assert_near(found, expected, bound):
+    """Two (shape, values): no value further off than bound times the largest that is expected."""
+    assert list(found[0]) == list(expected[0]), f"shape {found[0]}, expected {expected[0]}"
+    assert len(found[1]) == len(expected[1]), f"{len(found[1])} values, not {len(expected[1])}"
+    allowed = bound * max(map(abs, expected[1]))
+    for i, (f, e) in enumerate(zip(found[1], expected[1])):
+        assert abs(f - e) <= allowed, f"{f} at {i} where {e} is expected, within {allowed}"
 
 
 def run_checks(checks):

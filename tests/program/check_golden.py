@@ -1,0 +1,84 @@
+#!/usr/bin/env python3
+"""The program against the checkpoint of an independent implementation: logits in every form, state,
+greedy text, likelihood, gradients. Arguments: the program for hybrid_4l, the golden vectors."""
+
+import json
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "support"))
+from program import BOUNDS, GOLDEN, assert_near, json_of, run, run_checks, tensors
+
+MODEL = GOLDEN / "model" / "hybrid_4l"
+CHECKPOINT = ("--model", MODEL / "model.safetensors")
+EXPECTED = tensors(MODEL / "expected.safetensors")
+PROMPT, GREEDY = (list(EXPECTED[name][1]) for name in ("input_ids", "greedy_ids"))
+STATE = "state_after_decode."
+FORMS = [["prefill"], ["step"], ["chunked"], *(["chunked", "--chunk", n] for n in (1, 7, 16))]
+
+
+def ids_file(directory, ids):
+    path = directory / "ids"
+    path.write_text(" ".join(map(str, ids)))
+    return path
+
+
+def logits(directory):
+    """The prompt and the greedy ids behind it: the logits of every position, and the state."""
+    ids, out = ids_file(directory, PROMPT + GREEDY), directory / "out"
+    (N, V), prompt_logits = EXPECTED["logits"]
+    states = {"state." + name.removeprefix(STATE): tensor for name, tensor in EXPECTED.items()
+              if name.startswith(STATE)}
+    assert len(states) == 8
+    for scalar, bound in BOUNDS.items():
+        for form in FORMS:
+            run("logits", *CHECKPOINT, "--ids", ids, "--out", out, "--scalar", scalar,
+                "--form", *form)
+            found = tensors(out)
+            shape, values = found.pop("logits")
+            assert shape == [N + len(GREEDY), V], shape
+            assert_near(([N, V], values[:N * V]), ([N, V], prompt_logits), bound)
+            assert_near(([V], values[-V:]), EXPECTED["logits_after_decode"], bound)
+            assert found.keys() == states.keys(), found.keys()
+            for name, expected in states.items():
+                assert_near(found[name], expected, bound)
+
+
+def greedy(directory):
+    ids = ids_file(directory, PROMPT)
+    for scalar in BOUNDS:
+        text = run("generate", *CHECKPOINT, "--ids", ids, "--tokens", len(GREEDY), "--print-ids",
+                   "--scalar", scalar).decode()
+        assert text == " ".join(map(str, GREEDY)) + "\n", text
+
+
+def loss(directory):
+    """The likelihood of a text, and the gradient of its mean loss."""
+    ids, out = ids_file(directory, PROMPT), directory / "out"
+    gradient = {name: tensor for name, tensor in EXPECTED.items()
+                if name == "loss" or name.startswith("grad.")}
+    for scalar, bound in BOUNDS.items():
+        score = json_of("score", *CHECKPOINT, "--ids", ids, "--scalar", scalar)
+        mean = -score["log_likelihood"] / (len(PROMPT) - 1)
+        assert score["tokens"] == len(PROMPT)
+        assert_near(([1], [mean]), EXPECTED["loss"], bound)
+        run("gradients", *CHECKPOINT, "--ids", ids, "--out", out, "--scalar", scalar)
+        found = tensors(out)
+        assert found.keys() == gradient.keys(), found.keys() ^ gradient.keys()
+        for name, expected in gradient.items():
+            assert_near(found[name], expected, 1e-3 if scalar == "float" else bound)
+
+
+def info(_):
+    """The program is the one for the config beside the checkpoint, whose weights it names."""
+    facts = json_of("info", "--json")
+    config = json.loads((MODEL / "config.json").read_text())
+    assert facts["schedule"] == config["layer_types"]
+    assert {name: facts["config"][name] for name in config} == config
+    weights = {name: shape for name, (shape, _) in tensors(CHECKPOINT[1]).items()}
+    assert {p["name"]: p["shape"] for p in facts["parameters"]} == weights
+    assert facts["parameter_count"] == sum(len(values) for _, values in
+                                           tensors(CHECKPOINT[1]).values())
+
+
+run_checks([logits, greedy, loss, info])
