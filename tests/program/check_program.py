@@ -2,6 +2,7 @@
 """Every command of the program once. Arguments: the program (small preset), the golden vectors."""
 
 import json
+import math
 import os
 import pathlib
 import random
@@ -23,15 +24,34 @@ KILLS = int(os.environ.get("HYDRALM_TEST_KILLS", "5"))
 def info(_):
     assert b"deltanet" in run("info")
     facts = json_of("info", "--json")
-    assert facts["parameter_count"] > 0 and facts["state_bytes"] > 0
+    assert facts.keys() == {"config", "schedule", "parameter_count", "state_bytes", "scalar", "simd",
+                            "kernels", "parameters"}, facts.keys()
+    assert facts["state_bytes"] > 0 and facts["scalar"] == "float"
+    assert json_of("info", "--json", "--scalar", "double")["scalar"] == "double"
     assert facts["config"]["vocab_size"] == 256
-    assert any(parameter["name"] == "embed.weight" for parameter in facts["parameters"])
+    assert len(facts["schedule"]) == facts["config"]["n_layers"]
+    assert all(p.keys() == {"name", "shape", "optimiser_group"} for p in facts["parameters"])
+    assert any(p["name"] == "embed.weight" for p in facts["parameters"])
+    assert facts["parameter_count"] == sum(math.prod(p["shape"]) for p in facts["parameters"])
 
 
 def init(directory):
     first = initialised(directory).read_bytes()
     assert first == initialised(directory).read_bytes(), "one seed, two models"
     assert first != initialised(directory, "--scheme", "fan_in").read_bytes()
+
+
+def state_shapes(tokens):
+    """name -> shape of the state behind this many tokens, by golden/README.md."""
+    facts = json_of("info", "--json")
+    config = facts["config"]
+    H, K = config["n_heads"], config["dn_short_conv_kernel"]
+    D = config["head_dim"] or config["d_model"] // H
+    cache = [H, min(tokens, config["swa_window"]), D]
+    kinds = {"deltanet": {"conv_cache": [3 * H * D, K - 1], "S": [H, D, D]},
+             "swa": {"k_cache": cache, "v_cache": cache}}
+    return {f"state.{i}.{name}": shape for i, kind in enumerate(facts["schedule"])
+            for name, shape in kinds[kind].items()}
 
 
 def logits(directory):
@@ -42,8 +62,8 @@ def logits(directory):
         out = directory / f"{form[0]}.safetensors"
         run("logits", "--model", model, "--ids", ids, "--out", out, "--form", *form)
         results.append(tensors(out))
-    assert results[0]["logits"][0] == [200, 256]
-    assert any(name.startswith("state.0.") for name in results[0])
+    shapes = {name: shape for name, (shape, _) in results[0].items()}
+    assert shapes == {"logits": [200, 256], **state_shapes(200)}, shapes
     for other in results[1:]:
         assert other.keys() == results[0].keys()
         for name in other:
@@ -55,21 +75,49 @@ def generate(directory):
     prompt = ("generate", "--model", model, "--prompt", "It is a truth", "--tokens", 20)
     sampled = (*prompt, "--temperature", 1, "--top-k", 50, "--top-p", 0.9, "--seed", 3,
                "--print-ids")
-    ids = [int(word) for word in run(*sampled).decode().splitlines()[-1].split()]
+    line = run(*sampled).decode()
+    ids = [int(word) for word in line.split()]
+    assert line == " ".join(map(str, ids)) + "\n", line
     assert len(ids) == 20 and all(0 <= i < 256 for i in ids)
     assert run(*sampled) == run(*sampled), "one seed, two texts"
     run(*prompt).decode("utf-8")
     text = directory / "text"
     text.write_text("It is a truth")
     assert run("generate", "--model", model, "--text", text, "--tokens", 20) == run(*prompt)
+    only_the_likeliest = ("--temperature", 1, "--min-p", 1, "--seed", 3)
+    assert run(*prompt, *only_the_likeliest) == run(*prompt)
+
+
+def generate_until(directory):
+    """--stop ends the text before the first of the texts it names."""
+    def sampled(tokens, *options):
+        return run("generate", "--model", model, "--prompt", "It is", "--tokens", tokens,
+                   "--temperature", 1, "--seed", 4, *options)
+    model = initialised(directory)
+    ids = list(map(int, sampled(40, "--print-ids").split()))
+    text = bytes(ids)
+    last = next(i for i in range(20, 39) if 0 not in text[i:i + 2])  # no argument holds a 0
+    for stops in ([text[last:last + 2]], [b"not in it", text[last:last + 2], text[last:last + 1]]):
+        end, found = min((text.find(stop), stop) for stop in stops if stop in text)
+        options = [word for stop in stops for word in ("--stop", os.fsdecode(stop))]
+        assert sampled(40, *options) == sampled(end), (end, found)
+        stopped = list(map(int, sampled(40, "--print-ids", *options).split()))
+        assert stopped[:end] == ids[:end] and bytes(stopped[end:]) == found, stopped
+    assert sampled(40, "--stop", "not in it") == sampled(40)
 
 
 def score(directory):
     text = directory / "text"
     text.write_text(TEXT)
     result = json_of("score", "--model", initialised(directory), "--text", text)
+    assert result.keys() == {"tokens", "log_likelihood", "bits_per_byte"}, result
     assert result["log_likelihood"] < 0 and 7 < result["bits_per_byte"] < 10
-    assert abs(result["tokens"] - len(TEXT)) <= 1
+    assert result["tokens"] == len(TEXT)
+    ids = directory / "ids"
+    ids.write_text(" ".join(map(str, TEXT.encode())))
+    same = json_of("score", "--model", directory / "model.safetensors", "--ids", ids)
+    result["bits_per_token"] = result.pop("bits_per_byte")
+    assert same == result, same
     text.write_text("I")
     one = json_of("score", "--model", directory / "model.safetensors", "--text", text)
     assert one == {"tokens": 1, "log_likelihood": 0, "bits_per_byte": None}, one
@@ -80,7 +128,10 @@ def stream(directory):
     text.write_text(TEXT)
     result = json_of("stream", "--model", initialised(directory), "--text", text,
                      "--tokens", 5000, "--repeat")
+    assert result.keys() == {"tokens", "seconds", "tokens_per_second", "state_bytes",
+                             "resident_bytes_first", "resident_bytes_peak", "bits_per_byte"}, result
     assert result["tokens"] == 5000 and result["tokens_per_second"] > 0
+    assert result["state_bytes"] == json_of("info", "--json")["state_bytes"]
     assert result["resident_bytes_peak"] - result["resident_bytes_first"] <= 2**20
     assert 7 < result["bits_per_byte"] < 10
     command = [PROGRAM, "stream", "--model", directory / "model.safetensors", "--text",
@@ -101,6 +152,8 @@ def train(directory):
                "--eval-every", 8, "--optimizer", "muon"]
     whole = directory / "whole.safetensors"
     result = json_of("train", "--out", whole, *options, "--log", directory / "log")
+    assert result.keys() == {"steps", "seconds", "tokens_per_second", "train_loss",
+                             "validation_loss", "best_validation_loss"}, result
     assert result["steps"] == 24 and result["tokens_per_second"] > 0, result
     assert result["train_loss"] < 4 and result["validation_loss"] < 4.5, result
     log = [json.loads(line) for line in (directory / "log").read_text().splitlines()]
@@ -210,6 +263,37 @@ def train_further(directory):
     assert "training.init" in line, line
 
 
+def threads(directory):
+    """HYDRALM_NUM_THREADS is the size of the pool, and never changes a bit."""
+    model, ids, out = initialised(directory), directory / "ids", directory / "out"
+    ids.write_text(" ".join(map(str, TEXT[:1000].encode())))
+    warnings, written = {}, set()
+    for number in ("1", "3", "0", "abc"):
+        result = subprocess.run(
+            [PROGRAM, "logits", "--model", model, "--ids", ids, "--out", out], text=True,
+            capture_output=True, check=True, env={**os.environ, "HYDRALM_NUM_THREADS": number})
+        warnings[number] = result.stderr
+        written.add(out.read_bytes())
+    assert len(written) == 1, "other bits with another number of threads"
+    assert warnings["1"] == warnings["3"] == "", warnings
+    for number in ("0", "abc"):
+        assert warnings[number] == (
+            "hydralm: HYDRALM_NUM_THREADS: expected an integer in [1, 1024], found "
+            f"'{number}'; using every core\n"), warnings[number]
+
+    def running(number):
+        """Threads of the process, once it has computed something."""
+        with subprocess.Popen([PROGRAM, "stream", "--model", model, "--text", "/dev/stdin"],
+                              stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.PIPE, text=True,
+                              env={**os.environ, "HYDRALM_NUM_THREADS": str(number)}) as process:
+            process.stdin.write(TEXT * 2)
+            process.stdin.flush()
+            process.stderr.readline()
+            return len(os.listdir(f"/proc/{process.pid}/task"))
+    assert running(3) - running(1) == 2
+
+
 def command_line(directory):
     """What it says of itself, and of words it does not know."""
     assert run("--version").startswith(b"hydralm 0.")
@@ -253,6 +337,7 @@ def task(directory):
     lines = run("task", "needle", "--print", "--lengths", "40,60", "--count", 2).splitlines()
     assert [len(json.loads(line)["ids"]) for line in lines] == [40, 40, 60, 60]
     for line in map(json.loads, lines):
+        assert line.keys() == {"ids", "labels", "depth"}, line
         (answer,) = [t for t, label in enumerate(line["labels"]) if label != -100]
         assert line["ids"][answer + 1] == line["labels"][answer], line
         assert len(line["depth"]) == 1 and 0 <= line["depth"][0] < 1, line
@@ -265,8 +350,10 @@ def task(directory):
     assert result["steps"] == 30 and result["train_loss"] > 0, result
     score = json_of("task", "mqar", "--evaluate", "--model", model, "--lengths", "16,32",
                     "--count", 5, "--facts", 2, "--queries", 1)
+    assert score.keys() == {"task", "zero_retrieval", "lengths"}, score
     assert [entry["length"] for entry in score["lengths"]] == [16, 32], score
     for entry in score["lengths"]:
+        assert entry.keys() == {"length", "accuracy", "by_quartile", "answers", "seconds"}, entry
         assert entry["answers"] == 5 and len(entry["by_quartile"]) == 4, entry
         assert 0 <= entry["accuracy"] <= 1, entry
     line = refusal("task", "retrieval_qa", "--evaluate", "--model", model)
@@ -295,14 +382,20 @@ def generate_with_draft(directory):
 
 
 def kernel_delta_rule(directory):
-    for case in ("d16_n7", "d32_n64_state", "d64_n100_state", "d128_n33"):
-        source, out = GOLDEN / "delta_rule" / f"{case}.safetensors", directory / "out"
+    cases, out = sorted((GOLDEN / "delta_rule").glob("*.safetensors")), directory / "out"
+    assert len(cases) == 4
+    forms = [("reference",), ("recurrent",), ("chunkwise",),
+             *(("chunkwise", "--chunk", chunk) for chunk in (16, 32, 64))]
+    for source in cases:
         expected = tensors(source)
-        for form in ("reference", "recurrent", "chunkwise"):
-            run("kernel", "delta_rule", "--in", source, "--out", out, "--form", form,
-                "--chunk", 32)
-            for name in ("out", "final_state"):
-                assert_near(tensors(out)[name], expected[name], BOUNDS["float"])
+        for scalar, bound in BOUNDS.items():
+            for form in forms:
+                run("kernel", "delta_rule", "--in", source, "--out", out, "--scalar", scalar,
+                    "--form", *form)
+                found = tensors(out)
+                assert found.keys() == {"out", "final_state"}, found.keys()
+                for name in found:
+                    assert_near(found[name], expected[name], bound)
 
 
 def kernel_retrieval(directory):
@@ -310,10 +403,13 @@ def kernel_retrieval(directory):
         source, out = GOLDEN / "retrieval" / f"{case}.safetensors", directory / "out"
         expected = tensors(source)
         for form in ("reference", "prefill", "step"):
-            run("kernel", "retrieval", "--in", source, "--out", out, "--form", form)
-            found = tensors(out)
-            assert_near(found["y"], expected["y"], BOUNDS["float"])
-            assert found["selected_chunks"] == expected["selected_chunks"], (case, form)
+            for scalar, bound in BOUNDS.items():
+                run("kernel", "retrieval", "--in", source, "--out", out, "--form", form,
+                    "--scalar", scalar)
+                found = tensors(out)
+                assert found.keys() == {"y", "selected_chunks"}, found.keys()
+                assert_near(found["y"], expected["y"], bound)
+                assert found["selected_chunks"] == expected["selected_chunks"], (case, form)
     content = source.read_bytes()
     assert b'"chunk_size":"8"' in content
     for value, part in ((b"9", "chunk_size"), (b"x", "a number in [1, ")):
@@ -339,7 +435,7 @@ def refusals(directory):
 
 
 run_checks([
-    info, init, logits, generate, score, stream, train, train_stops, train_without_room,
-    train_further, command_line, gradients, task,
+    info, init, logits, generate, generate_until, score, stream, train, train_stops,
+    train_without_room, train_further, threads, command_line, gradients, task,
     generate_with_draft,
     kernel_delta_rule, kernel_retrieval, refusals])
