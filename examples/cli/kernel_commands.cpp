@@ -5,6 +5,7 @@
 #include <cmath>
 #include <vector>
 
+#include "chunk_option.hpp"
 #include "options.hpp"
 #include "with_scalar.hpp"
 
@@ -127,5 +128,6 @@ void run(const Options& o) {
 }  // namespace
 
 void delta_rule(const Options& o) {
+    expect_chunk_of("chunkwise", o.form.empty() ? "chunkwise" : o.form, o);
     with_scalar(o.scalar, [&]<class T>(T) { run<T>(o); });
 }

@@ -1,29 +1,38 @@
 // The program `hydralm`: one model, made for one configuration, on the command line.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <exception>
+#include <hydralm/core/error.hpp>
 #include <hydralm/kernels/retrieval/bank.hpp>
 #include <limits>
+#include <regex>
 
 #include "options.hpp"
 
 namespace {
 
-const CLI::Validator above_zero(
-    [](const std::string& text) {
-        double value = 0.0;
-        return CLI::detail::lexical_cast(text, value) && value > 0.0 && std::isfinite(value)
-                   ? std::string()
-                   : "expected a finite number above 0, found " + text;
-    },
-    "above 0");
+// A finite number; range: words for what within holds for.
+CLI::Validator number(const std::string& range, bool (*within)(double)) {
+    return {[=](const std::string& text) {
+                double value = 0.0;
+                return CLI::detail::lexical_cast(text, value) && std::isfinite(value) &&
+                               within(value)
+                           ? std::string()
+                           : "expected a finite number " + range + ", found " + text;
+            },
+            range};
+}
+const CLI::Validator above_zero = number("above 0", [](double x) { return x > 0.0; }),
+                     not_negative = number("of at least 0", [](double x) { return x >= 0.0; }),
+                     share = number("in [0, 1]", [](double x) { return x >= 0.0 && x <= 1.0; });
 
 // A whole number, in decimal digits.
-CLI::Validator whole(std::int64_t least, std::int64_t most) {
+CLI::Validator whole(std::uint64_t least, std::uint64_t most) {
     const std::string range = std::to_string(least) + " to " + std::to_string(most);
     return {[=](const std::string& text) {
-                std::int64_t value = 0;
+                std::uint64_t value = 0;
                 return CLI::detail::lexical_cast(text, value) && std::to_string(value) == text &&
                                value >= least && value <= most
                            ? std::string()
@@ -31,6 +40,22 @@ CLI::Validator whole(std::int64_t least, std::int64_t most) {
             },
             range};
 }
+constexpr std::uint64_t largest_int = std::numeric_limits<int>::max();
+const CLI::Validator count = whole(0, std::uint64_t{1} << 40),
+                     at_least_one = whole(1, std::uint64_t{1} << 40),
+                     seed = whole(0, std::numeric_limits<std::uint64_t>::max());
+
+// One of these words.
+CLI::Validator one_of(const std::vector<std::string>& words) {
+    const std::string list = CLI::detail::join(words, ", ");
+    return {[=](const std::string& text) {
+                return std::ranges::count(words, text) > 0
+                           ? std::string()
+                           : "expected one of " + list + ", found " + text;
+            },
+            "{" + CLI::detail::join(words) + "}"};
+}
+
 // Bytes: a number as it is, or times what stands behind it.
 const CLI::Validator with_unit(
     [](std::string& text) {
@@ -45,8 +70,6 @@ const CLI::Validator with_unit(
         return std::string();
     },
     "");
-const CLI::Validator count = whole(0, std::int64_t{1} << 40),
-                     at_least_one = whole(1, std::int64_t{1} << 40);
 
 // Adds a command that takes the shared --scalar option and runs `run`.
 CLI::App& command(CLI::App& parent, Options& options, const std::string& name,
@@ -54,7 +77,7 @@ CLI::App& command(CLI::App& parent, Options& options, const std::string& name,
     CLI::App& app = *parent.add_subcommand(name, help);
     app.add_option("--scalar", options.scalar, "float or double")
         ->capture_default_str()
-        ->check(CLI::IsMember({"float", "double"}));
+        ->check(one_of({"float", "double"}));
     app.callback([&options, run] { run(options); });
     return app;
 }
@@ -69,16 +92,16 @@ void add_bank(CLI::App& app, Options& options) {
                    "where retrieval layers keep the past: memory, mapped (a file), or compressive "
                    "(bounded for ever)")
         ->capture_default_str()
-        ->check(CLI::IsMember({"memory", "mapped", "compressive"}));
+        ->check(one_of({"memory", "mapped", "compressive"}));
     app.add_option("--bank-format", b.format, "of keys and values: exact, bf16 or int8")
         ->capture_default_str()
-        ->check(CLI::IsMember({"exact", "bf16", "int8"}));
+        ->check(one_of({"exact", "bf16", "int8"}));
     app.add_option(
            "--bank-budget", b.budget,
            "bytes, or with KiB, MiB or GiB; default 64MiB; mapped: those resident, 1 MiB or more; "
            "compressive: all")
         ->transform(with_unit)
-        ->check(whole(1, std::int64_t{1} << 50));
+        ->check(whole(1, std::uint64_t{1} << 50));
     app.add_option("--bank-dir", b.directory, "of the mapped file; default: $TMPDIR or /var/tmp");
     app.add_option("--open-groups", b.open_groups,
                    "groups of 64 chunks that a token looks into; 0: all")
@@ -91,7 +114,7 @@ void describe_train(CLI::App& app, Options& o) {
     app.add_option("--out", o.out, "checkpoint to write")->required();
     auto* text = app.add_option("--text", t.text, "files and folders of text");
     auto* task = app.add_option("--task", t.task, "a task instead: mqar, needle or retrieval_qa")
-                     ->check(CLI::IsMember({"mqar", "needle", "retrieval_qa"}))
+                     ->check(one_of({"mqar", "needle", "retrieval_qa"}))
                      ->excludes(text);
     app.add_option("--stages", t.stages, "JSON file of the task's stages")->needs(task);
     task->needs(app.get_option("--stages"));
@@ -110,23 +133,23 @@ void describe_train(CLI::App& app, Options& o) {
     app.add_option("--lr", t.lr, "learning rate; default 3e-3 (adamw), 2e-2 (muon)")
         ->check(above_zero);
     app.add_option("--min-lr", t.min_lr, "rate at the end; default a tenth of --lr")
-        ->check(CLI::NonNegativeNumber);
+        ->check(not_negative);
     app.add_option("--warmup", t.warmup, "steps of warm-up; default a twentieth, at most 100")
         ->check(count);
     app.add_option("--optimizer", t.optimizer, "adamw, or muon for the matrices")
         ->capture_default_str()
-        ->check(CLI::IsMember({"adamw", "muon"}));
+        ->check(one_of({"adamw", "muon"}));
     app.add_option("--accumulate", t.accumulate, "batches per update")
         ->capture_default_str()
-        ->check(whole(1, std::numeric_limits<int>::max()));
+        ->check(whole(1, largest_int));
     app.add_option("--clip", t.clip, "largest norm of the gradient; 0: any")
         ->capture_default_str()
-        ->check(CLI::NonNegativeNumber);
+        ->check(not_negative);
     app.add_flag("--recompute", t.recompute,
                  "keep less for the backward pass and compute it again: less memory, more time");
     app.add_option("--scheme", t.scheme, "initial weights: normal or fan_in")
         ->capture_default_str()
-        ->check(CLI::IsMember({"normal", "fan_in"}));
+        ->check(one_of({"normal", "fan_in"}));
     app.add_option("--eval-every", t.eval_every, "steps between evaluations; 0: at the end")
         ->capture_default_str()
         ->check(count);
@@ -135,12 +158,14 @@ void describe_train(CLI::App& app, Options& o) {
         ->check(count);
     app.add_option("--keep", t.keep, "checkpoints kept")
         ->capture_default_str()
-        ->check(whole(1, std::numeric_limits<int>::max()));
+        ->check(whole(1, largest_int));
     auto* scheme = app.get_option("--scheme");
     app.add_option("--init", t.init, "checkpoint to begin from; default: random weights")
         ->excludes(scheme);
     app.add_option("--resume", t.resume, "directory of checkpoints of this run to go on from");
-    app.add_option("--seed", o.seed, "seed of weights and data")->capture_default_str();
+    app.add_option("--seed", o.seed, "seed of weights and data")
+        ->capture_default_str()
+        ->check(seed);
     app.add_option("--log", t.log, "file of JSON lines to write");
 }
 
@@ -148,7 +173,7 @@ void describe_task(CLI::App& app, Options& o) {
     TaskOptions& t = o.task;
     app.add_option("task", t.name, "mqar, needle or retrieval_qa")
         ->required()
-        ->check(CLI::IsMember({"mqar", "needle", "retrieval_qa"}));
+        ->check(one_of({"mqar", "needle", "retrieval_qa"}));
     auto* print = app.add_flag("--print", t.print, "print sequences as JSON lines");
 
     auto* asked = app.add_flag("--evaluate", t.evaluate, "score a model");
@@ -175,7 +200,7 @@ void describe_task(CLI::App& app, Options& o) {
                    "disjoint sets of queries about each haystack, read once")
         ->capture_default_str()
         ->check(at_least_one);
-    app.add_option("--seed", o.seed, "seed of the sequences")->capture_default_str();
+    app.add_option("--seed", o.seed, "seed of the sequences")->capture_default_str()->check(seed);
     app.add_flag("--zero-retrieval", t.zero_retrieval, "leave retrieval layers out");
     add_bank(app, o);
 }
@@ -188,10 +213,12 @@ void describe(CLI::App& app, Options& o) {
 
     auto& init_command = command(app, o, "init", "write a checkpoint with random weights", init);
     init_command.add_option("--out", o.out, "checkpoint to write")->required();
-    init_command.add_option("--seed", o.seed, "seed of the weights")->capture_default_str();
+    init_command.add_option("--seed", o.seed, "seed of the weights")
+        ->capture_default_str()
+        ->check(seed);
     init_command.add_option("--scheme", o.scheme, "normal or fan_in")
         ->capture_default_str()
-        ->check(CLI::IsMember({"normal", "fan_in"}));
+        ->check(one_of({"normal", "fan_in"}));
 
     auto& logits_command =
         command(app, o, "logits", "logits of every position, and the final state", logits);
@@ -200,7 +227,7 @@ void describe(CLI::App& app, Options& o) {
         ->required();
     logits_command.add_option("--out", o.out, "safetensors file to write")->required();
     logits_command.add_option("--form", o.form, "prefill, chunked or step")
-        ->check(CLI::IsMember({"prefill", "chunked", "step"}))
+        ->check(one_of({"prefill", "chunked", "step"}))
         ->default_str("prefill");
     logits_command.add_option("--chunk", o.chunk, "tokens per piece of the chunked form")
         ->check(at_least_one);
@@ -215,18 +242,26 @@ void describe(CLI::App& app, Options& o) {
         ->excludes(prompt)
         ->excludes(continued);
     generate_command.add_option("--tokens", o.tokens, "how many tokens")->required()->check(count);
-    generate_command.add_option("--temperature", o.temperature, "0: greedy")->capture_default_str();
+    generate_command.add_option("--temperature", o.temperature, "0: greedy")
+        ->capture_default_str()
+        ->check(not_negative);
     generate_command.add_option("--top-k", o.top_k, "keep the k likeliest tokens; 0: all")
-        ->capture_default_str();
+        ->capture_default_str()
+        ->check(whole(0, largest_int));
     generate_command.add_option("--top-p", o.top_p, "keep the likeliest tokens up to this mass")
-        ->capture_default_str();
+        ->capture_default_str()
+        ->check(share);
     generate_command
         .add_option("--min-p", o.min_p, "drop tokens below this share of the likeliest")
-        ->capture_default_str();
+        ->capture_default_str()
+        ->check(share);
     generate_command
         .add_option("--repetition-penalty", o.repetition_penalty, "above 1: less repetition")
-        ->capture_default_str();
-    generate_command.add_option("--seed", o.seed, "seed of the sampling")->capture_default_str();
+        ->capture_default_str()
+        ->check(above_zero);
+    generate_command.add_option("--seed", o.seed, "seed of the sampling")
+        ->capture_default_str()
+        ->check(seed);
     generate_command.add_option("--stop", o.stop,
                                 "end before this text; may be given several times");
     auto* draft = generate_command.add_option(
@@ -249,7 +284,7 @@ void describe(CLI::App& app, Options& o) {
     add_model(stream_command, o);
     stream_command.add_option("--text", o.text, "file of text")->required();
     stream_command.add_option("--tokens", o.tokens, "how many tokens; default: the file's")
-        ->check(whole(1, std::int64_t{1} << 50));
+        ->check(whole(1, std::uint64_t{1} << 50));
     stream_command.add_flag("--repeat", o.repeat,
                             "begin the file again at its end, until --tokens");
     add_bank(stream_command, o);
@@ -276,10 +311,9 @@ void describe(CLI::App& app, Options& o) {
     delta_command.add_option("--out", o.out, "safetensors file to write: out, final_state")
         ->required();
     delta_command.add_option("--form", o.form, "reference, recurrent or chunkwise")
-        ->check(CLI::IsMember({"reference", "recurrent", "chunkwise"}))
+        ->check(one_of({"reference", "recurrent", "chunkwise"}))
         ->default_str("chunkwise");
-    delta_command.add_option("--chunk", o.chunk, "16, 32 or 64")
-        ->check(CLI::IsMember({16, 32, 64}));
+    delta_command.add_option("--chunk", o.chunk, "16, 32 or 64")->check(one_of({"16", "32", "64"}));
 
     auto& retrieval_command =
         command(kernel, o, "retrieval", "one retrieval attention mixer", retrieval);
@@ -291,8 +325,26 @@ void describe(CLI::App& app, Options& o) {
     retrieval_command.add_option("--out", o.out, "safetensors file to write: y, selected_chunks")
         ->required();
     retrieval_command.add_option("--form", o.form, "reference, prefill or step")
-        ->check(CLI::IsMember({"reference", "prefill", "step"}))
+        ->check(one_of({"reference", "prefill", "step"}))
         ->default_str("prefill");
+}
+
+// What CLI11 says of options, as what is expected and found.
+std::string expected_and_found(std::string text) {
+    static const std::pair<std::regex, const char*> forms[] = {
+        {std::regex(R"((\S+) excludes (\S+))"), "$1: expected without $2, found both"},
+        {std::regex(R"((\S+) requires (\S+))"), "$1: expected $2 with it, found none"},
+        {std::regex(R"(A subcommand is required)"), "expected a command, found none"},
+        {std::regex(R"(Exactly 1 option from \[(\S+)\] is required)"),
+         "expected one of $1, found none"},
+        {std::regex(R"((\S+) is required)"), "$1: expected a value, found none"},
+        {std::regex(R"((\S+): 1 required .* missing)"), "$1: expected a value, found none"},
+        {std::regex(R"((\S+): At Most 1 required but received )"),
+         "$1: expected one value, found "},
+        {std::regex(R"(Could not convert: (\S+) = )"), "$1: expected no value, found "}};
+    for (const auto& [said, form] : forms)
+        text = std::regex_replace(text, said, form, std::regex_constants::match_continuous);
+    return text;
 }
 
 }  // namespace
@@ -309,15 +361,15 @@ int main(int argc, char** argv) {
     } catch (const CLI::Success& asked) {  // --help
         return app.exit(asked);
     } catch (const CLI::ParseError& error) {
-        std::string line = error.what();
+        std::string line = expected_and_found(error.what());
         for (const std::string& word : app.remaining(true))
             if (word != "--") {
-                line = "not understood: " + word;
+                line = "expected a known command or option, found " + word;
                 break;
             }
-        for (char& c : line)
-            if (c == '\n') c = ' ';
-        std::fprintf(stderr, "hydralm: command line: %s; see hydralm --help\n", line.c_str());
+        std::fprintf(
+            stderr, "%s\n",
+            hydralm::Error({.field = "command line: " + line, .fix = "see hydralm --help"}).what());
         return 2;
     } catch (const std::bad_alloc&) {
         std::fprintf(stderr,

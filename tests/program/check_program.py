@@ -300,16 +300,53 @@ def command_line(directory):
     assert re.search(rb"--steps INT.*\b1000\b", run("train", "--help"))
     model, text = initialised(directory), directory / "text"
     text.write_text(TEXT)
-    for words, part in ((["paint"], "not understood: paint"), (["info", "all"], "all"),
-                        (["task", "mqar"], "--print"),
-                        (["train", "--out", "x", "--text", text, "--lr", 0], "number above 0, found 0"),
-                        (["stream", "--model", model, "--text", text, "--tokens", "1e6"],
-                         "--tokens: expected a whole number, 1 to 1125899906842624, found 1e6"),
-                        (["stream", "--model", model, "--text", text, "--bank-budget", "16xB"],
-                         "--bank-budget: expected a whole number, 1 to 1125899906842624, found 16xB"),
-                        (["score", "--model", model, "--text", text, "--bank", "mapped"],
+    generating = ("generate", "--model", model, "--tokens", 1, "--prompt", "It")
+    scoring = ("score", "--model", model, "--text", text)
+    streaming = ("stream", "--model", model, "--text", text)
+    training = ("train", "--out", directory / "x", "--text", text)
+    kernel = ("kernel", "delta_rule", "--in", text, "--out", directory / "x")
+    for words, part in (
+            (["paint"], "expected a known command or option, found paint"),
+            (["info", "all"], "expected a known command or option, found all"),
+            ([], "expected a command, found none"),
+            (["info", "--json=x"], "--json: expected no value, found x"),
+            (["score"], "--model: expected a value, found none"),
+            ([*scoring, "--model", model], "--model: expected one value, found 2"),
+            ([*scoring, "--scalar"], "--scalar: expected a value, found none"),
+            ([*scoring, "--ids", text], "--text: expected without --ids, found both"),
+            ([*generating, "--text", text], "--prompt: expected without --text, found both"),
+            ([*generating, "--draft-tokens", 2],
+             "--draft-tokens: expected --draft with it, found none"),
+            (["task", "mqar"], "expected one of --print,--evaluate, found none"),
+            (["task", "all", "--print"],
+             "task: expected one of mqar, needle, retrieval_qa, found all"),
+            ([*scoring, "--scalar", "half"], "--scalar: expected one of float, double, found half"),
+            ([*generating, "--temperature", "x"],
+             "--temperature: expected a finite number of at least 0, found x"),
+            ([*generating, "--temperature", "inf"], "finite number of at least 0, found inf"),
+            ([*generating, "--top-p", 1.5], "--top-p: expected a finite number in [0, 1], found 1.5"),
+            ([*generating, "--min-p", "x"], "--min-p: expected a finite number in [0, 1], found x"),
+            ([*generating, "--repetition-penalty", 0],
+             "--repetition-penalty: expected a finite number above 0, found 0"),
+            ([*generating, "--top-k", 0.5],
+             "--top-k: expected a whole number, 0 to 2147483647, found 0.5"),
+            ([*generating, "--seed", "x"],
+             "--seed: expected a whole number, 0 to 18446744073709551615, found x"),
+            ([*training, "--lr", 0], "--lr: expected a finite number above 0, found 0"),
+            ([*training, "--clip", "x"], "--clip: expected a finite number of at least 0, found x"),
+            ([*kernel, "--chunk", 8], "--chunk: expected one of 16, 32, 64, found 8"),
+            ([*streaming, "--tokens", "1e6"],
+             "--tokens: expected a whole number, 1 to 1125899906842624, found 1e6"),
+            ([*streaming, "--tokens", "\x1b[2J\n"], "found ?[2J?; see"),
+            ([*streaming, "--bank-budget", "16xB"],
+             "--bank-budget: expected a whole number, 1 to 1125899906842624, found 16xB")):
+        line = refusal(*words)
+        assert line.startswith("hydralm: command line: ") and part in line, line
+        assert line.endswith("; see hydralm --help"), line
+    run(*generating, "--seed", 2**64 - 1)
+    for words, part in (([*scoring, "--bank", "mapped"],
                          "--bank: expected a model with retrieval layers"),
-                        (["score", "--model", model, "--text", text, "--open-groups", 3],
+                        ([*scoring, "--open-groups", 3],
                          "--open-groups: expected a model with retrieval layers")):
         line = refusal(*words)
         assert part in line, line
@@ -396,6 +433,10 @@ def kernel_delta_rule(directory):
                 assert found.keys() == {"out", "final_state"}, found.keys()
                 for name in found:
                     assert_near(found[name], expected[name], bound)
+    for form in ("reference", "recurrent"):
+        line = refusal("kernel", "delta_rule", "--in", source, "--out", out, "--form", form,
+                       "--chunk", 64)
+        assert f"--chunk: expected --form chunkwise with it, found --form {form}; " in line, line
 
 
 def kernel_retrieval(directory):
