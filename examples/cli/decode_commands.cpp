@@ -13,6 +13,7 @@
 #include "bank_policy.hpp"
 #include "options.hpp"
 #include "program_model.hpp"
+#include "standard_streams.hpp"
 #include "text_input.hpp"
 
 namespace {
@@ -21,7 +22,7 @@ constexpr std::size_t chunk_tokens = 4096;
 
 void print(std::string_view text) {
     std::fwrite(text.data(), 1, text.size(), stdout);
-    std::fflush(stdout);
+    flush_output();
 }
 
 // Bits per token, if there was one to predict: the first is not.

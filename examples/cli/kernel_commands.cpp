@@ -5,7 +5,6 @@
 #include <cmath>
 #include <vector>
 
-#include "chunk_option.hpp"
 #include "options.hpp"
 #include "with_scalar.hpp"
 
@@ -28,15 +27,8 @@ std::vector<T> read(const hydralm::StoredTensor& tensor, std::vector<Index> shap
 }
 
 template <class T>
-Inputs<T> read_inputs(const std::string& path) {
-    const hydralm::SafetensorsFile file(path);
-    const auto shape = file.tensor("q").shape();
-    if (shape.size() != 3 || shape[0] < 1 || shape[1] < 1)
-        throw hydralm::Error({.file = path,
-                              .field = "q",
-                              .expected = "[H,N,D] with at least one head and token",
-                              .found = hydralm::shape_text(shape),
-                              .fix = "give every head N tokens of D values"});
+Inputs<T> read_inputs(const hydralm::SafetensorsFile& file, const std::string& path) {
+    const auto& shape = file.tensor("q").shape();
     Inputs<T> in;
     in.H = shape[0];
     in.N = shape[1];
@@ -76,7 +68,7 @@ void chunkwise(const hydralm::kernels::GatedDeltaInput<T, D>& input,
 }
 
 template <Index D, class T>
-void run(const Options& o, Inputs<T>& in) {
+void run(const Options& o, Inputs<T> in) {
     std::vector<T> out(in.v.size());
     for (Index h = 0; h < in.H; ++h) {
         const Index rows = h * in.N;
@@ -110,17 +102,24 @@ void run(const Options& o, Inputs<T>& in) {
 
 template <class T>
 void run(const Options& o) {
-    auto in = read_inputs<T>(o.in);
-    switch (in.D) {
-        case 16: return run<16>(o, in);
-        case 32: return run<32>(o, in);
-        case 64: return run<64>(o, in);
-        case 128: return run<128>(o, in);
+    const hydralm::SafetensorsFile file(o.in);
+    const auto& shape = file.tensor("q").shape();
+    if (shape.size() != 3 || shape[0] < 1 || shape[1] < 1)
+        throw hydralm::Error({.file = o.in,
+                              .field = "q",
+                              .expected = "[H,N,D] with at least one head and token",
+                              .found = hydralm::shape_text(shape),
+                              .fix = "give every head N tokens of D values"});
+    switch (shape[2]) {
+        case 16: return run<16>(o, read_inputs<T>(file, o.in));
+        case 32: return run<32>(o, read_inputs<T>(file, o.in));
+        case 64: return run<64>(o, read_inputs<T>(file, o.in));
+        case 128: return run<128>(o, read_inputs<T>(file, o.in));
         default:
             throw hydralm::Error({.file = o.in,
                                   .field = "q",
                                   .expected = "a head dimension of 16, 32, 64 or 128",
-                                  .found = std::to_string(in.D),
+                                  .found = std::to_string(shape[2]),
                                   .fix = "pad the head with zeros"});
     }
 }
@@ -128,6 +127,5 @@ void run(const Options& o) {
 }  // namespace
 
 void delta_rule(const Options& o) {
-    expect_chunk_of("chunkwise", o.form.empty() ? "chunkwise" : o.form, o);
     with_scalar(o.scalar, [&]<class T>(T) { run<T>(o); });
 }

@@ -4,12 +4,14 @@
 #include <cmath>
 #include <cstdio>
 #include <exception>
+#include <filesystem>
 #include <hydralm/core/error.hpp>
 #include <hydralm/kernels/retrieval/bank.hpp>
 #include <limits>
 #include <regex>
 
 #include "options.hpp"
+#include "standard_streams.hpp"
 
 namespace {
 
@@ -71,6 +73,20 @@ const CLI::Validator with_unit(
     },
     "");
 
+// Refuses an output that would take the place of what is read for it.
+void expect_inputs_kept(const Options& o) {
+    std::vector<std::string> inputs = o.train.text;
+    inputs.insert(inputs.end(), {o.ids, o.text, o.in, o.train.stages});
+    std::error_code unknown;
+    for (const std::string& input : inputs)
+        if (std::filesystem::equivalent(o.out, input, unknown))
+            throw hydralm::Error({.file = o.out,
+                                  .field = "--out",
+                                  .expected = "another file than what is read",
+                                  .found = "the same",
+                                  .fix = "give the output a name of its own"});
+}
+
 // Adds a command that takes the shared --scalar option and runs `run`.
 CLI::App& command(CLI::App& parent, Options& options, const std::string& name,
                   const std::string& help, void (*run)(const Options&)) {
@@ -78,7 +94,10 @@ CLI::App& command(CLI::App& parent, Options& options, const std::string& name,
     app.add_option("--scalar", options.scalar, "float or double")
         ->capture_default_str()
         ->check(one_of({"float", "double"}));
-    app.callback([&options, run] { run(options); });
+    app.callback([&options, run] {
+        expect_inputs_kept(options);
+        run(options);
+    });
     return app;
 }
 
@@ -242,9 +261,9 @@ void describe(CLI::App& app, Options& o) {
         ->excludes(prompt)
         ->excludes(continued);
     generate_command.add_option("--tokens", o.tokens, "how many tokens")->required()->check(count);
-    generate_command.add_option("--temperature", o.temperature, "0: greedy")
+    generate_command.add_option("--temperature", o.temperature, "0 or less: greedy")
         ->capture_default_str()
-        ->check(not_negative);
+        ->check(number("of any sign", [](double) { return true; }));
     generate_command.add_option("--top-k", o.top_k, "keep the k likeliest tokens; 0: all")
         ->capture_default_str()
         ->check(whole(0, largest_int));
@@ -313,7 +332,8 @@ void describe(CLI::App& app, Options& o) {
     delta_command.add_option("--form", o.form, "reference, recurrent or chunkwise")
         ->check(one_of({"reference", "recurrent", "chunkwise"}))
         ->default_str("chunkwise");
-    delta_command.add_option("--chunk", o.chunk, "16, 32 or 64")->check(one_of({"16", "32", "64"}));
+    delta_command.add_option("--chunk", o.chunk, "16, 32 or 64, of the chunkwise form")
+        ->check(one_of({"16", "32", "64"}));
 
     auto& retrieval_command =
         command(kernel, o, "retrieval", "one retrieval attention mixer", retrieval);
@@ -350,6 +370,7 @@ std::string expected_and_found(std::string text) {
 }  // namespace
 
 int main(int argc, char** argv) {
+    open_standard_streams();
     Options options;
     CLI::App app("HydraLM: a hybrid language model, sub-quadratic in time", "hydralm");
     describe(app, options);
@@ -357,9 +378,12 @@ int main(int argc, char** argv) {
                                           std::to_string(HYDRALM_VERSION_MINOR) + "." +
                                           std::to_string(HYDRALM_VERSION_PATCH));
     try {
-        app.parse(argc, argv);
-    } catch (const CLI::Success& asked) {  // --help
-        return app.exit(asked);
+        try {
+            app.parse(argc, argv);
+        } catch (const CLI::Success& asked) {  // --help, --version
+            app.exit(asked);
+        }
+        flush_output();
     } catch (const CLI::ParseError& error) {
         std::string line = expected_and_found(error.what());
         for (const std::string& word : app.remaining(true))
@@ -378,12 +402,6 @@ int main(int argc, char** argv) {
         return 1;
     } catch (const std::exception& error) {
         std::fprintf(stderr, "%s\n", error.what());
-        return 1;
-    }
-    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
-        std::fprintf(stderr,
-                     "hydralm: standard output: expected to be writable, found an error; check the "
-                     "disk or pipe\n");
         return 1;
     }
     return 0;

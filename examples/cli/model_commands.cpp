@@ -5,7 +5,6 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
-#include "chunk_option.hpp"
 #include "options.hpp"
 #include "program_model.hpp"
 #include "text_input.hpp"
@@ -69,7 +68,11 @@ void run_logits(const Options& o) {
     using hydralm::Index;
     constexpr Index V = Model::config.vocab_size;
     const std::string form = o.form.empty() ? "prefill" : o.form;
-    expect_chunk_of("chunked", form, o);
+    if (o.chunk > 0 && form != "chunked")
+        throw hydralm::Error({.field = "--chunk",
+                              .expected = "--form chunked with it",
+                              .found = "--form " + form,
+                              .fix = "leave --chunk out"});
     const Model model = load_program_model<Model>(o.model);
     const auto ids = read_ids(o.ids, Model::config.vocab_size);
     const auto N = static_cast<Index>(ids.size());

@@ -7,6 +7,7 @@
 #include "bank_policy.hpp"
 #include "options.hpp"
 #include "program_model.hpp"
+#include "standard_streams.hpp"
 #include "task_model.hpp"
 
 namespace {
@@ -43,6 +44,7 @@ void print_sequences(const Options& o, hydralm::TaskKind kind, Index vocab) {
                 line["depth"].push_back(answer.depth);
             }
             std::printf("%s\n", line.dump().c_str());
+            flush_output();
         }
     }
 }

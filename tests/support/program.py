@@ -27,8 +27,8 @@ def json_of(*arguments):
 
 def refusal(*arguments, **options):
     """The one line the program refuses with."""
-    result = subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True,
-                            **options)
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    result = subprocess.run([PROGRAM, *map(str, arguments)], text=True, **streams | options)
     lines = result.stderr.splitlines()
     assert result.returncode > 0 and len(lines) == 1, f"{result.returncode}: {result.stderr}"
     return lines[0]
