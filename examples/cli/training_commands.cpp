@@ -66,7 +66,7 @@ hydralm::TrainerOptions trainer_options(const TrainOptions& t, std::int64_t step
     if (muon) options.optimiser.muon.rate = rate;
     else options.optimiser.adamw.rate = rate;
     options.rate = {.peak = rate,
-                    .least = t.min_lr >= 0.0 ? t.min_lr : rate / 10,
+                    .least = t.min_lr < 0.0 ? rate / 10 : t.min_lr,
                     .warmup = t.warmup >= 0 ? t.warmup : std::min<std::int64_t>(steps / 20, 100),
                     .total = steps};
     options.accumulate = t.accumulate;

@@ -8,7 +8,9 @@
 #pragma once
 
 #include <cmath>
+#include <cstdio>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <optional>
 
@@ -26,14 +28,14 @@ namespace HYDRALM_NAMESPACE {
 enum class NonFinite : std::uint8_t { stop, skip };
 
 struct TrainerOptions {
-    OptimiserOptions optimiser;
-    LearningRate rate;   // scales the optimiser's rates by rate(step) / rate.peak
-    int accumulate = 1;  // batches per update, each with the same weight
-    double clip = 1.0;   // largest norm of the whole gradient; 0: any
+    OptimiserOptions optimiser{};
+    LearningRate rate{};  // scales the optimiser's rates by rate(step) / rate.peak
+    int accumulate = 1;   // batches per update, each with the same weight
+    double clip = 1.0;    // largest norm of the whole gradient; 0: any
     NonFinite non_finite = NonFinite::stop;
     Keep keep = Keep::everything;  // of the tape: changes memory and time, no number
     // Whether the update after `step` updates leaves a parameter as it is; empty: none.
-    std::function<bool(const ParameterInfo&, std::int64_t step)> frozen;
+    std::function<bool(const ParameterInfo&, std::int64_t step)> frozen{};
 };
 
 struct StepReport {
@@ -65,7 +67,9 @@ public:
     // One update from options.accumulate batches of the source. Throws Error for a token or label
     // outside the vocabulary, and, unless such steps are skipped, for a loss or gradient that is
     // not finite: naming the step and the parameter it began in. Then the weights are unchanged;
-    // streams that are carried may have read some of the batches.
+    // streams that are carried may have read some of the batches. Throws Error, too, for an update
+    // that is not finite, naming the parameter: the model is unchanged, the trainer goes on only
+    // from what it restores.
     StepReport step(BatchSource& source) {
         StepReport report{.step = step_ + 1, .rate = options_.rate(step_)};
         std::optional<BatchStates<Model>> before;
@@ -91,6 +95,7 @@ public:
                             [&](const ParameterInfo& info) {
                                 return options_.frozen && options_.frozen(info, step_);
                             });
+            expect_finite_update(report.step);
             give_weights();
         }
         ++step_;
@@ -120,10 +125,23 @@ public:
                 {"states", state_bytes_},
                 {"banks", bank_bytes_}};
     }
-    // Continues from such sections exactly. Throws Error when one is missing or has another size.
-    void restore(const StateFile& file) {
+    // Continues from such sections exactly, of a run of at most last_step updates. Throws Error,
+    // all being as it was, when a section is missing, has another size, or holds numbers that
+    // training does not come to.
+    void restore(const StateFile& file, std::int64_t last_step = std::int64_t{1} << 48) {
         std::array<std::int64_t, 5> progress{};
         file.read("progress", std::span<std::int64_t>(progress));
+        const auto expect = [&](const char* field, std::int64_t most, std::int64_t found) {
+            if (found < 0 || found > most)
+                throw Error({.file = file.name(),
+                             .field = field,
+                             .expected = "a number in [0, " + std::to_string(most) + "]",
+                             .found = std::to_string(found),
+                             .fix = "resume from another checkpoint of the run"});
+        };
+        expect("steps", last_step, progress[0]);
+        expect("tokens", std::int64_t{1} << 48, progress[1]);
+        expect("optimiser steps", progress[0], progress[2]);
         std::optional<BatchStates<Model>> states;
         if (progress[4] != 0) {
             const auto bytes = file.section("states");
@@ -142,6 +160,10 @@ public:
         }
         for (const char* name : {"parameters", "first_moment", "second_moment"})
             file.expect_size(name, parameters_.span().size_bytes());  // all before one is changed
+        constexpr T lowest = std::numeric_limits<T>::lowest();
+        if (options_.non_finite == NonFinite::stop) expect_values(file, "parameters", lowest);
+        expect_values(file, "first_moment", lowest);
+        expect_values(file, "second_moment", T(0));
         file.read("parameters", parameters_.span());
         file.read("first_moment", optimiser_.first_moment());
         file.read("second_moment", optimiser_.second_moment());
@@ -157,15 +179,61 @@ private:
         const auto refuse = [](const char* field, const char* expected, double found) {
             throw Error({.field = field,
                          .expected = expected,
-                         .found = std::to_string(found),
+                         .found = short_number(found),
                          .fix = "correct the options of training"});
         };
         if (options.accumulate < 1) refuse("accumulate", "at least 1", options.accumulate);
-        if (!(options.clip >= 0.0)) refuse("clip", "at least 0", options.clip);
+        if (!(options.clip >= 0.0) || !std::isfinite(options.clip))
+            refuse("clip", "a finite number, at least 0", options.clip);
         if (!(options.rate.peak > 0.0) || !std::isfinite(options.rate.peak))
-            refuse("learning rate", "above 0", options.rate.peak);
+            refuse("learning rate", "a finite number above 0", options.rate.peak);
         if (!(options.rate.least >= 0.0) || !(options.rate.least <= options.rate.peak))
             refuse("least learning rate", "in [0, the learning rate]", options.rate.least);
+    }
+
+    static std::string short_number(double x) {
+        std::array<char, 32> text{};
+        std::snprintf(text.data(), text.size(), "%g", x);
+        return text.data();
+    }
+
+    // Throws Error unless the values of a section, one for each weight, are finite and not below
+    // least.
+    static void expect_values(const StateFile& file, const char* section, T least) {
+        const T* next = reinterpret_cast<const T*>(file.section(section).data());
+        for (const ParameterInfo& info : Model::parameters)
+            for (const T* const end = next + info.size(); next != end; ++next)
+                if (!(*next >= least) || !std::isfinite(*next))
+                    throw Error(
+                        {.file = file.name(),
+                         .field = std::string(section) + " of " + std::string(info.name()),
+                         .expected = least < 0 ? "finite values" : "finite values from 0 up",
+                         .found = short_number(static_cast<double>(*next)),
+                         .fix = "resume from another checkpoint of the run"});
+    }
+
+    // Throws Error for what an update made not finite, before the model takes it. Where steps are
+    // skipped, weights that were not finite may stay so.
+    void expect_finite_update(std::int64_t step) {
+        const auto first = optimiser_.first_moment(), second = optimiser_.second_moment();
+        if (std::isfinite(gradient_norm<T>(parameters_.span()) + gradient_norm<T>(first) +
+                          gradient_norm<T>(second)))
+            return;  // as every element is
+        const bool skip = options_.non_finite == NonFinite::skip;
+        std::size_t i = 0;
+        model_.get_parameters([&](const ParameterInfo& info, std::span<const T> before) {
+            for (const T old : before) {
+                const bool good =
+                    std::isfinite(parameters_.span()[i]) || (skip && !std::isfinite(old));
+                if (!good || !std::isfinite(first[i]) || !std::isfinite(second[i]))
+                    throw Error({.field = "step " + std::to_string(step),
+                                 .expected = "a finite update",
+                                 .found = "NaN or infinity in weights or moments of " +
+                                          std::string(info.name()),
+                                 .fix = "lower the learning rate, or clip the gradient"});
+                ++i;
+            }
+        });
     }
 
     // The mean loss of batch_, its gradient added.
@@ -223,8 +291,8 @@ private:
         });
         throw Error({.field = "step " + std::to_string(report.step),
                      .expected = "a finite loss and gradient",
-                     .found = "loss " + std::to_string(report.loss) + ", gradient norm " +
-                              std::to_string(report.gradient_norm) + ", first in " +
+                     .found = "loss " + short_number(report.loss) + ", gradient norm " +
+                              short_number(report.gradient_norm) + ", first in " +
                               (!weight.empty()     ? weight
                                : !gradient.empty() ? gradient
                                                    : "the loss"),

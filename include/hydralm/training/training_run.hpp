@@ -187,7 +187,7 @@ private:
         std::array<double, 3> losses{};
         file.read("source", std::span(&position, 1));
         file.read("losses", std::span<double>(losses));
-        trainer_.restore(file);
+        trainer_.restore(file, options_.steps);
         source_.seek(position);
         report_.train_loss = losses[0];
         report_.validation_loss = losses[1];
