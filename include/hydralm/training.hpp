@@ -12,6 +12,7 @@
 #include "hydralm/training/learning_rate.hpp"
 #include "hydralm/training/newton_schulz.hpp"
 #include "hydralm/training/optimiser.hpp"
+#include "hydralm/training/run_log.hpp"
 #include "hydralm/training/text_corpus.hpp"
 #include "hydralm/training/text_source.hpp"
 #include "hydralm/training/trainer.hpp"

@@ -5,10 +5,14 @@
 // killed and resumed gives bit for bit what it would have given.
 #pragma once
 
+#include <signal.h>  // kill
+
+#include <charconv>
 #include <chrono>
 #include <fstream>
 #include <limits>
 
+#include "hydralm/training/run_log.hpp"
 #include "hydralm/training/trainer.hpp"
 
 namespace HYDRALM_NAMESPACE {
@@ -81,12 +85,17 @@ public:
 
     // Trains to options.steps. stop() is asked after every step: true saves and ends early.
     // progress(const StepReport&, const RunReport&) is told of every step, after its evaluation.
-    // Creates the directory. Throws Error when it or the log cannot be written, and when the
-    // directory holds checkpoints that this run did not resume: its own would mix with them.
+    // Creates the directory, and removes from it what killed saves left. Throws Error, before the
+    // first step, when it or the log cannot be written, and when the directory holds checkpoints
+    // that this run did not resume: its own would mix with them. Throws Error, after saving, when
+    // the log takes no more lines: those of its steps are all there but the last.
     template <class Stop, class Progress>
     RunReport run(const Stop& stop, const Progress& progress) {
         make_directory();
         expect_own_directory();
+        remove_killed_saves();
+        std::optional<RunLog> log;
+        if (!options_.log.empty()) log.emplace(options_.log);
         const auto begin = std::chrono::steady_clock::now();
         const std::int64_t tokens_before = trainer_.tokens();
         std::int64_t saved = -1;
@@ -103,7 +112,14 @@ public:
             report_.tokens_here = report_.tokens - tokens_before;
             report_.seconds =
                 std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-            write_log(step);
+            if (log) {
+                try {
+                    log->append(log_line(step));
+                } catch (const Error&) {
+                    save();
+                    throw;
+                }
+            }
             progress(step, static_cast<const RunReport&>(report_));
             if (due(step.step, options_.save_every) || report_.interrupted) {
                 save();
@@ -216,13 +232,29 @@ private:
         return files;
     }
 
+    // Removes what AtomicFile left under temporary names, <target>.<process>-<number>.tmp, in
+    // processes that are gone.
+    void remove_killed_saves() const {
+        std::error_code failure;
+        for (const auto& entry : std::filesystem::directory_iterator(options_.directory, failure)) {
+            const std::string name = entry.path().filename().string();
+            const bool target = name.starts_with("best.safetensors.") ||
+                                (name.starts_with("step-") && name.find(".train.") != name.npos);
+            if (!target || !name.ends_with(".tmp")) continue;
+            const char* const number = name.data() + name.rfind('.', name.size() - 5) + 1;
+            int process = 0;
+            const auto parsed = std::from_chars(number, name.data() + name.size(), process);
+            if (*parsed.ptr == '-' && process > 0 && ::kill(process, 0) != 0 && errno == ESRCH)
+                std::filesystem::remove(entry.path(), failure);
+        }
+    }
+
     static std::string json_number(double x) {
         if (!std::isfinite(x)) return "null";
         return detail::Json(x).dump();
     }
 
-    void write_log(const StepReport& step) {
-        if (options_.log.empty()) return;
+    std::string log_line(const StepReport& step) const {
         std::string line = "{\"step\":" + std::to_string(step.step) +
                            ",\"tokens\":" + std::to_string(report_.tokens) +
                            ",\"loss\":" + json_number(step.loss) +
@@ -231,21 +263,16 @@ private:
                            ",\"skipped\":" + (step.skipped ? "true" : "false");
         if (validation_ && due(step.step, options_.eval_every))
             line += ",\"validation_loss\":" + json_number(report_.validation_loss);
-        line += ",\"seconds\":" + json_number(report_.seconds) + "}\n";
-        std::ofstream log(options_.log, std::ios::app);
-        log << line << std::flush;
-        if (!log)
-            throw Error({.file = options_.log.string(),
-                         .expected = "to append a line",
-                         .found = "an error",
-                         .fix = "free some space or choose another path; resume the run"});
+        return line + ",\"seconds\":" + json_number(report_.seconds) + "}\n";
     }
 
     // Leaves out the lines of steps that will be made again, and a line cut off by the kill; lines
     // that are no step's stay.
     void cut_log() const {
+        std::error_code unknown;
+        if (!std::filesystem::is_regular_file(options_.log, unknown)) return;
         std::ifstream log(options_.log);
-        if (options_.log.empty() || !log) return;
+        if (!log) return;
         std::string kept;
         for (std::string line; std::getline(log, line) && !log.eof();) {
             const auto value = detail::Json::parse(line, nullptr, false);
