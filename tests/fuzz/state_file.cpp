@@ -4,6 +4,7 @@
 
 #include "hydralm/hydralm.hpp"
 #include "hydralm/io/model_file.hpp"
+#include "mended_state.hpp"
 #include "support/temporary_directory.hpp"
 #include "target.hpp"
 
@@ -36,21 +37,6 @@ constexpr std::array<token_id, 5> text{0, 2, 1, 1, 2};
 const std::array policies{
     BankPolicy{}, BankPolicy{.format = BankFormat::int8, .exact_chunks = 1, .pooled_chunks = 2}};
 
-std::string mended(std::string_view input) {
-    detail::StateHeader header;
-    std::uint32_t crc = 0;
-    std::string file(input);
-    if (file.size() < sizeof(header) + sizeof(crc)) return file;
-    std::memcpy(&header.table_bytes, file.data() + offsetof(detail::StateHeader, table_bytes),
-                sizeof(header.table_bytes));
-    header.file_bytes = file.size();
-    std::memcpy(file.data(), &header, sizeof(header));
-    const std::size_t end = file.size() - sizeof(crc);
-    crc = detail::crc_of(std::as_bytes(std::span(file).first(end)));
-    std::memcpy(file.data() + end, &crc, sizeof(crc));
-    return file;
-}
-
 // The last byte of an input: whether to mend the rest, and the policy of the banks.
 constexpr unsigned mend = 1, bounded = 2;
 
@@ -58,7 +44,7 @@ void take(std::string_view input) {
     static MemoryFile file;
     const unsigned choice = input.empty() ? 0 : static_cast<unsigned char>(input.back());
     if (!input.empty()) input.remove_suffix(1);
-    file.hold((choice & mend) != 0 ? mended(input) : input);
+    file.hold((choice & mend) != 0 ? mended_state(input) : input);
     auto state = load_state(model(), file.path(), policies[(choice & bounded) != 0 ? 1 : 0]);
     model().prefill(text, state);
     model().step(0, state);
