@@ -2,7 +2,7 @@
 // threads.
 //
 // The pool is process-wide, made once, and sized by set_num_threads or HYDRALM_NUM_THREADS
-// (default: the hardware). A task writes only what belongs to it, so results cannot depend on which
+// (default: the hardware; fewer, with a warning, when the system refuses threads). A task writes only what belongs to it, so results cannot depend on which
 // thread ran it. Calls from inside a task, and calls while another thread uses the pool, run on the
 // calling thread alone.
 #pragma once
@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -44,20 +45,19 @@ class ThreadPool {
 public:
     using Task = void (*)(const void* context, Index task);
 
-    explicit ThreadPool(int threads) {
-        workers_.reserve(static_cast<std::size_t>(std::max(threads - 1, 0)));
-        try {
-            for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
-        } catch (...) {  // the system refused a thread: those that run are ended first
-            stop();
-            throw;
-        }
-    }
+    ThreadPool() = default;  // of the calling thread alone
     ~ThreadPool() { stop(); }
     ThreadPool(const ThreadPool&) = delete;
     ThreadPool& operator=(const ThreadPool&) = delete;
 
     int size() const noexcept { return static_cast<int>(workers_.size()) + 1; }
+
+    // Once: starts workers until there are so many threads. Throws when the system refuses one;
+    // those that started stay.
+    void start(int threads) {
+        workers_.reserve(static_cast<std::size_t>(threads - 1));
+        while (size() < threads) workers_.emplace_back([this] { work(); });
+    }
 
     // False when another thread is using the pool: the caller then runs the tasks itself.
     bool run(Index count, Task task, const void* context) noexcept {
@@ -165,8 +165,23 @@ inline int default_num_threads() noexcept {
     return static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1U, 1024U));
 }
 
+// Of the default size, or of as many threads as the system gives.
+inline std::unique_ptr<ThreadPool> default_pool() {
+    auto pool = std::make_unique<ThreadPool>();
+    const int threads = default_num_threads();
+    try {
+        pool->start(threads);
+    } catch (const std::exception& refusal) {
+        std::fprintf(stderr,
+                     "hydralm: threads: expected %d, found %d (%s); using these, set "
+                     "HYDRALM_NUM_THREADS or raise the limit of threads\n",
+                     threads, pool->size(), refusal.what());
+    }
+    return pool;
+}
+
 inline std::unique_ptr<ThreadPool>& thread_pool() {
-    static std::unique_ptr<ThreadPool> pool = std::make_unique<ThreadPool>(default_num_threads());
+    static std::unique_ptr<ThreadPool> pool = default_pool();
     return pool;
 }
 
@@ -179,7 +194,8 @@ inline int num_threads() { return detail::thread_pool()->size(); }
 // std::system_error when the system refuses a thread.
 inline void set_num_threads(int n) {
     if (n == num_threads()) return;
-    auto pool = std::make_unique<detail::ThreadPool>(std::clamp(n, 1, 1024));
+    auto pool = std::make_unique<detail::ThreadPool>();
+    pool->start(std::clamp(n, 1, 1024));
     std::swap(detail::thread_pool(), pool);
 }
 
