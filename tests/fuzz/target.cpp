@@ -1,13 +1,13 @@
 // The entry point of libFuzzer and of the replay: one input, and what must hold whatever it is.
 #include "target.hpp"
 
-#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 
 #include "hydralm/core/error.hpp"
 #include "hydralm/core/parallel.hpp"
+#include "hydralm/io/utf8_stream.hpp"
 #include "support/allocations.hpp"
 
 namespace {
@@ -19,10 +19,22 @@ using namespace hydralm;
     std::abort();
 }
 
-// A message is one line that a terminal can show.
+// A message is UTF-8 and one line: no control character of C0 or C1, no separator of lines or
+// paragraphs, nothing that turns the direction of text.
 bool is_one_line(std::string_view text) {
-    return std::none_of(text.begin(), text.end(),
-                        [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; });
+    Utf8Stream stream;
+    const std::string valid(stream.push(text));
+    if (valid != text) return false;
+    for (std::size_t i = 0; i < text.size();) {
+        const auto byte = static_cast<unsigned char>(text[i++]);
+        std::uint32_t c = byte < 0x80 ? byte : byte < 0xE0 ? byte & 31U : byte & 15U;
+        while (i < text.size() && (text[i] & 0xC0) == 0x80)
+            c = c << 6 | (static_cast<unsigned char>(text[i++]) & 63U);
+        if (c < 0x20 || (c >= 0x7F && c < 0xA0) || c == 0x61C || c == 0x200E || c == 0x200F ||
+            (c >= 0x2028 && c <= 0x202E) || (c >= 0x2066 && c <= 0x2069))
+            return false;
+    }
+    return true;
 }
 
 }  // namespace

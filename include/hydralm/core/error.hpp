@@ -5,7 +5,7 @@
 #include <string>
 #include <utility>
 
-#include "hydralm/core/abi.hpp"
+#include "hydralm/core/utf8.hpp"
 
 namespace HYDRALM_NAMESPACE {
 
@@ -19,7 +19,8 @@ struct ErrorDetail {
 };
 
 // Thrown for bad input. what() is one line: "hydralm: FILE: FIELD: expected E, found F; FIX". Names
-// and values come from files: control characters are shown as ?, and what is long is cut.
+// and values come from files: what is no UTF-8 or would not stay on the line is shown as ?, and
+// what is long is cut.
 class Error : public std::runtime_error {
 public:
     explicit Error(ErrorDetail detail)
@@ -38,14 +39,7 @@ private:
         if (!d.fix.empty()) line += "; " + shown(d.fix);
         return line;
     }
-    static std::string shown(const std::string& part) {
-        constexpr std::size_t longest = 4096;
-        std::string text = part.substr(0, longest);
-        if (part.size() > longest) text += "...";
-        for (char& c : text)
-            if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
-        return text;
-    }
+    static std::string shown(const std::string& part) { return detail::one_line(part, 4096); }
 
     ErrorDetail detail_;
 };

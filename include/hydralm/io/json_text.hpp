@@ -99,9 +99,7 @@ inline std::string quoted(std::string_view text) { return Json(text).dump(); }
 
 // value as compact text, shortened for a message.
 inline std::string shown(const Json& value) {
-    std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
-    if (text.size() > 80) text = text.substr(0, 77) + "...";
-    return text;
+    return one_line(value.dump(-1, ' ', false, Json::error_handler_t::replace), 80);
 }
 
 }  // namespace HYDRALM_NAMESPACE::detail

@@ -1,15 +1,15 @@
 // Utf8Stream: bytes in, whole UTF-8 characters out, whatever the cuts between pieces.
 //
-// The UTF-8 decoder of the WHATWG Encoding Standard (Unicode, table 3-7: well-formed byte
-// sequences; RFC 3629) as a state machine: every maximal part of an ill-formed sequence that could
-// have begun a character becomes one U+FFFD. A byte order mark is passed on.
+// The UTF-8 decoder of the WHATWG Encoding Standard as a state machine: every maximal part of an
+// ill-formed sequence that could have begun a character becomes one U+FFFD. A byte order mark is
+// passed on.
 #pragma once
 
 #include <array>
 #include <string>
 #include <string_view>
 
-#include "hydralm/core/abi.hpp"
+#include "hydralm/core/utf8.hpp"
 
 namespace HYDRALM_NAMESPACE {
 
@@ -35,37 +35,19 @@ public:
 
 private:
     void take(unsigned char byte) {
-        if (held_ > 0 && (byte < lowest_ || byte > highest_)) replace();  // then byte begins anew
-        if (held_ == 0) {
-            begin(byte);
-            return;
-        }
-        hold(byte);
-        lowest_ = 0x80;
-        highest_ = 0xBF;
-        if (held_ < length_) return;
-        text_.append(character_.data(), held_);
-        held_ = 0;
-    }
-
-    // The first byte fixes the length and the range of the second: no overlong form, no surrogate,
-    // nothing past U+10FFFF.
-    void begin(unsigned char byte) {
-        if (byte < 0x80) {
-            text_ += static_cast<char>(byte);
-            return;
-        }
-        if (byte < 0xC2 || byte > 0xF4) {
+        if (held_ > 0 && (byte < lead_.lowest || byte > lead_.highest))
+            replace();  // then byte begins anew
+        if (held_ == 0) lead_ = detail::utf8_lead(byte);
+        else lead_ = {lead_.length};  // behind the second, any continuation
+        if (lead_.length == 0) {
             replace();
             return;
         }
-        length_ = byte < 0xE0 ? 2 : byte < 0xF0 ? 3 : 4;
-        lowest_ = byte == 0xE0 ? 0xA0 : byte == 0xF0 ? 0x90 : 0x80;
-        highest_ = byte == 0xED ? 0x9F : byte == 0xF4 ? 0x8F : 0xBF;
-        hold(byte);
+        character_[held_++] = static_cast<char>(byte);
+        if (held_ < lead_.length) return;
+        text_.append(character_.data(), held_);
+        held_ = 0;
     }
-
-    void hold(unsigned char byte) { character_[held_++] = static_cast<char>(byte); }
 
     void replace() {
         text_ += "\xEF\xBF\xBD";  // U+FFFD
@@ -74,9 +56,7 @@ private:
 
     std::array<char, 4> character_{};  // the character under way
     std::size_t held_ = 0;             // bytes of it
-    std::size_t length_ = 0;           // bytes it will have
-    unsigned char lowest_ = 0x80;      // what its next byte may be
-    unsigned char highest_ = 0xBF;
+    detail::Utf8Lead lead_;            // its length, and what its next byte may be
     std::string text_;  // what the last call returned
 };
 
