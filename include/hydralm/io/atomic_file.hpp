@@ -5,9 +5,11 @@
 // file is gone.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <climits>  // NAME_MAX
 #include <span>
 
 #include "hydralm/io/mapped_file.hpp"
@@ -18,7 +20,8 @@ class AtomicFile {
 public:
     // Opens the temporary file. A target that is a symbolic link stays one: the file it points to
     // is replaced, and an existing file's permissions are kept. Throws Error for no path, when the
-    // directory is missing or not writable, and when the target exists and is not a regular file.
+    // directory is missing or not writable, and when the target exists and is not a regular file or
+    // may not be written.
     explicit AtomicFile(const std::filesystem::path& path) : name_(path.string()) {
         std::error_code failure;
         const auto status = std::filesystem::status(path, failure);
@@ -37,20 +40,28 @@ public:
                                       : "a device, pipe or socket",
                          .fix = "give the path of a file"});
         }
-        for (int attempt = 0; !file_ && attempt < 16; ++attempt) {
-            temporary_ = target_;
-            (temporary_ += ".") += std::to_string(::getpid());
-            (temporary_ += "-") += std::to_string(unique_number());
-            temporary_ += ".tmp";
+        if (std::filesystem::exists(status) &&
+            ::faccessat(AT_FDCWD, target_.c_str(), W_OK, AT_EACCESS) != 0) {
+            throw Error({.file = name_,
+                         .expected = "a file that may be replaced",
+                         .found = detail::system_error_text(errno),
+                         .fix = "allow writing to it, or choose another name"});
+        }
+        int error = failure == std::errc::filename_too_long ? ENAMETOOLONG : EEXIST;
+        for (int attempt = 0; error == EEXIST && attempt < 16; ++attempt) {
+            temporary_ = temporary_beside(target_);
             file_ = detail::Descriptor(
                 ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
-            if (!file_ && errno != EEXIST) break;
+            error = file_ ? 0 : errno;
         }
-        if (!file_) {
+        if (error != 0) {
+            const bool too_long = error == ENAMETOOLONG;
             throw Error({.file = name_,
-                         .expected = "a directory that can be written",
-                         .found = detail::system_error_text(errno),
-                         .fix = "create the directory, or choose one you may write"});
+                         .expected = too_long ? "a name that a file can have"
+                                              : "a directory that can be written",
+                         .found = detail::system_error_text(error),
+                         .fix = too_long ? "choose a shorter one"
+                                         : "create the directory, or choose one you may write"});
         }
         if (std::filesystem::exists(status))
             std::filesystem::permissions(temporary_, status.permissions(), failure);  // best effort
@@ -103,6 +114,15 @@ private:
             path = path.parent_path() / next;  // next alone when it is absolute
         }
         return {};
+    }
+
+    // NAME.PID-NUMBER.tmp, of a NAME cut where no name may be so long.
+    static std::filesystem::path temporary_beside(const std::filesystem::path& target) {
+        const std::string ending =
+            "." + std::to_string(::getpid()) + "-" + std::to_string(unique_number()) + ".tmp";
+        std::string name = target.filename().string();
+        name.resize(std::min(name.size(), NAME_MAX - ending.size()));
+        return target.parent_path() / (name + ending);
     }
 
     static std::uint64_t unique_number() noexcept {
