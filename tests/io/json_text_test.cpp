@@ -17,8 +17,13 @@ std::string repeated(std::string_view text, std::size_t times) {
     return all;
 }
 
+// As the header of a safetensors file may be, so that other limits than the bytes are met.
+detail::Json parse_header(const std::string& text) {
+    return parse_json(text, "f", "header", 100'000'000);
+}
+
 void check_refused(const std::string& text, const std::vector<std::string>& parts) {
-    check_error([&] { parse_json(text, "f", "header"); }, parts);
+    check_error([&] { parse_header(text); }, parts);
 }
 
 }  // namespace
@@ -45,7 +50,7 @@ TEST_CASE("a million values and keys, and the memory of a million", "[io]") {
     const auto held_by = [](const std::string& text, bool taken) {
         const long before = held_bytes();
         forget_peak();
-        if (taken) parse_json(text, "f", "header");
+        if (taken) parse_header(text);
         else check_refused(text, {"values and keys"});
         return peak_bytes() - before;
     };
@@ -61,4 +66,24 @@ TEST_CASE("a million values and keys, and the memory of a million", "[io]") {
                  std::string(60, 'v') + "\",";
     words.back() = '}';
     CHECK(held_by(words, true) < 100'000'000 + 2 * static_cast<long>(words.size()));
+}
+
+TEST_CASE("a text has at most 20 million bytes, and the index of 100,000 tensors fits", "[io]") {
+    const std::string whole = "\"" + std::string(19'999'998, 'x') + "\"";
+    CHECK(parse_json(whole, "f", "").get_ref<const std::string&>().size() == 19'999'998);
+    const std::string longer = whole + " ";
+    const long before = held_bytes();
+    forget_peak();
+    check_error([&] { parse_json(longer, "f", "table"); },
+                {"hydralm: f: table: expected at most 20000000 bytes of JSON, found 20000001; "});
+    CHECK(peak_bytes() - before < 10'000);  // refused unread
+
+    std::string index = R"({"weight_map": {)";
+    for (int i = 0; i < 100'000; ++i)
+        index += "\n    \"model.layers." + std::to_string(i / 1000) + ".mlp.experts." +
+                 std::to_string(i) + ".down_proj.weight_scale\": \"model-00" +
+                 std::to_string(100 + i / 1000) + "-of-00200.safetensors\",";
+    index.back() = '}';
+    CHECK(index.size() < 10'000'000);
+    CHECK(parse_json(index + "}", "f", "").at("weight_map").size() == 100'000);
 }

@@ -287,6 +287,8 @@ TEST_CASE("a header may have very many tensors", "[io]") {
     const SafetensorsFile file(directory / "m");
     CHECK(file.tensors().size() == 50'000);
     CHECK(file.find("49999") != nullptr);
+    CHECK(file.tensors()[0].file() == (directory / "m").string());
+    CHECK(&file.tensors()[0].file() == &file.tensors()[49'999].file());  // one name, however long
 }
 
 TEST_CASE("an entry that contradicts itself is refused", "[io]") {

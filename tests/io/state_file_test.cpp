@@ -167,8 +167,28 @@ TEST_CASE("another kind of file and another version are refused", "[io]") {
                          std::to_string(other) + "; ",
                      fix});
     };
-    check_version(version - 1, "to migrate, feed its text again");
-    check_version(version + 1, "use the newer HydraLM that wrote it");
+    const std::string anew = ", or make the file anew: a state by feeding its text, a fact bank";
+    check_version(version - 1, "the older HydraLM that wrote it (CHANGELOG.md names the versions)" + anew);
+    check_version(version + 1, "use the newer HydraLM that wrote it" + anew);
+}
+
+TEST_CASE("sections of one name, and of a name that is not read, are refused", "[io]") {
+    const TemporaryDirectory directory;
+    const auto path = directory / "s.state";
+    const std::array sections{StateSection{"blob", {}}, StateSection{"bloc", {}}};
+    save_state(path, "{}", sections);
+    CHECK(StateFile(path, "{}").sections().size() == 2);
+    check_error([&] { load_blob(path, "{}"); },
+                {path.string() + ": bloc: expected only sections that are read, found an unknown"});
+
+    std::string file = read_text(path);  // with a second "blob", and its checksum
+    file[file.find("bloc") + 3] = 'b';
+    const std::size_t end = file.size() - 4;
+    const std::uint32_t crc = detail::crc_of(std::as_bytes(std::span(file).first(end)));
+    std::memcpy(file.data() + end, &crc, sizeof(crc));
+    write_text(path, file);
+    check_error([&] { StateFile(path, "{}"); },
+                {path.string() + ": blob: expected each section once, found this one twice"});
 }
 
 TEST_CASE("the state of another model is refused by the fields that differ", "[io]") {

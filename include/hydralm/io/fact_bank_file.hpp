@@ -53,6 +53,7 @@ template <StorableFactBank Bank>
 Bank load_fact_bank(const std::filesystem::path& path) {
     using T = typename Bank::Scalar;
     const StateFile file(path, detail::fact_bank_fingerprint<Bank>());
+    file.expect_only({"S"});
     auto S = detail::fact_bank_matrix<Bank>();
     file.read("S", std::span<T>(S));
     return Bank(std::span<const T>(S));

@@ -20,8 +20,11 @@ inline std::string plain_message(const Json::exception& error) {
     return std::string(end == std::string_view::npos ? text : text.substr(end + 2));
 }
 
-// How deep lists and objects may lie in each other, for what walks them recurses, and how many
-// values and keys there may be, for two bytes of text can become a hundred of memory.
+// How long a text may be (the index of 100,000 tensors has half of it), for the memory it takes is
+// several times its length; how deep lists and objects may lie in each other, for what walks them
+// recurses; and how many values and keys there may be, for two bytes of text can become a hundred
+// of memory.
+inline constexpr std::size_t json_bytes = 20'000'000;
 inline constexpr int json_depth = 16;
 inline constexpr int json_values = 1'000'000;
 
@@ -87,8 +90,16 @@ private:
 };
 
 // The value of text. part: which part of the file it is, for the message ("" when it is the whole).
-// Throws Error for bad syntax, bad UTF-8, a key given twice in one object, and more than the above.
-inline Json parse_json(std::string_view text, const std::string& file, const std::string& part) {
+// Throws Error for bad syntax, bad UTF-8, a key given twice in one object, and more than the above,
+// of which a format may allow another number of bytes.
+inline Json parse_json(std::string_view text, const std::string& file, const std::string& part,
+                       std::size_t most_bytes = json_bytes) {
+    if (text.size() > most_bytes)
+        throw Error({.file = file,
+                     .field = part,
+                     .expected = "at most " + std::to_string(most_bytes) + " bytes of JSON",
+                     .found = std::to_string(text.size()),
+                     .fix = "this is not what the file should hold: write it again"});
     JsonRules rules(file, part);
     Json::sax_parse(text, &rules);
     return Json::parse(text);

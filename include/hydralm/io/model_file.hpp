@@ -125,6 +125,7 @@ typename Model::State load_state(const Model& model, const std::filesystem::path
                                  const BankPolicy& policy = {}, Index tile = Model::prefill_tile) {
     auto state = model.new_state(tile, policy);
     const StateFile file(path, detail::fingerprint<Model>(state));
+    file.expect_only({"position", "values", "banks"});
     std::int64_t position = 0;
     file.read("position", std::span(&position, 1));
     file.expect_position(position);

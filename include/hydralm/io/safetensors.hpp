@@ -72,7 +72,7 @@ private:
         const std::string_view text = file_.text().substr(8, length);
         if (!text.starts_with('{'))
             fail("header", "JSON that starts with {", "something else", rewrite);
-        const Json header = detail::parse_json(text, name(), "header");
+        const Json header = detail::parse_json(text, name(), "header", largest_header);
         std::vector<Range> ranges;
         for (const auto& [key, value] : header.items()) {
             if (key == "__metadata__") parse_metadata(value);
@@ -177,11 +177,12 @@ private:
             fail("", std::to_string(end) + " bytes of data", std::to_string(data.size()),
                  "bytes that belong to no tensor: copy or write the file again");
         }
+        const auto file_name = std::make_shared<const std::string>(name());
         tensors_.reserve(ranges.size());
         for (Range& range : ranges) {
             const auto bytes = data.subspan(static_cast<std::size_t>(range.begin),
                                             static_cast<std::size_t>(range.end - range.begin));
-            tensors_.emplace_back(name(), std::move(range.spec), bytes);
+            tensors_.emplace_back(file_name, std::move(range.spec), bytes);
             by_name_.emplace(tensors_.back().name(), &tensors_.back());
         }
     }

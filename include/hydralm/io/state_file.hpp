@@ -10,6 +10,9 @@
 
 #include <zlib.h>
 
+#include <algorithm>
+#include <initializer_list>
+
 #include "hydralm/io/atomic_file.hpp"
 #include "hydralm/io/config_json.hpp"
 
@@ -168,8 +171,8 @@ inline void save_state(const std::filesystem::path& path, std::string_view finge
 class StateFile {
 public:
     // Throws Error for all that MappedFile refuses, a file that is not a state, another version,
-    // one that was cut off, a changed byte anywhere, and another fingerprint (naming the fields
-    // that differ).
+    // one that was cut off, a changed byte anywhere, two sections of one name, and another
+    // fingerprint (naming the fields that differ).
     StateFile(const std::filesystem::path& path, std::string_view fingerprint) : file_(path) {
         const auto bytes = file_.bytes();
         const detail::StateHeader current;
@@ -181,10 +184,11 @@ public:
         std::memcpy(&header, bytes.data(), sizeof(header));
         if (header.version != current.version) {
             fail("version", std::to_string(current.version), std::to_string(header.version),
-                 header.version < current.version
-                     ? "to migrate, feed its text again and save: states are not converted; or go "
-                       "on with the older HydraLM that wrote it (CHANGELOG.md names the versions)"
-                     : "use the newer HydraLM that wrote it, or feed its text again and save");
+                 std::string(header.version < current.version
+                                 ? "go on with the older HydraLM that wrote it (CHANGELOG.md names "
+                                   "the versions)"
+                                 : "use the newer HydraLM that wrote it") +
+                     anew);
         }
         if (header.file_bytes != bytes.size()) {
             fail("", std::to_string(header.file_bytes) + " bytes", std::to_string(bytes.size()),
@@ -214,6 +218,13 @@ public:
             if (section.name == section_name) return section.bytes;
         fail(std::string(section_name), "a section of this name", "none",
              "save the state with this version");
+    }
+    // Throws Error when there is a section of another name.
+    void expect_only(std::initializer_list<std::string_view> names) const {
+        for (const StateSection& section : sections_)
+            if (std::ranges::find(names, section.name) == names.end())
+                fail(section.name, "only sections that are read", "an unknown one",
+                     "save the state with this version");
     }
     // Throws Error unless there is a section of this name, of so many bytes.
     void expect_size(std::string_view section_name, std::size_t size) const {
@@ -271,30 +282,37 @@ private:
         };
         skip(begin);
         if (!list.is_array()) fail("sections", "a list", detail::shown(list), changed);
+        std::set<std::string_view> names;
         for (const detail::Json& entry : list) {
             if (!entry.is_array() || entry.size() != 2 || !entry[0].is_string() ||
                 !entry[1].is_number_unsigned())
                 fail("sections", "[name, bytes]", detail::shown(entry), changed);
+            const auto& section_name = entry[0].get_ref<const std::string&>();
+            if (!names.insert(section_name).second)
+                fail(section_name, "each section once", "this one twice", changed);
             const auto size = entry[1].get<std::size_t>();
             const std::byte* const data = rest.data();
             skip(size);
-            sections_.push_back({entry[0].get<std::string>(), {data, size}});
+            sections_.push_back({section_name, {data, size}});
         }
         if (!rest.empty())
             fail("sections", "sections up to the end of the file", "shorter ones", changed);
     }
 
     [[noreturn]] void fail(std::string field, std::string expected, std::string found,
-                           const char* fix) const {
+                           std::string fix) const {
         throw Error({.file = name(),
                      .field = std::move(field),
                      .expected = std::move(expected),
                      .found = std::move(found),
-                     .fix = fix});
+                     .fix = std::move(fix)});
     }
 
     static constexpr const char* changed =
         "the file was cut off or changed: copy it again, or save the state again";
+    static constexpr const char* anew =
+        ", or make the file anew: a state by feeding its text, a fact bank by writing its facts, a "
+        "training run from its weights";
 
     MappedFile file_;
     std::vector<StateSection> sections_;
@@ -309,6 +327,7 @@ inline void save_blob(const std::filesystem::path& path, std::string_view finger
 inline std::vector<std::byte> load_blob(const std::filesystem::path& path,
                                         std::string_view fingerprint) {
     const StateFile file(path, fingerprint);
+    file.expect_only({"blob"});
     const auto bytes = file.section("blob");
     return {bytes.begin(), bytes.end()};
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -41,10 +42,12 @@ inline std::string shape_text(std::span<const Index> shape) {
 // Valid as long as the file it comes from.
 class StoredTensor {
 public:
-    StoredTensor(std::string file, TensorSpec spec, std::span<const std::byte> bytes)
+    // file: its name, shared by its tensors.
+    StoredTensor(std::shared_ptr<const std::string> file, TensorSpec spec,
+                 std::span<const std::byte> bytes)
         : file_(std::move(file)), spec_(std::move(spec)), bytes_(bytes) {}
 
-    const std::string& file() const noexcept { return file_; }
+    const std::string& file() const noexcept { return *file_; }
     const std::string& name() const noexcept { return spec_.name; }
     DType dtype() const noexcept { return spec_.dtype; }
     const std::vector<Index>& shape() const noexcept { return spec_.shape; }
@@ -148,14 +151,14 @@ private:
     }
 
     [[noreturn]] void fail(std::string expected, std::string found, std::string fix) const {
-        throw Error({.file = file_,
+        throw Error({.file = file(),
                      .field = name(),
                      .expected = std::move(expected),
                      .found = std::move(found),
                      .fix = std::move(fix)});
     }
 
-    std::string file_;
+    std::shared_ptr<const std::string> file_;
     TensorSpec spec_;
     std::span<const std::byte> bytes_;
 };
