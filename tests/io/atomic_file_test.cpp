@@ -70,7 +70,7 @@ TEST_CASE("links stay links, permissions stay, odd targets are refused", "[io]")
 
 TEST_CASE("any name that a file can have is written, a longer one refused before", "[io]") {
     const TemporaryDirectory directory;
-    for (const std::size_t length : {1, 200, 223, 224, 240, 255}) {
+    for (const std::size_t length : {1U, 200U, 223U, 224U, 240U, 255U}) {
         const std::string name(length, 'n');
         write_file(directory / name, "old");
         write_file(directory / name, name);

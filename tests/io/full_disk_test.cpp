@@ -49,7 +49,7 @@ TEST_CASE("on a full disk the old state stays whole and nothing half-written is 
         CHECK(disk.directory().names() == std::vector<std::string>{"s.state"});
     };
     save(3000, 1);
-    for (const std::size_t n : {6000, 1 << 20})  // room for either, not for both; for none
+    for (const std::size_t n : {6000U, 1U << 20})  // room for either, not for both; for none
         check_error([&] { save(n, 2); },
                     {path.string() + ": expected to write the file, found No space left on device",
                      "free some space", "nothing was replaced"});

@@ -168,7 +168,8 @@ TEST_CASE("another kind of file and another version are refused", "[io]") {
                      fix});
     };
     const std::string anew = ", or make the file anew: a state by feeding its text, a fact bank";
-    check_version(version - 1, "the older HydraLM that wrote it (CHANGELOG.md names the versions)" + anew);
+    check_version(version - 1,
+                  "the older HydraLM that wrote it (CHANGELOG.md names the versions)" + anew);
     check_version(version + 1, "use the newer HydraLM that wrote it" + anew);
 }
 

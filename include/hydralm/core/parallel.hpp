@@ -2,9 +2,9 @@
 // threads.
 //
 // The pool is process-wide, made once, and sized by set_num_threads or HYDRALM_NUM_THREADS
-// (default: the hardware; fewer, with a warning, when the system refuses threads). A task writes only what belongs to it, so results cannot depend on which
-// thread ran it. Calls from inside a task, and calls while another thread uses the pool, run on the
-// calling thread alone.
+// (default: the hardware; fewer, with a warning, when the system refuses threads). A task writes
+// only what belongs to it, so results cannot depend on which thread ran it. Calls from inside a
+// task, and calls while another thread uses the pool, run on the calling thread alone.
 #pragma once
 
 #include <algorithm>
