@@ -28,8 +28,8 @@ TEST_CASE("a message is UTF-8 that stays on its line, cut between characters", "
         return std::string(Error({.field = field}).what()).substr(9);
     };
     for (const std::string control :
-         {"\n", "\x7f", "\xC2\x80", "\xC2\x9B", "\xC2\x9F", "\u061C", "\u200E", "\u200F",
-          "\u2028", "\u2029", "\u202A", "\u202E", "\u2066", "\u2069"})
+         {"\n", "\x7f", "\xC2\x80", "\xC2\x9B", "\xC2\x9F", "\u061C", "\u200E", "\u200F", "\u2028",
+          "\u2029", "\u202A", "\u202E", "\u2066", "\u2069"})
         CHECK(shown("a" + control + "b") == "a?b");
     CHECK(shown(std::string("a\0b", 3)) == "a?b");
     for (const std::string text :
@@ -37,7 +37,9 @@ TEST_CASE("a message is UTF-8 that stays on its line, cut between characters", "
           "\u206A", "\uD7FF", "\U0001F409", "\U0010FFFF"})
         CHECK(shown(text) == text);
     // Bytes that are no UTF-8, each of them; what follows is shown.
-    CHECK(shown("\x80\xC3" "a\xE2\x82" "b\xED\xA0\x80\xF0\x9F\x90") == "??a??b??????");
+    CHECK(shown("\x80\xC3"
+                "a\xE2\x82"
+                "b\xED\xA0\x80\xF0\x9F\x90") == "??a??b??????");
     CHECK(shown("\xC0\x80\xE0\x9F\xBF\xF4\x90\x80\x80\xFF\u00e9\xE2") == "??????????\u00e9?");
     for (const std::string character : {"\u00e9", "\u20AC", "\U0001F409"}) {
         std::string text = "x";

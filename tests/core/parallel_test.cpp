@@ -55,8 +55,9 @@ TEST_CASE("the default pool takes the threads that the system gives", "[core]") 
         }
         INFO(text);
         CHECK(text.starts_with("sum 4950, fits, throws\nhydralm: threads: expected 8, found "));
-        CHECK(text.ends_with("; using these, set HYDRALM_NUM_THREADS or raise the limit of "
-                             "threads\n"));
+        CHECK(
+            text.ends_with("; using these, set HYDRALM_NUM_THREADS or raise the limit of "
+                           "threads\n"));
         CHECK(std::count(text.begin(), text.end(), '\n') == 2);
     }
 }

@@ -49,10 +49,11 @@ TEST_CASE("nothing is written to a directory that may not be written", "[io]") {
     const OpenDirectory directory;
     OpenDirectory::allow(directory.path(), 0555);
     const auto path = directory / "s.state";
-    check_refused(directory, [&] { save_state(path, "{}", {}); },
-                  "hydralm: " + path.string() +
-                      ": expected a directory that can be written, found Permission denied; create "
-                      "the directory, or choose one you may write");
+    check_refused(
+        directory, [&] { save_state(path, "{}", {}); },
+        "hydralm: " + path.string() +
+            ": expected a directory that can be written, found Permission denied; create "
+            "the directory, or choose one you may write");
     CHECK(directory.names().empty());
 }
 
@@ -64,10 +65,11 @@ TEST_CASE("a file that may not be written is not replaced", "[io]") {
     OpenDirectory::allow(path, 0444);
     std::filesystem::create_symlink("s.state", directory / "link");
     for (const auto& name : {path, directory / "link"})
-        check_refused(directory, [&] { const AtomicFile file(name); },
-                      "hydralm: " + name.string() +
-                          ": expected a file that may be replaced, found Permission denied; allow "
-                          "writing to it, or choose another name");
+        check_refused(
+            directory, [&] { const AtomicFile file(name); },
+            "hydralm: " + name.string() +
+                ": expected a file that may be replaced, found Permission denied; allow "
+                "writing to it, or choose another name");
     CHECK(read_text(path) == "old");
     CHECK(directory.names() == std::vector<std::string>{"link", "s.state"});
 

@@ -3,6 +3,7 @@
 import array
 import json
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -12,6 +13,21 @@ import compiling
 PROGRAM = pathlib.Path(sys.argv[1]).resolve()
 GOLDEN = pathlib.Path(sys.argv[2]).resolve()
 TEXT = "It is a truth universally acknowledged, that a library must be tested. " * 40
+ERRORS_PAGE = pathlib.Path(__file__).resolve().parent.parent.parent / "docs" / "errors.md"
+
+
+def message_pattern(row):
+    """Of a line that has the message of this row, behind a file or the place that found it. What was
+    found is not compared, and what was expected not where it is one of several things."""
+    message = re.sub("found .*", "found …", row.removeprefix("FILE: "))
+    message = re.sub("expected .* / .*, found", "expected …, found", message)
+    return re.compile("hydralm: (.*: )?" + re.escape(message).replace("…", ".*") + "; .*")
+
+
+# Rows of which any line could be the message say nothing.
+MESSAGES = [message_pattern(row)
+            for row in re.findall(r"^\| `(.*?)` \|", ERRORS_PAGE.read_text(), re.M)
+            if re.sub("FILE|…|expected|found.*|[^A-Za-z]", "", row)]
 BOUNDS = {"float": 2e-4, "double": 1e-9}  # of golden vectors, relative to a tensor's largest value
 
 
@@ -26,11 +42,12 @@ def json_of(*arguments):
 
 
 def refusal(*arguments, **options):
-    """The one line the program refuses with."""
+    """The one line the program refuses with, which is on the page of messages."""
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     result = subprocess.run([PROGRAM, *map(str, arguments)], text=True, **streams | options)
     lines = result.stderr.splitlines()
     assert result.returncode > 0 and len(lines) == 1, f"{result.returncode}: {result.stderr}"
+    assert any(row.fullmatch(lines[0]) for row in MESSAGES), f"not in docs/errors.md: {lines[0]}"
     return lines[0]
 
 

@@ -22,8 +22,8 @@ std::string in_unprivileged_child(const Action& action) {
     if (child == 0) {
         constexpr unsigned nobody = 65534;
         std::string text;
-        if (::geteuid() == 0 && (::setgroups(0, nullptr) != 0 || ::setgid(nobody) != 0 ||
-                                 ::setuid(nobody) != 0)) {
+        if (::geteuid() == 0 &&
+            (::setgroups(0, nullptr) != 0 || ::setgid(nobody) != 0 || ::setuid(nobody) != 0)) {
             text = "no child: this root may not become another user";
         } else {
             try {

@@ -55,33 +55,48 @@ inline Json field_json(const LayerTypes& types) {
     return list;
 }
 
-// What is wrong with value as a field of this type; nullptr when it has been taken.
-inline const char* take(const Json& value, bool& field) {
-    if (!value.is_boolean()) return "true or false";
-    field = value.get<bool>();
-    return nullptr;
+// What a file says of a field.
+struct FieldValue {
+    const std::string& file;
+    const char* name;
+    const Json& json;
+};
+
+[[noreturn]] inline void refuse(const FieldValue& value, const char* expected) {
+    throw Error({.file = value.file,
+                 .field = value.name,
+                 .expected = expected,
+                 .found = shown(value.json),
+                 .fix = "correct the value, or remove it to use the default"});
 }
-inline const char* take(const Json& value, int& field) {
-    if (!value.is_number_integer()) return "a whole number";
+
+// Each takes a value into a field. Throws Error when it is of another type.
+inline void take(const FieldValue& value, bool& field) {
+    if (!value.json.is_boolean()) refuse(value, "true or false");
+    field = value.json.get<bool>();
+}
+inline void take(const FieldValue& value, int& field) {
+    const Json& json = value.json;
+    if (!json.is_number_integer()) refuse(value, "a whole number");
     constexpr int largest = std::numeric_limits<int>::max();
-    if (value.is_number_unsigned() ? value.get<std::uint64_t>() > std::uint64_t{largest}
-                                   : value.get<std::int64_t>() < std::numeric_limits<int>::min())
-        return "a whole number of 32 bits";
-    field = value.get<int>();
-    return nullptr;
+    if (json.is_number_unsigned() ? json.get<std::uint64_t>() > std::uint64_t{largest}
+                                  : json.get<std::int64_t>() < std::numeric_limits<int>::min())
+        refuse(value, "a whole number of 32 bits");
+    field = json.get<int>();
 }
-inline const char* take(const Json& value, double& field) {
-    if (!value.is_number()) return "a number";
-    field = value.get<double>();
-    return nullptr;
+inline void take(const FieldValue& value, double& field) {
+    if (!value.json.is_number()) refuse(value, "a number");
+    field = value.json.get<double>();
 }
-inline const char* take(const Json& value, LayerTypes& field) {
-    constexpr const char* expected =
-        "a list of at most 256 of \"deltanet\", \"swa\", \"retrieval\"";
-    if (value.is_null()) return nullptr;
-    if (!value.is_array() || value.size() > LayerTypes::capacity) return expected;
+inline void take(const FieldValue& value, LayerTypes& field) {
+    const Json& json = value.json;
+    if (json.is_null()) return;
+    const auto expect = [&](bool good) {
+        if (!good) refuse(value, "a list of at most 256 of \"deltanet\", \"swa\", \"retrieval\"");
+    };
+    expect(json.is_array() && json.size() <= LayerTypes::capacity);
     LayerTypes types;
-    for (const Json& item : value) {
+    for (const Json& item : json) {
         const auto* text = item.get_ptr<const std::string*>();
         bool known = false;
         for (const LayerType type : {LayerType::deltanet, LayerType::swa, LayerType::retrieval}) {
@@ -89,10 +104,9 @@ inline const char* take(const Json& value, LayerTypes& field) {
             types.push_back(type);
             known = true;
         }
-        if (!known) return expected;
+        expect(known);
     }
     field = types;
-    return nullptr;
 }
 
 }  // namespace detail
@@ -116,13 +130,7 @@ inline HydraConfig config_from_json(std::string_view text, const std::string& fi
         if (found == json.end()) return;
         ++known;
         if (found->is_null() && std::string_view(field_name) == "head_dim") return;
-        if (const char* expected = detail::take(*found, field)) {
-            throw Error({.file = file_name,
-                         .field = field_name,
-                         .expected = expected,
-                         .found = detail::shown(*found),
-                         .fix = "correct the value, or remove it to use the default"});
-        }
+        detail::take({file_name, field_name, *found}, field);
     });
     if (known != json.size()) {
         const HydraConfig defaults;

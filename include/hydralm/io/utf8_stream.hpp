@@ -57,7 +57,7 @@ private:
     std::array<char, 4> character_{};  // the character under way
     std::size_t held_ = 0;             // bytes of it
     detail::Utf8Lead lead_;            // its length, and what its next byte may be
-    std::string text_;  // what the last call returned
+    std::string text_;                 // what the last call returned
 };
 
 }  // namespace HYDRALM_NAMESPACE

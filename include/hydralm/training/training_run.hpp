@@ -199,6 +199,8 @@ private:
 
     void restore(const std::filesystem::path& path) {
         const StateFile file(path, fingerprint_);
+        file.expect_only({"progress", "parameters", "first_moment", "second_moment", "states",
+                          "banks", "source", "losses"});
         std::uint64_t position = 0;
         std::array<double, 3> losses{};
         file.read("source", std::span(&position, 1));

@@ -99,7 +99,7 @@ template <Real T, Index D, Index Block, class Scratch>
     std::array<double, Block> g;  // cumulated log decay
     double sum = 0;
     for (Index i = 0; i < Block; ++i) {
-        if (i < c) sum += bounded_log_decay(input.log_decay[i]);
+        if (i < c) sum += static_cast<double>(bounded_log_decay(input.log_decay[i]));
         g[i] = sum;
         w.beta[i] = i < c ? input.beta[i] : T(0);
         w.e[i] = static_cast<T>(sum);
