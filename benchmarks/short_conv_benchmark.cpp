@@ -1,8 +1,9 @@
 // The short convolution on one thread, K = 4, SiLU fused: prefill of 512 tokens, decoding of 8
 // streams, gradients.
 //
-// bytes/s counts one read of x and one write of y. They lie in the caches, as they do between
-// matmuls: of_bandwidth, over that of memory, may be above 1.
+// bytes/s counts one read of x and one write of y; of the gradients, reads of x and dy and a write
+// of dx. They lie in the caches, as they do between matmuls: of_bandwidth, over that of memory, may
+// be above 1.
 #include "hydralm/kernels/short_conv/short_conv.hpp"
 
 #include <benchmark/benchmark.h>
@@ -42,8 +43,9 @@ struct Data {
     MatrixView<float> cache_view() { return {cache.data(), taps - 1, C}; }
 };
 
-void report(benchmark::State& state, Index elements) {
-    benchmarks::report_bytes(state, static_cast<double>(elements) * 2 * sizeof(float), 1,
+// arrays: how many of so many elements are read or written.
+void report(benchmark::State& state, Index elements, int arrays = 2) {
+    benchmarks::report_bytes(state, static_cast<double>(elements * arrays) * sizeof(float), 1,
                              benchmarks::Traffic::update);
 }
 
@@ -121,7 +123,7 @@ void backward(benchmark::State& state) {
                                      [](auto s) { return simd::silu_derivative(s); });
         benchmark::ClobberMemory();
     }
-    report(state, d.N * d.C);
+    report(state, d.N * d.C, 3);
 }
 
 }  // namespace

@@ -141,15 +141,15 @@ def header(path):
         raise SystemExit(f"{place}: {error}")
     except (ValueError, RecursionError) as error:
         raise SystemExit(f"{place}: expected JSON, found: {error}")
-    return HEADER.format(origin=on_one_line(path.name), value=value, file=json.dumps(str(path)))
+    return HEADER.format(origin=on_one_line(path.name), value=value, file=json.dumps(str(path), ensure_ascii=False))
 
 
 def main(output, config=None):
     text = header(pathlib.Path(config) if config else None)
     target = pathlib.Path(output)
-    if not target.exists() or target.read_text() != text:
+    if not target.exists() or target.read_text(encoding="utf-8") != text:
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text)
+        target.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ import tempfile
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from compile_time import machine
 
-PODS = "/usr/share/perl/5*/pod/*.pod"
+PODS = "/usr/share/perl/5.*.*/pod/*.pod"
 RATES = {"adamw": "3e-3", "muon": "2e-2"}
 
 

@@ -15,20 +15,20 @@
 
 namespace {
 
-// A finite number; range: words for what within holds for.
+// A finite number; range: words, behind a space, for what within holds for.
 CLI::Validator number(const std::string& range, bool (*within)(double)) {
     return {[=](const std::string& text) {
                 double value = 0.0;
                 return CLI::detail::lexical_cast(text, value) && std::isfinite(value) &&
                                within(value)
                            ? std::string()
-                           : "expected a finite number " + range + ", found " + text;
+                           : "expected a finite number" + range + ", found " + text;
             },
             range};
 }
-const CLI::Validator above_zero = number("above 0", [](double x) { return x > 0.0; }),
-                     not_negative = number("of at least 0", [](double x) { return x >= 0.0; }),
-                     share = number("in [0, 1]", [](double x) { return x >= 0.0 && x <= 1.0; });
+const CLI::Validator above_zero = number(" above 0", [](double x) { return x > 0.0; }),
+                     not_negative = number(" of at least 0", [](double x) { return x >= 0.0; }),
+                     share = number(" in [0, 1]", [](double x) { return x >= 0.0 && x <= 1.0; });
 
 // A whole number, in decimal digits.
 CLI::Validator whole(std::uint64_t least, std::uint64_t most) {
@@ -38,7 +38,8 @@ CLI::Validator whole(std::uint64_t least, std::uint64_t most) {
                 return CLI::detail::lexical_cast(text, value) && std::to_string(value) == text &&
                                value >= least && value <= most
                            ? std::string()
-                           : "expected a whole number, " + range + ", found " + text;
+                           : "expected a whole number in decimal digits, " + range + ", found " +
+                                 text;
             },
             range};
 }
@@ -73,18 +74,30 @@ const CLI::Validator with_unit(
     },
     "");
 
-// Refuses an output that would take the place of what is read for it.
+// Refuses an output that would take the place of what is read for it. A checkpoint that training
+// begins from may be replaced by what it becomes.
 void expect_inputs_kept(const Options& o) {
-    std::vector<std::string> inputs = o.train.text;
-    inputs.insert(inputs.end(), {o.ids, o.text, o.in, o.train.stages});
-    std::error_code unknown;
-    for (const std::string& input : inputs)
-        if (std::filesystem::equivalent(o.out, input, unknown))
-            throw hydralm::Error({.file = o.out,
-                                  .field = "--out",
-                                  .expected = "another file than what is read",
-                                  .found = "the same",
-                                  .fix = "give the output a name of its own"});
+    std::vector<std::string> inputs{o.ids, o.text, o.in, o.model, o.train.stages};
+    for (const std::string& text : o.train.text) {
+        inputs.push_back(text);
+        std::error_code unreadable;
+        for (const auto& entry : std::filesystem::recursive_directory_iterator(text, unreadable))
+            inputs.push_back(entry.path().string());
+    }
+    const auto expect_apart = [](const std::string& output, const char* option,
+                                 const std::vector<std::string>& others) {
+        std::error_code unknown;
+        for (const std::string& other : others)
+            if (std::filesystem::equivalent(output, other, unknown))
+                throw hydralm::Error({.file = output,
+                                      .field = option,
+                                      .expected = "a file that is not used otherwise",
+                                      .found = "the same as " + other,
+                                      .fix = "give the output a name of its own"});
+    };
+    expect_apart(o.out, "--out", inputs);
+    inputs.insert(inputs.end(), {o.out, o.train.init});
+    expect_apart(o.train.log, "--log", inputs);
 }
 
 // Adds a command that takes the shared --scalar option and runs `run`.
@@ -248,7 +261,7 @@ void describe(CLI::App& app, Options& o) {
     logits_command.add_option("--form", o.form, "prefill, chunked or step")
         ->check(one_of({"prefill", "chunked", "step"}))
         ->default_str("prefill");
-    logits_command.add_option("--chunk", o.chunk, "tokens per piece of the chunked form")
+    logits_command.add_option("--chunk", o.chunk, "tokens per piece, of the chunked form")
         ->check(at_least_one);
 
     auto& generate_command = command(app, o, "generate", "continue a text", generate);
@@ -263,7 +276,7 @@ void describe(CLI::App& app, Options& o) {
     generate_command.add_option("--tokens", o.tokens, "how many tokens")->required()->check(count);
     generate_command.add_option("--temperature", o.temperature, "0 or less: greedy")
         ->capture_default_str()
-        ->check(number("of any sign", [](double) { return true; }));
+        ->check(number("", [](double) { return true; }));
     generate_command.add_option("--top-k", o.top_k, "keep the k likeliest tokens; 0: all")
         ->capture_default_str()
         ->check(whole(0, largest_int));
@@ -370,7 +383,7 @@ std::string expected_and_found(std::string text) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    open_standard_streams();
+    hold_standard_streams();
     Options options;
     CLI::App app("HydraLM: a hybrid language model, sub-quadratic in time", "hydralm");
     describe(app, options);

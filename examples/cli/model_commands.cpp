@@ -68,11 +68,6 @@ void run_logits(const Options& o) {
     using hydralm::Index;
     constexpr Index V = Model::config.vocab_size;
     const std::string form = o.form.empty() ? "prefill" : o.form;
-    if (o.chunk > 0 && form != "chunked")
-        throw hydralm::Error({.field = "--chunk",
-                              .expected = "--form chunked with it",
-                              .found = "--form " + form,
-                              .fix = "leave --chunk out"});
     const Model model = load_program_model<Model>(o.model);
     const auto ids = read_ids(o.ids, Model::config.vocab_size);
     const auto N = static_cast<Index>(ids.size());

@@ -7,11 +7,13 @@
 #include <cstdio>
 #include <hydralm/core/error.hpp>
 
-// Opens /dev/null for each that the caller has closed, so that no file that is opened later takes
-// its number, and with it what is printed.
-inline void open_standard_streams() noexcept {
+// Takes the number of each that the caller has closed, so that no file that is opened later gets
+// it, and with it what is printed. Using them fails as before: input for writing, output for
+// reading.
+inline void hold_standard_streams() noexcept {
     for (const int stream : {0, 1, 2})
-        if (::fcntl(stream, F_GETFD) < 0) (void)::open("/dev/null", O_RDWR);  // the lowest free one
+        if (::fcntl(stream, F_GETFD) < 0)  // and all lower numbers are taken
+            (void)::open("/dev/null", stream == 0 ? O_WRONLY : O_RDONLY);
 }
 
 // What was printed, on its way. Throws Error when it cannot be written.

@@ -69,7 +69,7 @@ TEST_CASE("a file that may not be written is not replaced", "[io]") {
             directory, [&] { const AtomicFile file(name); },
             "hydralm: " + name.string() +
                 ": expected a file that may be replaced, found Permission denied; allow "
-                "writing to it, or choose another name");
+                "writing to it and its disk, or choose another path");
     CHECK(read_text(path) == "old");
     CHECK(directory.names() == std::vector<std::string>{"link", "s.state"});
 

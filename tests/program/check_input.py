@@ -400,15 +400,38 @@ def output(directory):
     out.unlink()
     subprocess.run(["sh", "-c", '"$@" <&- >&- 2>&-', "sh", *command], check=True)
     assert out.read_bytes() == expected
-    training = ["train", "--steps", 1]
-    for command, read in ((["logits", "--model", model, "--ids", ids], ids),
-                          (["gradients", "--model", model, "--ids", ids], ids),
-                          ([*training, "--text", text], text),
-                          ([*training, "--text", directory / "none", text], text)):
+    for command in (["info"], ["score", "--model", model, "--ids", ids],
+                    ["generate", "--model", model, "--prompt", "It", "--tokens", 1]):
+        result = subprocess.run(["sh", "-c", '"$@" >&-', "sh", PROGRAM, *map(str, command)],
+                                capture_output=True, text=True)
+        assert result.returncode == 1 and "standard output" in result.stderr, (command, result)
+    corpus = directory / "corpus"
+    (corpus / "deep").mkdir(parents=True)
+    (corpus / "deep" / "part").write_text(TEXT)
+    stages = directory / "stages"
+    stages.write_text(json.dumps(
+        [{"length": 32, "pairs": 2, "queries": 2, "batch": 8, "steps": 1}]))
+    kernel = directory / "kernel.safetensors"
+    kernel.write_bytes((GOLDEN / "delta_rule" / "d16_n7.safetensors").read_bytes())
+    of_model = ["--model", model, "--ids", ids]
+    training, task = ["train", "--steps", 1, "--text"], ["train", "--task", "mqar", "--stages"]
+    for command, read in ((["logits", *of_model], ids), (["logits", *of_model], model),
+                          (["gradients", *of_model], ids), (["gradients", *of_model], model),
+                          (["kernel", "delta_rule", "--in", kernel], kernel),
+                          ([*training, text], text), ([*training, directory / "none", text], text),
+                          ([*training, corpus], corpus / "deep" / "part"),
+                          ([*task, stages], stages)):
         before = read.read_bytes()
-        refused([read, "--out: expected another file than what is read, found the same"], *command,
-                "--out", directory / "." / read.name)
+        here = read.parent / "." / read.name
+        refused([here, "--out: expected a file that is not used otherwise, found the same as"],
+                *command, "--out", here)
         assert read.read_bytes() == before
+    for read in (text, model):
+        before = read.read_bytes()
+        refused([read, "--log: expected a file that is not used otherwise, found the same as"],
+                *training, text, "--init", model, "--out", out, "--log", read)
+        assert read.read_bytes() == before
+    run(*training, text, "--init", model, "--out", model)  # what it becomes
 
 
 # A process in a mount namespace of its own, where it may mount what it likes.

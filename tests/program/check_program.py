@@ -322,24 +322,25 @@ def command_line(directory):
              "task: expected one of mqar, needle, retrieval_qa, found all"),
             ([*scoring, "--scalar", "half"], "--scalar: expected one of float, double, found half"),
             ([*generating, "--temperature", "x"],
-             "--temperature: expected a finite number of any sign, found x"),
-            ([*generating, "--temperature", "inf"], "finite number of any sign, found inf"),
+             "--temperature: expected a finite number, found x"),
+            ([*generating, "--temperature", "inf"], "finite number, found inf"),
             ([*generating, "--top-p", 1.5], "--top-p: expected a finite number in [0, 1], found 1.5"),
             ([*generating, "--min-p", "x"], "--min-p: expected a finite number in [0, 1], found x"),
             ([*generating, "--repetition-penalty", 0],
              "--repetition-penalty: expected a finite number above 0, found 0"),
             ([*generating, "--top-k", 0.5],
-             "--top-k: expected a whole number, 0 to 2147483647, found 0.5"),
+             "--top-k: expected a whole number in decimal digits, 0 to 2147483647, found 0.5"),
             ([*generating, "--seed", "x"],
-             "--seed: expected a whole number, 0 to 18446744073709551615, found x"),
+             "--seed: expected a whole number in decimal digits, 0 to 18446744073709551615, found"),
             ([*training, "--lr", 0], "--lr: expected a finite number above 0, found 0"),
             ([*training, "--clip", "x"], "--clip: expected a finite number of at least 0, found x"),
             ([*kernel, "--chunk", 8], "--chunk: expected one of 16, 32, 64, found 8"),
             ([*streaming, "--tokens", "1e6"],
-             "--tokens: expected a whole number, 1 to 1125899906842624, found 1e6"),
+             "--tokens: expected a whole number in decimal digits, 1 to 1125899906842624, found 1e6"),
             ([*streaming, "--tokens", "\x1b[2J\n"], "found ?[2J?; see"),
             ([*streaming, "--bank-budget", "16xB"],
-             "--bank-budget: expected a whole number, 1 to 1125899906842624, found 16xB")):
+             "--bank-budget: expected a whole number in decimal digits, 1 to 1125899906842624, "
+             "found 16xB")):
         line = refusal(*words)
         assert line.startswith("hydralm: command line: ") and part in line, line
         assert line.endswith("; see hydralm --help"), line

@@ -117,11 +117,12 @@ def no_numbers(directory):
 
 
 def unusual_logs(directory):
-    """A log that is no file is refused before a step is made, and nothing waits for a pipe."""
+    """A log that cannot be opened is refused before a step is made, and nothing waits for a pipe; a
+    device is taken."""
     command, checkpoints = begun(directory)
     os.mkfifo(directory / "pipe")
-    cases = ((directory, "found a directory"), (directory / "pipe", "found a device, pipe"),
-             ("/dev/full", "found a device, pipe"),
+    cases = ((directory, "found Is a directory"),
+             (directory / "pipe", "found No such device or address"),  # nobody reads it
              (directory / "none" / "log", "found No such file or directory; create its directory"))
     for log, part in cases:
         line = refusal(*command, "--log", log, timeout=60)
@@ -131,6 +132,11 @@ def unusual_logs(directory):
     for log, part in cases:
         line = refusal(*command, "--log", log, "--resume", checkpoints, timeout=60)
         assert part in line, line
+    (directory / "other").mkdir()
+    command, _ = begun(directory / "other")
+    result = subprocess.run([PROGRAM, *map(str, command), "--log", "/dev/stderr"], check=True,
+                            capture_output=True, text=True)
+    assert result.stderr.count('{"step":') == 4, result.stderr
 
 
 def full_log(directory):

@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <exception>
 #include <string>
 
@@ -38,11 +39,13 @@ std::string in_unprivileged_child(const Action& action) {
     ::close(ends[1]);
     std::string text;
     char part[4096];
-    for (::ssize_t n = 0; (n = ::read(ends[0], part, sizeof(part))) > 0;)
-        text.append(part, static_cast<std::size_t>(n));
+    for (::ssize_t n = 1; n > 0 || (n < 0 && errno == EINTR);)
+        if ((n = ::read(ends[0], part, sizeof(part))) > 0)
+            text.append(part, static_cast<std::size_t>(n));
     ::close(ends[0]);
-    int status = 0;
-    ::waitpid(child, &status, 0);
+    int status = -1;
+    while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+    }
     return status == 0 ? text : "status " + std::to_string(status) + ": " + text;
 }
 

@@ -52,9 +52,10 @@ public:
 
     int size() const noexcept { return static_cast<int>(workers_.size()) + 1; }
 
-    // Once: starts workers until there are so many threads. Throws when the system refuses one;
+    // Makes it a pool of so many threads, while no job runs. Throws when the system refuses one;
     // those that started stay.
-    void start(int threads) {
+    void resize(int threads) {
+        if (threads < size()) stop();
         workers_.reserve(static_cast<std::size_t>(threads - 1));
         while (size() < threads) workers_.emplace_back([this] { work(); });
     }
@@ -108,6 +109,8 @@ private:
         }
         wake_.notify_all();
         for (auto& worker : workers_) worker.join();
+        workers_.clear();
+        stopping_.store(false);
     }
 
     // Whether there is a job to join that is not the one with this number.
@@ -170,7 +173,7 @@ inline std::unique_ptr<ThreadPool> default_pool() {
     auto pool = std::make_unique<ThreadPool>();
     const int threads = default_num_threads();
     try {
-        pool->start(threads);
+        pool->resize(threads);
     } catch (const std::exception& refusal) {
         std::fprintf(stderr,
                      "hydralm: threads: expected %d, found %d (%s); using these, set "
@@ -180,23 +183,23 @@ inline std::unique_ptr<ThreadPool> default_pool() {
     return pool;
 }
 
-inline std::unique_ptr<ThreadPool>& thread_pool() {
-    static std::unique_ptr<ThreadPool> pool = default_pool();
-    return pool;
+// The one of the process, which the first call makes.
+inline ThreadPool& thread_pool(std::unique_ptr<ThreadPool> (*make)() = default_pool) {
+    static const std::unique_ptr<ThreadPool> pool = make();
+    return *pool;
 }
 
 }  // namespace detail
 
 // Threads that parallel_for uses, the caller included.
-inline int num_threads() { return detail::thread_pool()->size(); }
+inline int num_threads() { return detail::thread_pool().size(); }
 
-// Replaces the pool by one of n ≥ 1 threads. Not while another thread computes. Allocates; throws
-// std::system_error when the system refuses a thread.
+// Makes the pool one of n threads, n in [1, 1024]. Not while another thread computes. Allocates;
+// throws std::system_error when the system refuses a thread: the pool is then of those it gave.
 inline void set_num_threads(int n) {
-    if (n == num_threads()) return;
-    auto pool = std::make_unique<detail::ThreadPool>();
-    pool->start(std::clamp(n, 1, 1024));
-    std::swap(detail::thread_pool(), pool);
+    detail::thread_pool([] {
+        return std::make_unique<detail::ThreadPool>();
+    }).resize(std::clamp(n, 1, 1024));
 }
 
 // Calls task(i) for every i in [0, count), in any order, on any thread of the pool; returns when
@@ -207,7 +210,7 @@ void parallel_for(Index count, const F& task, bool worthwhile = true) noexcept {
     if (count <= 0) return;
     auto& inside = detail::ThreadPool::inside();
     if (count > 1 && worthwhile && !inside) {
-        auto& pool = *detail::thread_pool();
+        auto& pool = detail::thread_pool();
         if (pool.size() > 1) {
             inside = true;
             const bool done = pool.run(

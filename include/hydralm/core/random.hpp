@@ -42,7 +42,7 @@ public:
 
     // Uniform in [0, 1), 53 bits.
     double uniform() noexcept { return static_cast<double>((*this)() >> 11) * 0x1p-53; }
-    // Uniform in [low, high), rounded once, whether or not the compiler fuses.
+    // Uniform in [low, high], high only by rounding: once, whether or not the compiler fuses.
     double uniform(double low, double high) noexcept {
         return std::fma(high - low, uniform(), low);
     }

@@ -42,10 +42,11 @@ public:
         }
         if (std::filesystem::exists(status) &&
             ::faccessat(AT_FDCWD, target_.c_str(), W_OK, AT_EACCESS) != 0) {
+            const int refusal = errno;
             throw Error({.file = name_,
                          .expected = "a file that may be replaced",
-                         .found = detail::system_error_text(errno),
-                         .fix = "allow writing to it, or choose another name"});
+                         .found = detail::system_error_text(refusal),
+                         .fix = "allow writing to it and its disk, or choose another path"});
         }
         int error = failure == std::errc::filename_too_long ? ENAMETOOLONG : EEXIST;
         for (int attempt = 0; error == EEXIST && attempt < 16; ++attempt) {

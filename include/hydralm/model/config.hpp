@@ -6,7 +6,6 @@
 // compile time, broken_rule() at run time.
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <initializer_list>
 #include <limits>
@@ -27,17 +26,16 @@ constexpr const char* name(LayerType type) noexcept {
 struct LayerTypes {
     static constexpr int capacity = 256;
 
-    std::array<LayerType, capacity> types{};
+    std::array<LayerType, capacity + 1> types{};  // one more than a valid config has
     int count = 0;
 
     constexpr LayerTypes() = default;
     constexpr LayerTypes(std::initializer_list<LayerType> list) {
         for (const LayerType type : list) push_back(type);
     }
-    // Layers beyond the capacity are counted and not kept: no valid config has so many.
+    // A list of more than capacity layers is too long, however many they are.
     constexpr void push_back(LayerType type) {
-        if (count < capacity) types[static_cast<std::size_t>(count)] = type;
-        ++count;
+        if (count <= capacity) types[static_cast<std::size_t>(count++)] = type;
     }
     constexpr int size() const noexcept { return count; }
     constexpr bool empty() const noexcept { return count == 0; }
@@ -46,8 +44,7 @@ struct LayerTypes {
     }
     constexpr int count_of(LayerType type) const noexcept {
         int n = 0;
-        for (int i = 0; i < std::min(count, capacity); ++i)
-            n += types[static_cast<std::size_t>(i)] == type ? 1 : 0;
+        for (int i = 0; i < count; ++i) n += types[static_cast<std::size_t>(i)] == type ? 1 : 0;
         return n;
     }
     constexpr bool operator==(const LayerTypes&) const = default;

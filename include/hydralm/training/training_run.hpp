@@ -87,8 +87,8 @@ public:
     // progress(const StepReport&, const RunReport&) is told of every step, after its evaluation.
     // Creates the directory, and removes from it what killed saves left. Throws Error, before the
     // first step, when it or the log cannot be written, and when the directory holds checkpoints
-    // that this run did not resume: its own would mix with them. Throws Error, after saving, when
-    // the log takes no more lines: those of its steps are all there but the last.
+    // that this run did not resume: its own would mix with them. Throws Error, after saving where
+    // there is room, when the log takes no more lines: those before are all there.
     template <class Stop, class Progress>
     RunReport run(const Stop& stop, const Progress& progress) {
         make_directory();
@@ -116,7 +116,11 @@ public:
                 try {
                     log->append(log_line(step));
                 } catch (const Error&) {
-                    save();
+                    try {
+                        save();
+                    } catch (const Error&) {
+                        // The same disk, perhaps: the checkpoints of before stay.
+                    }
                     throw;
                 }
             }
@@ -235,7 +239,8 @@ private:
     }
 
     // Removes what AtomicFile left under temporary names, <target>.<process>-<number>.tmp, in
-    // processes that are gone.
+    // processes that are gone, or had the number of this one, which is saving nothing now. Numbers
+    // are those that this process sees: a directory is for one run at a time.
     void remove_killed_saves() const {
         std::error_code failure;
         for (const auto& entry : std::filesystem::directory_iterator(options_.directory, failure)) {
@@ -246,7 +251,8 @@ private:
             const char* const number = name.data() + name.rfind('.', name.size() - 5) + 1;
             int process = 0;
             const auto parsed = std::from_chars(number, name.data() + name.size(), process);
-            if (*parsed.ptr == '-' && process > 0 && ::kill(process, 0) != 0 && errno == ESRCH)
+            if (*parsed.ptr != '-' || process <= 0) continue;
+            if (process == ::getpid() || (::kill(process, 0) != 0 && errno == ESRCH))
                 std::filesystem::remove(entry.path(), failure);
         }
     }
