@@ -115,11 +115,13 @@ public:
             if (log) {
                 try {
                     log->append(log_line(step));
-                } catch (const Error&) {
+                } catch (const Error& full) {
                     try {
                         save();
-                    } catch (const Error&) {
-                        // The same disk, perhaps: the checkpoints of before stay.
+                    } catch (const Error& failure) {  // on the same disk, perhaps
+                        ErrorDetail both = full.detail();
+                        both.found += ", nor was a checkpoint saved: " + failure.detail().found;
+                        throw Error(std::move(both));
                     }
                     throw;
                 }
