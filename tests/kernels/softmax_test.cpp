@@ -98,6 +98,19 @@ TEMPLATE_TEST_CASE("log_sum_exp: in pieces, of nothing, of large values", "", fl
         pieces.add(x.row(0).subspan(i, std::min<std::size_t>(7, 3001 - i)));
     CHECK(std::abs(pieces.value() - expected) < 16 * epsilon);
 
+    // The terms that add leaves are about shift(), over what was added before too.
+    kernels::LogSumExp<T> all, with_terms;
+    all.add(x.row(0));
+    Rows<T> terms(1, 3001), in_place = x;
+    with_terms.add(x.row(0), terms.row(0).data());
+    CHECK(with_terms.value() == all.value());
+    CHECK(terms.padding_untouched());
+    for (std::size_t i = 0; i < 3001; ++i)
+        CHECK(terms.row(0)[i] == Approx(std::exp(x.row(0)[i] - all.shift())).epsilon(1e-5));
+    with_terms.add(in_place.row(0), in_place.row(0).data());
+    CHECK(in_place.values() == terms.values());
+    CHECK(with_terms.value() == Approx(expected + std::log(2.0)).epsilon(16 * epsilon));
+
     const std::vector<T> large(1 << 16, T(30000));
     CHECK(std::abs(kernels::log_sum_exp<T>(large) - (30000 + 16 * std::log(2.0))) < 16 * epsilon);
 }

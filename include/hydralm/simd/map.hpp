@@ -36,18 +36,44 @@ T sum(Index n, const F& f, const In*... in) noexcept {
     return reduce_add<T>((s0 + s1) + (s2 + s3));
 }
 
+// out[i] = f(in[i], …) as map, and Σ out[i], in an order of its own that depends on n only. f may
+// have any value at 0. Cost: as map.
+template <Real T, class F, class... In>
+T map_sum(Index n, T* out, const F& f, const In*... in) noexcept {
+    Batch<T> s0(T(0)), s1(T(0));
+    Index i = 0;
+    for (; i + 2 * lanes<T> <= n; i += 2 * lanes<T>) {
+        const Batch<T> y0 = f(load(in + i)...), y1 = f(load(in + i + lanes<T>)...);
+        store<T>(out + i, y0);
+        store<T>(out + i + lanes<T>, y1);
+        s0 = s0 + y0;
+        s1 = s1 + y1;
+    }
+    for (; i < n; i += lanes<T>) {
+        const Index rest = n - i < lanes<T> ? n - i : lanes<T>;
+        store_partial<T>(out + i, f(load_partial(in + i, rest)...), rest);
+        s0 = s0 + load_partial(out + i, rest);
+    }
+    return reduce_add<T>(s0 + s1);
+}
+
 // The largest of n values; NaN is passed over; −∞ where there is nothing else.
 template <Real T>
 T maximum(Index n, const T* a) noexcept {
+    const auto larger = [](const Batch<T>& x, const Batch<T>& m) {
+        return simd::select(x > m, x, m);
+    };
     const Batch<T> lowest(-std::numeric_limits<T>::infinity());
-    Batch<T> m0 = lowest, m1 = lowest;
+    Batch<T> m0 = lowest, m1 = lowest, m2 = lowest, m3 = lowest;
     Index i = 0;
-    for (; i + 2 * lanes<T> <= n; i += 2 * lanes<T>) {
-        const Batch<T> x0 = load(a + i), x1 = load(a + i + lanes<T>);
-        m0 = simd::select(x0 > m0, x0, m0);
-        m1 = simd::select(x1 > m1, x1, m1);
+    for (; i + 4 * lanes<T> <= n; i += 4 * lanes<T>) {
+        m0 = larger(load(a + i), m0);
+        m1 = larger(load(a + i + lanes<T>), m1);
+        m2 = larger(load(a + i + 2 * lanes<T>), m2);
+        m3 = larger(load(a + i + 3 * lanes<T>), m3);
     }
-    T largest = reduce_max<T>(simd::select(m0 > m1, m0, m1));
+    for (; i + lanes<T> <= n; i += lanes<T>) m0 = larger(load(a + i), m0);
+    T largest = reduce_max<T>(larger(larger(m0, m1), larger(m2, m3)));
     for (; i < n; ++i) largest = a[i] > largest ? a[i] : largest;
     return largest;
 }

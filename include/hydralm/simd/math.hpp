@@ -73,17 +73,31 @@ template <Real T, std::size_t N>
     return y;
 }
 
-// y, but 0 where exponent < lowest and ∞ where exponent ≥ highest; NaN stays.
+// y, but 0 where x < lowest; NaN stays.
 template <Real T>
-[[gnu::always_inline]] inline Batch<T> bounded_power(const Batch<T>& exponent,
+[[gnu::always_inline]] inline Batch<T> zero_below(T lowest, const Batch<T>& x,
+                                                  const Batch<T>& y) noexcept {
+    return xsimd::select(x < Batch<T>(lowest), Batch<T>(T(0)), y);
+}
+// y, but ∞ where x ≥ highest; NaN stays.
+template <Real T>
+[[gnu::always_inline]] inline Batch<T> infinite_from(T highest, const Batch<T>& x,
                                                      const Batch<T>& y) noexcept {
-    using C = ExpConstants<T>;
-    const Batch<T> low = xsimd::select(exponent < Batch<T>(C::lowest), Batch<T>(T(0)), y);
-    return xsimd::select(exponent >= Batch<T>(C::highest),
-                         Batch<T>(std::numeric_limits<T>::infinity()), low);
+    return xsimd::select(x >= Batch<T>(highest), Batch<T>(std::numeric_limits<T>::infinity()), y);
 }
 
 }  // namespace detail
+
+// 2^x where that does not overflow: the bits of exp2 for x < 128 (double: 1024), of no use above.
+template <Real T>
+[[gnu::always_inline]] inline Batch<T> exp2_finite(const Batch<T>& x) noexcept {
+    using C = detail::ExpConstants<T>;
+    const Batch<T> shift(C::shift);
+    const Batch<T> t = x + shift;
+    const Batch<T> fraction = x - (t - shift);
+    return detail::zero_below(C::lowest, x,
+                              detail::polynomial(C::exp2, fraction) * detail::shifted_power<T>(t));
+}
 
 // 2^x. Batch: within 2 ULP; 0 where the result is below 2^−125 (double: 2^−1021), so exp2(−∞) = 0;
 // ∞ from the largest exponent on; NaN stays NaN.
@@ -93,12 +107,20 @@ T exp2(T x) noexcept {
 }
 template <Real T>
 [[gnu::always_inline]] inline Batch<T> exp2(const Batch<T>& x) noexcept {
+    return detail::infinite_from(detail::ExpConstants<T>::highest, x, exp2_finite(x));
+}
+
+// e^x where that does not overflow: the bits of exp for x < 128 ln 2 (double: 1024 ln 2), of no use
+// above.
+template <Real T>
+[[gnu::always_inline]] inline Batch<T> exp_finite(const Batch<T>& x) noexcept {
     using C = detail::ExpConstants<T>;
     const Batch<T> shift(C::shift);
-    const Batch<T> t = x + shift;
-    const Batch<T> fraction = x - (t - shift);
-    return detail::bounded_power<T>(
-        x, detail::polynomial(C::exp2, fraction) * detail::shifted_power<T>(t));
+    const Batch<T> t = fma(x, Batch<T>(std::numbers::log2e_v<T>), shift);
+    const Batch<T> n = t - shift;
+    const Batch<T> r = fma(n, Batch<T>(-C::ln2_low), fma(n, Batch<T>(-C::ln2_high), x));
+    return detail::zero_below(C::lowest * std::numbers::ln2_v<T>, x,
+                              detail::polynomial(C::exp, r) * detail::shifted_power<T>(t));
 }
 
 // e^x. Batch: within 2 ULP, bounded like exp2.
@@ -108,14 +130,8 @@ T exp(T x) noexcept {
 }
 template <Real T>
 [[gnu::always_inline]] inline Batch<T> exp(const Batch<T>& x) noexcept {
-    using C = detail::ExpConstants<T>;
-    const Batch<T> shift(C::shift);
-    const Batch<T> exponent = x * Batch<T>(std::numbers::log2e_v<T>);
-    const Batch<T> t = exponent + shift;
-    const Batch<T> n = t - shift;
-    const Batch<T> r = fma(n, Batch<T>(-C::ln2_low), fma(n, Batch<T>(-C::ln2_high), x));
-    return detail::bounded_power<T>(exponent,
-                                    detail::polynomial(C::exp, r) * detail::shifted_power<T>(t));
+    constexpr T highest = detail::ExpConstants<T>::highest * std::numbers::ln2_v<T>;
+    return detail::infinite_from(highest, x, exp_finite(x));
 }
 
 // σ(x) = 1/(1 + e^{−x}), through e^{−|x|} so that nothing overflows.
@@ -126,7 +142,7 @@ T sigmoid(T x) noexcept {
 }
 template <Real T>
 Batch<T> sigmoid(const Batch<T>& x) noexcept {
-    const Batch<T> e = exp(-xsimd::abs(x));
+    const Batch<T> e = exp_finite(-xsimd::abs(x));
     const Batch<T> one(T(1));
     return xsimd::select(x >= Batch<T>(T(0)), one, e) / (one + e);
 }

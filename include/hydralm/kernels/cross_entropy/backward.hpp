@@ -1,4 +1,4 @@
-// Cross-entropy and its gradient together: two passes over a row of logits while it is in cache.
+// Cross-entropy and its gradient together, a row of logits at a time, while it is in cache.
 //
 // Losses have the bits of the forward form. The gradient matches reference::cross_entropy_backward
 // within 24 units in the last place of scale.
@@ -18,7 +18,7 @@ namespace HYDRALM_NAMESPACE::kernels {
 //
 // logits, dlogits [N,V], any strides; labels, losses [N]; labels in [0, V) or ignore_index. Writes
 // dlogits, which may be logits, and losses; returns their sum, unscaled. No allocation, no errors.
-// Cost: two exponentials an element.
+// Cost: one exponential an element.
 template <Real T, Index Cols>
 LossSum cross_entropy_backward(MatrixView<const std::type_identity_t<T>> logits,
                                std::span<const token_id> labels, double scale,
@@ -33,10 +33,10 @@ LossSum cross_entropy_backward(MatrixView<const std::type_identity_t<T>> logits,
                 std::fill_n(dlogits.row(n), width, T(0));
                 continue;
             }
-            LogSumExp<T> total;
-            total.add({logits.row(n), static_cast<std::size_t>(width)});
-            losses[i] = total.value() - static_cast<double>(logits(n, label));
-            detail::scaled_softmax_row<T>(width, logits.row(n), total, scale, dlogits.row(n));
+            const auto at_label = static_cast<double>(logits(n, label));
+            losses[i] =
+                detail::scaled_softmax_row<T>(width, logits.row(n), scale, dlogits.row(n)).value() -
+                at_label;
             dlogits(n, label) -= static_cast<T>(scale);
         }
     });

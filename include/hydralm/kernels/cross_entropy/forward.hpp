@@ -1,4 +1,4 @@
-// Cross-entropy at a label: ln Σ e^z − z[label], in one pass over a row of logits.
+// Cross-entropy at a label: ln Σ e^z − z[label], one exponential a logit.
 //
 // Matches reference::cross_entropy to 16 units in the last place of T in e^{loss}: an absolute
 // error of the loss.
@@ -18,7 +18,7 @@ inline constexpr token_id ignore_index = -100;  // a label that has no loss and 
 // ln softmax(logits)[label] ≤ 0, in nats.     logits [V], 0 ≤ label < V
 //
 // logits finite or −∞; NaN or +∞ anywhere gives NaN. No allocation, no errors. Cost: one
-// exponential an element, one read.
+// exponential and two reads an element.
 template <Real T>
 double log_likelihood(std::span<const T> logits, token_id label) noexcept {
     LogSumExp<T> total;
@@ -57,7 +57,7 @@ inline LossSum sum_losses(std::span<const token_id> labels,
 // Returns their sum.
 //
 // logits [N,V], any strides; labels, losses [N]; labels in [0, V) or ignore_index. Writes losses.
-// No allocation, no errors. Cost: one exponential an element, one read of logits.
+// No allocation, no errors. Cost: one exponential and two reads an element.
 template <Real T, Index Cols>
 LossSum cross_entropy(MatrixView<const T, Cols> logits, std::span<const token_id> labels,
                       std::span<double> losses) noexcept {

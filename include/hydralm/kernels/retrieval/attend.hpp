@@ -6,7 +6,7 @@
 #pragma once
 
 #include "hydralm/kernels/retrieval/route.hpp"
-#include "hydralm/simd/math.hpp"
+#include "hydralm/kernels/softmax/forward.hpp"
 
 namespace HYDRALM_NAMESPACE::kernels {
 namespace detail {
@@ -61,15 +61,6 @@ void for_runs(const RetrievalBank& bank, std::int64_t position, Index chunk_size
         f(reads + first, n, kind);
         first += n;
     }
-}
-
-// row = softmax(row[0 … n)) · factor.
-template <Real T>
-void softmax_times(Index n, T* row, T factor) noexcept {
-    const simd::Batch<T> largest(simd::maximum<T>(n, row));
-    simd::map<T>(n, row, [&](auto x) { return simd::exp(x - largest); }, row);
-    const simd::Batch<T> scale(factor / simd::sum<T>(n, [](auto x) { return x; }, row));
-    simd::map<T>(n, row, [&](auto x) { return x * scale; }, row);
 }
 
 }  // namespace detail
@@ -129,7 +120,8 @@ void retrieval_attend(MatrixView<const std::type_identity_t<T>> q, std::int64_t 
                 const Index visible = kind == ReadKind::own
                                           ? static_cast<Index>((position + read[i].query) % C) + 1
                                           : C;
-                detail::softmax_times<T>(visible, scores + i * K, weight(read[i]));
+                detail::scaled_softmax_row<T>(visible, scores + i * K, weight(read[i]),
+                                              scores + i * K);
                 if (kind == ReadKind::own)  // no later token's value is touched, not even by a zero
                     detail::product<T>(1, V, visible, {scores + i * K, K, 1}, chunk.values, V,
                                        sums + i * V, V, false);

@@ -107,7 +107,7 @@ void retrieval_backward(MatrixView<const std::type_identity_t<T>> q, std::int64_
         for (Index i = 0; i < n; ++i) {
             const Index at = read[i].query;
             const T p = selection.weights[at * (top_k + 1) + read[i].slot];
-            detail::softmax_times<T>(visible(i), weights + i * K, T(1));
+            detail::scaled_softmax_row<T>(visible(i), weights + i * K, 1.0, weights + i * K);
             const T e =
                 detail::score_gradient<T>(visible(i), K, p, weights + i * K, dscores + i * K);
             const T dlogit = p * (e - simd::dot<T>(D, dout.row(at), out.row(at)));

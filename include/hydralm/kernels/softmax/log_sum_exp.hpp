@@ -1,11 +1,13 @@
-// LogSumExp: ln Σ e^{x_i} of values that arrive in pieces, in one pass and constant memory.
+// LogSumExp: ln Σ e^{x_i} of values that arrive in pieces, in constant memory.
 //
-// Blocks of 512 are summed in T about their own maximum; between blocks the sum is a double about
-// the largest value so far (Milakov & Gimelshein, arXiv 1805.02867, algorithm 3). Relative error of
-// the sum: below 16 units in the last place of T, for any number of values.
+// Each piece is summed about the largest value so far, its own included, blocks of 512 in T,
+// between blocks in double; a piece with a larger value rescales what came before (Milakov &
+// Gimelshein, arXiv 1805.02867, algorithm 3). Relative error of the sum: below 16 units in the last
+// place of T, for any number of values.
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <span>
@@ -14,14 +16,20 @@
 
 namespace HYDRALM_NAMESPACE::kernels {
 
-// Add values in any pieces; a piece that ends inside a block of 512 changes the rounding, nothing
-// else. −∞ counts for nothing; a NaN or +∞ makes the result NaN. Allocates nothing, never throws.
+// Add values in any pieces: where they are cut changes the rounding, nothing else. −∞ counts for
+// nothing; a NaN or +∞ makes the result NaN. Allocates nothing, never throws. Cost: two reads and
+// one exponential a value.
 template <Real T>
 class LogSumExp {
 public:
     void add(std::span<const T> values) noexcept {
-        const auto n = static_cast<Index>(values.size());
-        for (Index i = 0; i < n; i += block) add_block(values.data() + i, std::min(block, n - i));
+        std::array<T, static_cast<std::size_t>(block)> terms;
+        add_blocks(values, [&](Index) { return terms.data(); });
+    }
+    // The same bits, and terms[i] = e^{values[i] − shift()} with the shift() after the call.
+    // terms [values.size()] may be the values.
+    void add(std::span<const T> values, T* terms) noexcept {
+        add_blocks(values, [&](Index i) { return terms + i; });
     }
 
     // The largest value so far, −∞ for none, and Σ e^{x_i − shift()}, 1 ≤ sum() where a value is
@@ -38,26 +46,29 @@ public:
 private:
     static constexpr Index block = 512;
 
-    void add_block(const T* x, Index n) noexcept {
+    // The terms of the block at i go to place(i).
+    template <class Place>
+    void add_blocks(std::span<const T> values, const Place& place) noexcept {
+        const T* x = values.data();
+        const auto n = static_cast<Index>(values.size());
         const T largest = simd::maximum<T>(n, x);
         if (largest > largest_) {
             if (sum_ != 0.0)
                 sum_ *= std::exp(static_cast<double>(largest_) - static_cast<double>(largest));
             largest_ = largest;
         }
-        const T shift = this->shift();
-        const auto m = simd::broadcast<T>(shift);
-        const Index whole = n - n % simd::lanes<T>;
-        T sum = simd::sum<T>(whole, [m](auto v) { return simd::exp(v - m); }, x);
-        for (Index i = whole; i < n; ++i) sum += std::exp(x[i] - shift);
-        sum_ += static_cast<double>(sum);
+        const auto m = simd::broadcast<T>(shift());
+        for (Index i = 0; i < n; i += block)
+            sum_ += static_cast<double>(simd::map_sum<T>(
+                std::min(block, n - i), place(i), [m](auto v) { return simd::exp_finite(v - m); },
+                x + i));
     }
 
     T largest_ = -std::numeric_limits<T>::infinity();
     double sum_ = 0.0;
 };
 
-// ln Σ_i e^{x_i}, in one pass.
+// ln Σ_i e^{x_i}.
 template <Real T>
 double log_sum_exp(std::span<const T> x) noexcept {
     LogSumExp<T> total;

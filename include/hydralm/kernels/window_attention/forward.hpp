@@ -72,14 +72,14 @@ struct AttentionStrip {
             });
         simd::unroll<Batches>([&](auto b) {
             T* const at = largest + lane + b * Tile::lanes;
-            factor[b] = simd::exp2<T>(simd::load(at) - top[b]);
+            factor[b] = simd::exp2_finite<T>(simd::load(at) - top[b]);
             simd::store(at, top[b]);
             total[b] = Batch(T(0));
         });
         for (Index r = 0; r < rows; ++r)
             simd::unroll<Batches>([&](auto b) {
                 T* const at = w + r * Tile::strip + b * Tile::lanes;
-                const Batch p = simd::exp2<T>(simd::load(at) - top[b]);
+                const Batch p = simd::exp2_finite<T>(simd::load(at) - top[b]);
                 simd::store(at, p);
                 total[b] = total[b] + p;
             });

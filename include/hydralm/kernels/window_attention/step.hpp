@@ -92,7 +92,7 @@ void window_attention_step(const std::type_identity_t<T>* q,
         largest = new_largest;
         Batch total(T(0));
         for (Index r = 0; r < padded; r += lanes) {
-            const Batch p = simd::exp2<T>(simd::load(weights.data() + r) - Batch(largest));
+            const Batch p = simd::exp2_finite<T>(simd::load(weights.data() + r) - Batch(largest));
             simd::store(weights.data() + r, p);
             total = total + p;
         }
