@@ -110,6 +110,26 @@ TEST_CASE("cross_entropy: nothing counted, certain and impossible labels") {
     CHECK(std::isnan(kernels::log_likelihood<float>(logits.row(0), 2)));
 }
 
+TEST_CASE("cross_entropy_backward: impossible labels, rows of NaN and of nothing but -inf") {
+    const float infinity = std::numeric_limits<float>::infinity();
+    Rows<float> logits(3, 40, 1), gradient(3, 40);
+    for (float& z : logits.row(0)) z = -infinity;
+    logits.view()(0, 2) = 3.0F;
+    logits.view()(1, 30) = std::numeric_limits<float>::quiet_NaN();
+    for (float& z : logits.row(2)) z = -infinity;
+    const std::vector<token_id> labels{1, 5, 0};
+    std::vector<double> losses(3);
+    kernels::cross_entropy_backward(logits.view(), labels, 0.5, gradient.view(), losses);
+    CHECK(losses[0] == std::numeric_limits<double>::infinity());
+    CHECK(gradient.view()(0, 1) == -0.5F);
+    CHECK(gradient.view()(0, 2) == 0.5F);
+    CHECK(gradient.view()(0, 3) == 0.0F);
+    for (const Index row : {1, 2}) {
+        CHECK(std::isnan(losses[static_cast<std::size_t>(row)]));
+        for (const float d : gradient.row(row)) CHECK(std::isnan(d));
+    }
+}
+
 TEST_CASE("cross_entropy_backward: reference against central differences") {
     Rows<double> logits(2, 5, 1), gradient(2, 5);
     const std::vector<token_id> labels{3, 0};

@@ -98,21 +98,62 @@ TEMPLATE_TEST_CASE("log_sum_exp: in pieces, of nothing, of large values", "", fl
         pieces.add(x.row(0).subspan(i, std::min<std::size_t>(7, 3001 - i)));
     CHECK(std::abs(pieces.value() - expected) < 16 * epsilon);
 
-    // The terms that add leaves are about shift(), over what was added before too.
     kernels::LogSumExp<T> all, with_terms;
     all.add(x.row(0));
     Rows<T> terms(1, 3001), in_place = x;
     with_terms.add(x.row(0), terms.row(0).data());
     CHECK(with_terms.value() == all.value());
     CHECK(terms.padding_untouched());
-    for (std::size_t i = 0; i < 3001; ++i)
-        CHECK(terms.row(0)[i] == Approx(std::exp(x.row(0)[i] - all.shift())).epsilon(1e-5));
+    with_terms = {};
     with_terms.add(in_place.row(0), in_place.row(0).data());
     CHECK(in_place.values() == terms.values());
-    CHECK(with_terms.value() == Approx(expected + std::log(2.0)).epsilon(16 * epsilon));
+
+    // The terms of a piece are about the largest value so far, earlier pieces' included.
+    for (const T first : {T(50), T(-50)}) {
+        kernels::LogSumExp<T> total;
+        total.add(std::span<const T>(&first, 1));
+        total.add(x.row(0), terms.row(0).data());
+        const T shift = first > T(0) ? first : all.largest();
+        CHECK(total.shift() == shift);
+        for (std::size_t i = 0; i < 3001; ++i)
+            CHECK(terms.row(0)[i] == Approx(std::exp(x.row(0)[i] - shift))
+                                         .epsilon(8 * epsilon)
+                                         .margin(4 * std::numeric_limits<T>::min()));
+        const auto f = static_cast<double>(first);
+        CHECK(total.value() ==
+              Approx(expected + std::log1p(std::exp(f - expected))).epsilon(8 * epsilon));
+    }
 
     const std::vector<T> large(1 << 16, T(30000));
     CHECK(std::abs(kernels::log_sum_exp<T>(large) - (30000 + 16 * std::log(2.0))) < 16 * epsilon);
+}
+
+// 1 and many equal small terms: each addition may round the same way.
+TEMPLATE_TEST_CASE("log_sum_exp and softmax: the worst of roundings, rows of any length", "", float,
+                   double) {
+    using T = TestType;
+    const auto epsilon = static_cast<long double>(std::numeric_limits<T>::epsilon());
+    hydralm::Random random(9);
+    long double worst = 0, worst_softmax = 0;
+    for (int round = 0; round < 1000; ++round)
+        for (const Index width : {40, 512, 3000, 40000}) {
+            if (width == 40000 && round >= 20) continue;
+            const T value = static_cast<T>(-random.uniform(0, 14));
+            Rows<T> x(1, width, 1), y(1, width);
+            for (T& v : x.row(0)) v = value;
+            x.view()(0, 0) = T(0);
+            const long double sum = 1 + (width - 1) * std::exp(static_cast<long double>(value));
+            kernels::LogSumExp<T> total;
+            total.add(x.row(0));
+            worst = std::max(worst,
+                             std::abs(static_cast<long double>(total.sum()) / sum - 1) / epsilon);
+            kernels::softmax(x.view(), y.view());
+            const long double p = y.view()(0, 0);
+            worst_softmax = std::max(worst_softmax, std::abs(p * sum - 1) / epsilon);
+        }
+    INFO("sum " << worst << " probability " << worst_softmax << " epsilon");
+    CHECK(worst < 16);
+    CHECK(worst_softmax < 12);  // 24 units in the last place of any probability
 }
 
 TEST_CASE("softmax_backward: reference against central differences") {

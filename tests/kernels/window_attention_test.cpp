@@ -222,8 +222,8 @@ struct Gradients {
 };
 
 template <Index D, class T>
-void check_gradients(Index N, Index P, Index W, double limit) {
-    Attention<D, T> a(N, P, W, P);
+void check_gradients(Index N, Index P, Index W, double limit, double scale = 1) {
+    Attention<D, T> a(N, P, W, P, scale);
     a.run(0, N);
     const auto dout = normal<T>(N * D, 4);
     const MatrixView<const T> dout_view(dout.data(), N, D), out = a.out_view();
@@ -260,6 +260,24 @@ TEMPLATE_TEST_CASE("gradients of windowed attention match their reference", "[wi
     sweep_gradients<12, TestType>();
     sweep_gradients<32, TestType>();
     sweep_gradients<64, TestType>();
+    // Scores in the hundreds: what a query does not see lies far above what it does.
+    check_gradients<16, TestType>(150, 4, 5, sizeof(TestType) == 4 ? 2e-3 : 1e-10, 12);
+}
+
+TEST_CASE("gradients of windowed attention: scores too large to tell apart show",
+          "[window_attention]") {
+    constexpr Index D = 16, N = 150;
+    Attention<D, float> a(N, 0, 5, 0, 1e6);  // scores of 1e12, rounded to tens of thousands
+    a.run(0, N);
+    const auto dout = normal<float>(N * D, 4);
+    AlignedBuffer<std::byte> buffer(kernels::window_attention_backward_workspace_bytes<float, D>());
+    Arena arena(buffer.span());
+    Gradients<D, float> g(a);
+    kernels::window_attention_backward<D>(
+        a.q_view(), a.key_view(), a.value_view(), 5, 0, a.out_view(), a.log_sum_exp.data(),
+        MatrixView<const float>(dout.data(), N, D), MatrixView<float>(g.dq.data(), N, D),
+        MatrixView<float>(g.dkeys.data(), N, D), MatrixView<float>(g.dvalues.data(), N, D), arena);
+    CHECK(std::any_of(g.dq.begin(), g.dq.end(), [](float x) { return !std::isfinite(x); }));
 }
 
 TEST_CASE("gradients of windowed attention are central differences of its reference",

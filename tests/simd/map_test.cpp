@@ -1,11 +1,10 @@
-// Loops over spans against plain ones: every length up to several batches, misaligned, in place,
-// nothing written beside them.
+// map_sum and maximum against plain loops: every length up to several batches, misaligned, in
+// place, nothing written beside them.
 #include "hydralm/simd/map.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <string>
 #include <vector>
 
 #include "hydralm/core/random.hpp"
@@ -39,8 +38,10 @@ TEMPLATE_TEST_CASE("map_sum: map and the sum of what it wrote", "[simd]", float,
             CHECK(static_cast<double>(sum) ==
                   Approx(expected).epsilon(8 * std::numeric_limits<T>::epsilon()));
             CHECK(simd::map_sum<T>(n, in_place.data() + first, f, in_place.data() + first) == sum);
-            CHECK(std::equal(in_place.begin() + first, in_place.begin() + first + n,
-                             y.begin() + first));
+            for (std::size_t i = 0; i < y.size(); ++i) {
+                const auto at = static_cast<std::ptrdiff_t>(i) - first;
+                CHECK(in_place[i] == (at >= 0 && at < n ? y[i] : x[i]));
+            }
         }
     }
 }
@@ -51,10 +52,15 @@ TEMPLATE_TEST_CASE("maximum: the largest at any place, NaN passed over", "[simd]
     CHECK(simd::maximum<T>(0, nullptr) == lowest);
     for (std::size_t n = 1; n <= static_cast<std::size_t>(10 * simd::lanes<T> + 3); ++n) {
         for (std::size_t largest = 0; largest < n; ++largest) {
-            std::vector<T> x(n, lowest);
-            for (std::size_t i = 0; i < n; i += 3) x[i] = std::numeric_limits<T>::quiet_NaN();
-            x[largest] = T(-2);
-            CHECK(simd::maximum<T>(static_cast<Index>(n), x.data()) == T(-2));
+            for (const bool falling : {false, true}) {
+                std::vector<T> x(n);
+                for (std::size_t i = 0; i < n; ++i)
+                    x[i] = i % 3 == 0   ? std::numeric_limits<T>::quiet_NaN()
+                           : i % 7 == 0 ? lowest
+                                        : T(-3) - static_cast<T>(falling ? i : n - i);
+                x[largest] = T(-2);
+                CHECK(simd::maximum<T>(static_cast<Index>(n), x.data()) == T(-2));
+            }
         }
         const std::vector<T> nothing(n, lowest);
         CHECK(simd::maximum<T>(static_cast<Index>(n), nothing.data()) == lowest);

@@ -49,10 +49,15 @@ T map_sum(Index n, T* out, const F& f, const In*... in) noexcept {
         s0 = s0 + y0;
         s1 = s1 + y1;
     }
-    for (; i < n; i += lanes<T>) {
-        const Index rest = n - i < lanes<T> ? n - i : lanes<T>;
-        store_partial<T>(out + i, f(load_partial(in + i, rest)...), rest);
-        s0 = s0 + load_partial(out + i, rest);
+    if (i + lanes<T> <= n) {
+        const Batch<T> y = f(load(in + i)...);
+        store<T>(out + i, y);
+        s0 = s0 + y;
+        i += lanes<T>;
+    }
+    if (i < n) {
+        store_partial<T>(out + i, f(load_partial(in + i, n - i)...), n - i);
+        s1 = s1 + load_partial(out + i, n - i);
     }
     return reduce_add<T>(s0 + s1);
 }

@@ -1,5 +1,5 @@
 // Element functions, each with a scalar form (the specification) and a batch form under the same
-// name.
+// name; those named _finite are batch forms only.
 //
 // Batch forms are within a few units in the last place of the scalar ones, finite wherever those
 // are; results below the smallest normal numbers may be 0.
@@ -79,16 +79,16 @@ template <Real T>
                                                   const Batch<T>& y) noexcept {
     return xsimd::select(x < Batch<T>(lowest), Batch<T>(T(0)), y);
 }
-// y, but ∞ where x ≥ highest; NaN stays.
+// y, but ∞ where x > highest; NaN stays.
 template <Real T>
 [[gnu::always_inline]] inline Batch<T> infinite_from(T highest, const Batch<T>& x,
                                                      const Batch<T>& y) noexcept {
-    return xsimd::select(x >= Batch<T>(highest), Batch<T>(std::numeric_limits<T>::infinity()), y);
+    return xsimd::select(x > Batch<T>(highest), Batch<T>(std::numeric_limits<T>::infinity()), y);
 }
 
 }  // namespace detail
 
-// 2^x where that does not overflow: the bits of exp2 for x < 128 (double: 1024), of no use above.
+// 2^x where that does not overflow: the bits of exp2 for x ≤ 128 (double: 1024), of no use above.
 template <Real T>
 [[gnu::always_inline]] inline Batch<T> exp2_finite(const Batch<T>& x) noexcept {
     using C = detail::ExpConstants<T>;
@@ -100,7 +100,7 @@ template <Real T>
 }
 
 // 2^x. Batch: within 2 ULP; 0 where the result is below 2^−125 (double: 2^−1021), so exp2(−∞) = 0;
-// ∞ from the largest exponent on; NaN stays NaN.
+// ∞ beyond the largest exponent; NaN stays NaN.
 template <Real T>
 T exp2(T x) noexcept {
     return std::exp2(x);
@@ -110,7 +110,7 @@ template <Real T>
     return detail::infinite_from(detail::ExpConstants<T>::highest, x, exp2_finite(x));
 }
 
-// e^x where that does not overflow: the bits of exp for x < 128 ln 2 (double: 1024 ln 2), of no use
+// e^x where that does not overflow: the bits of exp for x ≤ 128 ln 2 (double: 1024 ln 2), of no use
 // above.
 template <Real T>
 [[gnu::always_inline]] inline Batch<T> exp_finite(const Batch<T>& x) noexcept {

@@ -1,6 +1,6 @@
 // Cross-entropy and its gradient together, a row of logits at a time, while it is in cache.
 //
-// Losses have the bits of the forward form. The gradient matches reference::cross_entropy_backward
+// Losses equal those of the forward form. The gradient matches reference::cross_entropy_backward
 // within 24 units in the last place of scale.
 #pragma once
 
@@ -24,7 +24,7 @@ LossSum cross_entropy_backward(MatrixView<const std::type_identity_t<T>> logits,
                                std::span<const token_id> labels, double scale,
                                MatrixView<T, Cols> dlogits, std::span<double> losses) noexcept {
     const Index width = dlogits.cols();
-    for_rows(dlogits.rows(), 16 * width, [&](Index first, Index count) {
+    for_rows(dlogits.rows(), 8 * width, [&](Index first, Index count) {
         for (Index n = first; n < first + count; ++n) {
             const auto i = static_cast<std::size_t>(n);
             const token_id label = labels[i];

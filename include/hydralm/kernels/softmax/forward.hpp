@@ -14,7 +14,7 @@
 namespace HYDRALM_NAMESPACE::kernels {
 namespace detail {
 
-// y = scale · softmax(x); returns the sum of its exponentials. y may be x.
+// y = scale · softmax(x); returns the total of x. y may be x.
 template <Real T>
 LogSumExp<T> scaled_softmax_row(Index n, const T* x, double scale, T* y) noexcept {
     LogSumExp<T> total;

@@ -106,8 +106,8 @@ struct AttentionGradientStrip {
         for (Index r = 0; r < rows; ++r)
             simd::unroll<Batches>([&](auto b) {
                 const Index column = lane + b * Tile::lanes, at = r * Tile::strip + column;
-                const Batch probability = visible(
-                    r, simd::exp2_finite<T>(simd::load(p + at) - simd::load(level + column)));
+                const Batch probability =
+                    visible(r, simd::exp2<T>(simd::load(p + at) - simd::load(level + column)));
                 simd::store(p + at, probability);
                 simd::store(
                     ds + at,
