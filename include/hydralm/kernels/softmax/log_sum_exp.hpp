@@ -3,8 +3,8 @@
 // Each piece is summed about the largest value so far, its own included: blocks of 32 batches in T,
 // between blocks in double, compensated (Neumaier 1974); a piece with a larger value rescales what
 // came before (Milakov & Gimelshein, arXiv 1805.02867, algorithm 3). Relative error of the sum:
-// below 16 units in the last place of T for any number of values, and two of a double for each
-// piece that raised the maximum.
+// below 16 units in the last place of T for any number of values, and 2 + d/2 of a double for each
+// piece that raised the maximum by d.
 #pragma once
 
 #include <algorithm>
