@@ -1,7 +1,7 @@
 // The long-memory report: one trained model, its banks kept and searched in every way, from 65,536
 // to 1,048,576 tokens. Prints a page of Markdown table by table.
-#include <hydralm/io/mapped_pages.hpp>
 #include <hydralm/model/standalone.hpp>
+#include <hydralm/state/mapped_pages.hpp>
 
 #include <cmath>
 #include <cstdio>

@@ -6,8 +6,8 @@
 // their own chunk, and are counted as if they shared none of the chunks they choose.
 #include <benchmark/benchmark.h>
 #include <hydralm/core/random.hpp>
-#include <hydralm/io/mapped_pages.hpp>
 #include <hydralm/kernels/retrieval/retrieval.hpp>
+#include <hydralm/state/mapped_pages.hpp>
 
 #include <filesystem>
 #include <vector>

@@ -9,10 +9,10 @@ import re
 import sys
 
 RANKS = {
-    "core": 0, "simd": 1, "kernels": 2, "layers": 3, "model": 4, "io": 5, "memory": 5,
-    "inference": 6, "training": 7, "baselines": 8, "evaluation": 9,
+    "core": 0, "simd": 1, "kernels": 2, "state": 3, "layers": 4, "model": 5, "io": 6, "memory": 6,
+    "inference": 7, "training": 8, "baselines": 9, "evaluation": 10,
 }
-LEAN = ("core", "simd", "kernels", "layers", "model")
+LEAN = ("core", "simd", "kernels", "state", "layers", "model")
 HEAVY = ("iostream", "filesystem", "regex", "nlohmann/")
 LONGEST = 600
 MACROS = re.compile(r"HYDRALM_(VERSION|ABI|NAMESPACE)")

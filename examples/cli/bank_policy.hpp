@@ -3,7 +3,7 @@
 
 #include <cstdlib>
 #include <filesystem>
-#include <hydralm/io/mapped_pages.hpp>
+#include <hydralm/state/mapped_pages.hpp>
 
 #include "options.hpp"
 

@@ -8,7 +8,6 @@
 #include "hydralm/io/fact_bank_file.hpp"
 #include "hydralm/io/json_text.hpp"
 #include "hydralm/io/mapped_file.hpp"
-#include "hydralm/io/mapped_pages.hpp"
 #include "hydralm/io/model_file.hpp"
 #include "hydralm/io/safetensors.hpp"
 #include "hydralm/io/safetensors_writer.hpp"
@@ -16,3 +15,4 @@
 #include "hydralm/io/stored_tensor.hpp"
 #include "hydralm/io/tokenizer.hpp"
 #include "hydralm/io/utf8_stream.hpp"
+#include "hydralm/state/mapped_pages.hpp"

@@ -1,6 +1,6 @@
 // Banks in a file: the bits of banks on the heap, bounded residency, a full disk, nothing left
 // behind.
-#include "hydralm/io/mapped_pages.hpp"
+#include "hydralm/state/mapped_pages.hpp"
 
 #include <sys/resource.h>
 

@@ -13,7 +13,7 @@
 #include "hydralm/core/aligned_buffer.hpp"
 #include "hydralm/core/random.hpp"
 #include "hydralm/layers/parameters.hpp"
-#include "hydralm/layers/stream_memory.hpp"
+#include "hydralm/state/stream_memory.hpp"
 #include "support/compare.hpp"
 #include "support/reference_layers.hpp"
 

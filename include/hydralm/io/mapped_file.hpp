@@ -12,38 +12,13 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <system_error>
 #include <utility>
 
+#include "hydralm/core/descriptor.hpp"
 #include "hydralm/core/error.hpp"
 #include "hydralm/core/types.hpp"
 
 namespace HYDRALM_NAMESPACE {
-namespace detail {
-
-// A file descriptor that closes itself.
-class Descriptor {
-public:
-    Descriptor() = default;
-    explicit Descriptor(int number) noexcept : number_(number) {}
-    Descriptor(Descriptor&& other) noexcept : number_(std::exchange(other.number_, -1)) {}
-    Descriptor& operator=(Descriptor&& other) noexcept {
-        std::swap(number_, other.number_);
-        return *this;
-    }
-    ~Descriptor() {
-        if (number_ >= 0) ::close(number_);
-    }
-    int get() const noexcept { return number_; }
-    explicit operator bool() const noexcept { return number_ >= 0; }
-
-private:
-    int number_ = -1;
-};
-
-inline std::string system_error_text(int error) { return std::system_category().message(error); }
-
-}  // namespace detail
 
 // Pages are read when they are first touched. Throws Error when the file is missing, a directory or
 // otherwise not a regular file, unreadable, or empty. Whoever shortens the file while it is mapped

@@ -6,7 +6,7 @@
 #include "hydralm/kernels/rms_norm/rms_norm.hpp"
 #include "hydralm/layers/parameters.hpp"
 #include "hydralm/layers/shape.hpp"
-#include "hydralm/layers/stream_state.hpp"
+#include "hydralm/state/stream_state.hpp"
 
 namespace HYDRALM_NAMESPACE {
 

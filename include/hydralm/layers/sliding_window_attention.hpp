@@ -16,7 +16,7 @@
 #include "hydralm/kernels/window_attention/window_attention.hpp"
 #include "hydralm/layers/parameters.hpp"
 #include "hydralm/layers/shape.hpp"
-#include "hydralm/layers/stream_state.hpp"
+#include "hydralm/state/stream_state.hpp"
 
 namespace HYDRALM_NAMESPACE {
 

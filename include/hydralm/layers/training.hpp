@@ -17,8 +17,8 @@
 
 #include "hydralm/core/arena.hpp"
 #include "hydralm/kernels/matmul/matmul.hpp"
-#include "hydralm/layers/stream_state.hpp"
 #include "hydralm/layers/transposed_parameters.hpp"
+#include "hydralm/state/stream_state.hpp"
 
 namespace HYDRALM_NAMESPACE {
 

@@ -9,8 +9,8 @@
 #include <utility>
 
 #include "hydralm/layers/residual.hpp"
-#include "hydralm/layers/stream_memory.hpp"
 #include "hydralm/layers/swiglu.hpp"
+#include "hydralm/state/stream_memory.hpp"
 
 namespace HYDRALM_NAMESPACE {
 

@@ -17,8 +17,8 @@
 #include "hydralm/core/aligned_buffer.hpp"
 #include "hydralm/core/error.hpp"
 #include "hydralm/kernels/matmul/matmul.hpp"
-#include "hydralm/model/stream_values.hpp"
 #include "hydralm/model/structure.hpp"
+#include "hydralm/state/stream_values.hpp"
 
 namespace HYDRALM_NAMESPACE {
 // T: scalar of weights, activations and state, float or double.

@@ -11,7 +11,7 @@
 #include "hydralm/core/error.hpp"
 #include "hydralm/core/parallel.hpp"
 #include "hydralm/layers/parameters.hpp"
-#include "hydralm/model/stream_values.hpp"
+#include "hydralm/state/stream_values.hpp"
 
 namespace HYDRALM_NAMESPACE {
 

@@ -4,7 +4,7 @@
 #include <span>
 #include <vector>
 
-#include "hydralm/layers/stream_memory.hpp"
+#include "hydralm/state/stream_memory.hpp"
 
 namespace HYDRALM_NAMESPACE {
 

@@ -15,15 +15,14 @@
 #include <atomic>
 #include <cerrno>
 #include <cstdlib>
-#include <filesystem>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "hydralm/core/descriptor.hpp"
 #include "hydralm/core/error.hpp"
-#include "hydralm/io/mapped_file.hpp"
 #include "hydralm/kernels/retrieval/bank.hpp"
 
 namespace HYDRALM_NAMESPACE {
@@ -36,7 +35,7 @@ public:
     // directory: where the file is made, on a disk with room for the streams. budget: bytes of
     // pages that stay resident between calls; a call may add what its own tokens read. Throws Error
     // for a directory that takes no file, or a budget below a megabyte.
-    MappedPages(const std::filesystem::path& directory, Index budget)
+    MappedPages(const std::string& directory, Index budget)
         : file_(open_unnamed(directory)), budget_(budget) {
         if (budget < Index{1} << 20)
             throw Error({.field = "budget",
@@ -216,11 +215,11 @@ private:
                      .found = detail::system_error_text(error),
                      .fix = fix});
     }
-    static std::shared_ptr<File> open_unnamed(const std::filesystem::path& directory) {
-        std::string name = (directory / "hydralm-bank-XXXXXX").string();
+    static std::shared_ptr<File> open_unnamed(const std::string& directory) {
+        std::string name = directory + "/hydralm-bank-XXXXXX";
         detail::Descriptor descriptor(::mkostemp(name.data(), O_CLOEXEC));
         if (!descriptor)
-            fail(directory.string(), "a directory to write a bank to", errno,
+            fail(directory, "a directory to write a bank to", errno,
                  "create the directory, or choose one you may write");
         ::unlink(name.c_str());
         return std::make_shared<File>(std::move(name), std::move(descriptor));

@@ -9,7 +9,7 @@
 
 #include "hydralm/core/aligned_buffer.hpp"
 #include "hydralm/core/error.hpp"
-#include "hydralm/layers/stream_state.hpp"
+#include "hydralm/state/stream_state.hpp"
 
 namespace HYDRALM_NAMESPACE {
 

@@ -5,7 +5,7 @@
 
 #include "hydralm/core/arena.hpp"
 #include "hydralm/core/matrix_view.hpp"
-#include "hydralm/layers/stream_memory.hpp"
+#include "hydralm/state/stream_memory.hpp"
 
 namespace HYDRALM_NAMESPACE {
 
