@@ -72,12 +72,12 @@ std::vector<double> recall(const Model& model, Index length, std::span<const Ind
                 const auto flat = Selection::take(arena, N, k),
                            groups = Selection::take(arena, N, k);
                 mixer.mix_head(p.mixer.inner, layer, trailer, qkv, mixed, {}, flat, o, h, arena);
-                RetrievalBank bank = *layer.bank;
+                kernels::RetrievalPast past = retrieval_past(*layer.bank);
                 for (std::size_t j = 0; j < open.size(); ++j) {
-                    bank.set_open_groups(open[j]);
+                    past.open_groups = open[j];
                     kernels::retrieval_route<D, C, float>(
                         MatrixView<const float>(mixed.middle_cols(h * D, D)), trailer,
-                        kernels::RetrievalHead<float, D, C>(bank, h), 1.0F, 0.0F, groups, arena);
+                        kernels::RetrievalHead<float, D, C>(past, h), 1.0F, 0.0F, groups, arena);
                     for (Index n = 0; n < N; ++n)
                         for (Index s = 0; s < k; ++s) {
                             const auto* row = groups.chunks + n * k;

@@ -7,6 +7,7 @@
 #include <benchmark/benchmark.h>
 #include <hydralm/core/random.hpp>
 #include <hydralm/kernels/retrieval/retrieval.hpp>
+#include <hydralm/layers/retrieval_pages.hpp>
 #include <hydralm/state/mapped_pages.hpp>
 
 #include <filesystem>
@@ -21,18 +22,18 @@ using namespace hydralm;
 template <Index D, Index C>
 struct Past {
     using Head = kernels::RetrievalHead<float, D, C>;
-    RetrievalBank bank;
+    PageBank bank;
     std::vector<float> queries;
 
     Past(Index N, Index tile, const BankPolicy& policy)
-        : bank(Head::layout(1, 8), policy), queries(static_cast<std::size_t>(tile * D)) {
-        const Head head(bank, 0);
+        : bank(retrieval_layout<Head>(1, 8), policy), queries(static_cast<std::size_t>(tile * D)) {
         Random random(1);
         std::vector<float> key(D), value(D), scratch(Head::scratch_elements);
         for (Index t = 0; t < N + tile; ++t) {
             if (t % tile == 0) bank.reserve(t, t + tile);
             for (float& x : key) x = static_cast<float>(random.normal() / std::sqrt(double{D}));
             for (float& x : value) x = static_cast<float>(random.normal());
+            const Head head(retrieval_past(bank), 0);
             head.put(t, key.data(), value.data(), 0.5F);
             if ((t + 1) % C == 0) head.summarise(t / C, scratch.data());
         }
@@ -44,7 +45,7 @@ struct Past {
 template <Index D, Index C>
 void retrieval(benchmark::State& run, Index tile, Past<D, C>& past) {
     const Index N = run.range(0), k = run.range(1);
-    const typename Past<D, C>::Head head(past.bank, 0);
+    const typename Past<D, C>::Head head(retrieval_past(past.bank), 0);
     const MatrixView<const float> q(past.queries.data(), tile, D);
     std::vector<float> out(static_cast<std::size_t>(tile * D));
     using Selection = kernels::RetrievalSelection<float>;
@@ -67,8 +68,7 @@ void retrieval(benchmark::State& run, Index tile, Past<D, C>& past) {
     } else if (policy.open_groups > 0) {
         scored = scored / 64 + 64 * (static_cast<double>(policy.open_groups) + 0.5);
     }
-    const auto format = static_cast<std::size_t>(policy.format);
-    const double chunk = static_cast<double>(Past<D, C>::Head::layout(1).chunk_bytes[format]),
+    const double chunk = static_cast<double>(Past<D, C>::Head::chunk_bytes(policy.format)),
                  summaries = sizeof(float) * D * scored,
                  bytes =
                      tile == 1 ? summaries + chunk * (chosen + 1) : summaries / 32 + chunk * chosen,

@@ -6,7 +6,7 @@
 #include <exception>
 #include <filesystem>
 #include <hydralm/core/error.hpp>
-#include <hydralm/kernels/retrieval/bank.hpp>
+#include <hydralm/state/bank_policy.hpp>
 #include <limits>
 #include <regex>
 

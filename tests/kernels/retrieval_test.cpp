@@ -4,6 +4,7 @@
 
 #include "hydralm/kernels/retrieval/reference.hpp"
 #include "hydralm/kernels/rms_norm/rms_norm.hpp"
+#include "hydralm/layers/retrieval_pages.hpp"
 #include "support/catch.hpp"
 #include "support/compare.hpp"
 #include "support/random_rows.hpp"
@@ -21,14 +22,14 @@ struct Case {
 
     Rows<T> q, k, v;
     std::vector<T> gates;
-    RetrievalBank bank;
+    PageBank bank;
     Index top_k;
 
     Case(Index N, Index kept, const BankPolicy& policy, std::uint64_t seed)
         : q(N, D, seed, 2.0),
           k(N, D, seed + 1),
           v(N, D, seed + 2),
-          bank(Head::layout(1), policy),
+          bank(retrieval_layout<Head>(1), policy),
           top_k(kept) {
         Random random(seed, 5);
         kernels::l2_normalize<D>(k.view());
@@ -58,7 +59,7 @@ struct Case {
             Arena arena(memory.span());
             const auto selection = Selection::take(arena, n, top_k);
             bank.reserve(first, first + n);
-            const Head head(bank, 0);
+            const Head head(retrieval_past(bank), 0);
             for (Index t = first; t < first + n; ++t) {
                 head.put(t, k.view().row(t), v.view().row(t), gates[static_cast<std::size_t>(t)]);
                 if ((t + 1) % C == 0) head.summarise(t / C, scratch.data());
@@ -78,9 +79,9 @@ struct Case {
     // The reference over the keys and values as the format keeps them.
     Result reference() const {
         const Index N = q.view().rows();
-        RetrievalBank all(Head::layout(1), {.format = bank.policy().format});
+        PageBank all(retrieval_layout<Head>(1), {.format = bank.policy().format});
         all.reserve(0, N);
-        const Head head(all, 0);
+        const Head head(retrieval_past(all), 0);
         Rows<T> keys(N, D), values(N, D), out(N, D);
         std::vector<T> scratch(static_cast<std::size_t>(Head::scratch_elements));
         for (Index t = 0; t < N; ++t) {
@@ -95,7 +96,7 @@ struct Case {
         result.selected.resize(static_cast<std::size_t>(N * top_k));
         kernels::retrieval_attention_reference<T>(
             q.view(), keys.view(), values.view(), gates.data(), C, top_k, lambda, local, out.view(),
-            {result.selected.data(), N, top_k}, bank.policy());
+            {result.selected.data(), N, top_k}, bank.policy().bounds(), bank.policy().open_groups);
         result.out = out.values();
         return result;
     }
@@ -124,9 +125,9 @@ TEST_CASE("Keys and values come back as their format rounds them", "[retrieval]"
     Case<float, D, C> given(23, 1, {}, 1);
     for (const BankFormat format : formats) {
         using Head = Case<float, D, C>::Head;
-        RetrievalBank bank(Head::layout(2), {.format = format});
+        PageBank bank(retrieval_layout<Head>(2), {.format = format});
         bank.reserve(0, 23);
-        const Head head(bank, 1);
+        const Head head(retrieval_past(bank), 1);
         for (Index t = 0; t < 23; ++t)
             head.put(t, given.k.view().row(t), given.v.view().row(t), 0.5F);
         std::vector<float> scratch(static_cast<std::size_t>(Head::scratch_elements), 7.0F);
@@ -154,9 +155,9 @@ TEST_CASE("Keys and values come back as their format rounds them", "[retrieval]"
         }
     }
     const std::array<float, D> zeros{};
-    RetrievalBank bank(Case<float, D, C>::Head::layout(1), {.format = BankFormat::int8});
+    PageBank bank(retrieval_layout<Case<float, D, C>::Head>(1), {.format = BankFormat::int8});
     bank.reserve(0, 1);
-    const Case<float, D, C>::Head head(bank, 0);
+    const Case<float, D, C>::Head head(retrieval_past(bank), 0);
     head.put(0, zeros.data(), zeros.data(), 1.0F);
     std::vector<float> scratch(static_cast<std::size_t>(head.scratch_elements), 7.0F);
     CHECK(head.read(0, scratch.data()).values[0] == 0.0F);
@@ -172,9 +173,9 @@ TEST_CASE("What is not finite does not come back as a number", "[retrieval]") {
             for (std::size_t d = 0; d < D; ++d) {
                 auto value = good;
                 value[d] = bad;
-                RetrievalBank bank(Head::layout(1), {.format = format});
+                PageBank bank(retrieval_layout<Head>(1), {.format = format});
                 bank.reserve(0, 1);
-                const Head head(bank, 0);
+                const Head head(retrieval_past(bank), 0);
                 head.put(0, value.data(), value.data(), 1.0F);
                 std::vector<float> scratch(static_cast<std::size_t>(Head::scratch_elements));
                 const auto chunk = head.read(0, scratch.data());
@@ -232,20 +233,19 @@ TEST_CASE("A bounded bank does not grow, and a copy of it goes its own way", "[r
     const BankPolicy policy{.exact_chunks = 3, .pooled_chunks = 70};
     Bank bounded(4001, 2, policy, 12);
     const auto whole = bounded.run(64);
-    CHECK(bounded.bank.bytes() <=
-          (3 + 64 / 4 + 2) * bounded.bank.layout().chunk_bytes[0] +
-              4 * (bounded.bank.layout().summary_bytes + bounded.bank.layout().mean_bytes));
+    CHECK(bounded.bank.bytes() <= (3 + 64 / 4 + 2) * Bank::Head::chunk_bytes(BankFormat::exact) +
+                                      4 * (Bank::Head::summary_bytes + Bank::Head::mean_bytes));
     CHECK(bounded.bank.bytes(4001) <= bounded.bank.bytes());
 
     // Both write on from the same pages, the first in the middle of a chunk.
-    const RetrievalBank before = bounded.bank;
+    const PageBank before = bounded.bank;
     std::vector<std::byte> kept, found;
     const auto into = [](std::vector<std::byte>& to) {
         return [&to](auto page) { to.insert(to.end(), page.begin(), page.end()); };
     };
     before.for_each_page(4001, into(kept));
     bounded.bank.reserve(4001, 4100);
-    const Bank::Head head(bounded.bank, 0);
+    const Bank::Head head(retrieval_past(bounded.bank), 0);
     std::vector<float> scratch(static_cast<std::size_t>(Bank::Head::scratch_elements));
     for (Index t = 4001; t < 4100; ++t) {
         head.put(t, bounded.k.view().row(t - 4001), bounded.v.view().row(t - 4001), 1.0F);
@@ -253,50 +253,4 @@ TEST_CASE("A bounded bank does not grow, and a copy of it goes its own way", "[r
     }
     before.for_each_page(4001, into(found));
     CHECK(found == kept);
-}
-
-TEST_CASE("A bounded bank ends where its chunks have no number", "[retrieval]") {
-    using Head = kernels::RetrievalHead<float, 4, 2>;
-    RetrievalBank bank(Head::layout(1), {.exact_chunks = 1, .pooled_chunks = 1});
-    const std::int64_t end = RetrievalBank::most_chunks * 2;
-    bank.make_pages(end - 1);
-    CHECK_NOTHROW(bank.reserve(end - 1, end));
-    const Index bytes = bank.bytes();
-    CHECK_THROWS_AS(bank.reserve(end - 1, end + 1), Error);
-    CHECK_THROWS_AS(bank.reserve(end, end + 1), Error);
-    CHECK(bank.bytes() == bytes);
-}
-
-TEST_CASE("A policy that cannot be is refused", "[retrieval]") {
-    using Head = kernels::RetrievalHead<float, 8, 4>;
-    const auto field = [](const BankPolicy& policy) -> std::string {
-        try {
-            const RetrievalBank bank(Head::layout(1), policy);
-        } catch (const Error& error) {
-            return error.detail().field;
-        }
-        return "";
-    };
-    CHECK(field({}) == "");
-    CHECK(field({.exact_chunks = -1}) == "exact_chunks");
-    CHECK(field({.exact_chunks = 4}) == "pooled_chunks");
-    CHECK(field({.pooled_chunks = 4}) == "pooled_chunks");
-    CHECK(field({.pooled_chunks = -1}) == "pooled_chunks");
-    CHECK(field({.open_groups = 17}) == "open_groups");
-    CHECK(field({.exact_chunks = 4, .pooled_chunks = 4, .open_groups = 1}) == "open_groups");
-    struct Small : RetrievalPages {
-        std::shared_ptr<std::byte> take(Index) override { return nullptr; }
-        void expect(Index) noexcept override {}
-        Index budget() const noexcept override { return 100; }
-    };
-    CHECK(field({.pages = std::make_shared<Small>()}) == "budget");
-
-    RetrievalBank bank(Head::layout(1));
-    CHECK_THROWS_AS(bank.set_open_groups(17), Error);
-    CHECK_THROWS_AS(bank.set_open_groups(-1), Error);
-    CHECK(bank.policy() == BankPolicy{});
-    bank.set_open_groups(16);
-    CHECK(bank.policy() == BankPolicy{.open_groups = 16});
-    RetrievalBank bounded(Head::layout(1), {.exact_chunks = 1, .pooled_chunks = 1});
-    CHECK_THROWS_AS(bounded.set_open_groups(1), Error);
 }

@@ -2,12 +2,12 @@
 #pragma once
 
 #include "hydralm/core/aligned_buffer.hpp"
-#include "hydralm/kernels/retrieval/bank.hpp"
+#include "hydralm/state/bank_policy.hpp"
 
 namespace hydralm::test {
 
 // The heap, until `left` pages were taken.
-struct FewPages : RetrievalPages {
+struct FewPages : PageSource {
     Index left = 0;
     std::shared_ptr<std::byte> take(Index bytes) override {
         if (left-- <= 0) throw std::bad_alloc();

@@ -144,7 +144,7 @@ public:
 
 private:
     static StreamMemory new_memory(const Layer& layer) {
-        std::vector<RetrievalBank> banks;
+        std::vector<PageBank> banks;
         add_banks(layer, banks);
         return {state_bytes(layer), std::move(banks)};
     }

@@ -141,7 +141,7 @@ private:
     }
     void expect_rounds(const State& state) const {
         state.expect_bytes(Model::state_bytes);
-        for (const RetrievalBank& bank : state.banks())
+        for (const PageBank& bank : state.banks())
             if (bank.policy().bounded() && most_ >= state.tile())
                 throw Error({.field = "draft_tokens",
                              .expected = "0 to " + std::to_string(state.tile() - 1) +

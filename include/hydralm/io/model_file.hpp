@@ -104,14 +104,14 @@ void save_state(const Model&, const typename Model::State& state,
     state.expect_bytes(Model::state_bytes);
     const std::int64_t position = state.position();
     std::uint64_t bank_bytes = 0;
-    for (const RetrievalBank& bank : state.banks())
+    for (const PageBank& bank : state.banks())
         bank_bytes += static_cast<std::uint64_t>(bank.bytes(position));
     StateWriter writer(
         path, detail::fingerprint<Model>(state),
         {{"position", sizeof(position)}, {"values", state.bytes().size()}, {"banks", bank_bytes}});
     writer.write(std::as_bytes(std::span(&position, 1)));
     writer.write(state.bytes());
-    for (const RetrievalBank& bank : state.banks())
+    for (const PageBank& bank : state.banks())
         bank.for_each_page(position, [&](std::span<const std::byte> page) { writer.write(page); });
     writer.commit();
 }

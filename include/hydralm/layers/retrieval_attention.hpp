@@ -18,6 +18,7 @@
 #include "hydralm/kernels/rms_norm/rms_norm.hpp"
 #include "hydralm/kernels/short_conv/short_conv.hpp"
 #include "hydralm/layers/parameters.hpp"
+#include "hydralm/layers/retrieval_pages.hpp"
 #include "hydralm/layers/shape.hpp"
 #include "hydralm/state/stream_state.hpp"
 
@@ -70,14 +71,14 @@ public:
     }
 
     struct State {
-        T* conv_cache;              // [K−1, 3I], the last inputs of the convolution, oldest first
-        const RetrievalBank* bank;  // unit keys, values, gates, summaries
+        T* conv_cache;         // [K−1, 3I], the last inputs of the convolution, oldest first
+        const PageBank* bank;  // unit keys, values, gates, summaries
     };
 
     template <class S, class V>
     constexpr void visit_state(S& s, V& v) const {
         v.array(s.conv_cache, (shape_.conv_kernel - 1) * 3 * inner());
-        v.bank(s.bank, Head::layout(shape_.n_heads, shape_.top_k));
+        v.growing(s.bank, retrieval_layout<Head>(shape_.n_heads, shape_.top_k));
     }
 
     // sink(name, shape, values): conv_cache [3I, K−1], keys and values [H, position, D], summaries
@@ -86,7 +87,9 @@ public:
     void export_state(const State& s, std::int64_t position, const Sink& sink) const {
         const Index H = shape_.n_heads, D = HeadDim, channels = 3 * inner(),
                     kept = shape_.conv_kernel - 1, N = static_cast<Index>(position),
-                    m = N / ChunkSize, exact = s.bank->first_exact(m) * ChunkSize;
+                    m = N / ChunkSize;
+        const PastBounds bounds = s.bank->policy().bounds();
+        const Index exact = bounds.first_exact(m) * ChunkSize;
         std::vector<T> values(static_cast<std::size_t>(channels * kept));
         for (Index c = 0; c < channels; ++c)
             for (Index j = 0; j < kept; ++j)
@@ -100,7 +103,7 @@ public:
             for (Index h = 0; h < H; ++h)
                 for (Index t = first; t < end; t += chunk) {
                     s.bank->expect_page();
-                    add(Head(*s.bank, h), t, std::min(chunk, end - t));
+                    add(Head(retrieval_past(*s.bank), h), t, std::min(chunk, end - t));
                 }
             sink(name, std::array{H, end - first, D}, values);
         };
@@ -115,7 +118,7 @@ public:
                 values.insert(values.end(), v + j * Head::value_stride,
                               v + j * Head::value_stride + D);
         });
-        rows("summaries", s.bank->first_scored(m), m, 1, [&](const Head& head, Index c, Index) {
+        rows("summaries", bounds.first_scored(m), m, 1, [&](const Head& head, Index c, Index) {
             for (Index i = 0; i < D; ++i)
                 values.push_back(
                     head.summaries(c / Head::group)[i * Head::group + c % Head::group]);
@@ -203,7 +206,7 @@ public:
         const auto at = static_cast<std::size_t>(h);
         const simd::Batch<T> tau(std::exp(p.temperature[at]));
         const T* const w = p.gate.data() + h * HeadDim;
-        const Head bank(*state.bank, h);
+        const Head bank(retrieval_past(*state.bank), h);
         const Arena::Scope scope(arena);
         T* const decoded = arena.take<T>(Head::scratch_elements);
         for (Index n = 0; n < N; ++n) {

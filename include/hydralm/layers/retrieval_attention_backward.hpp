@@ -122,7 +122,8 @@ private:
         const auto at = static_cast<std::size_t>(h);
         const auto state = bind_state(module_, streams, b),
                    dstate = bind_state(module_, dstates, b);
-        const typename Module::Head bank(*state.bank, h), dbank(*dstate.bank, h);
+        const typename Module::Head bank(retrieval_past(*state.bank), h),
+            dbank(retrieval_past(*dstate.bank), h);
         const std::int64_t position = streams.position(b);
         const auto head = [&](MatrixView<T> all, Index column) {
             return all.middle_rows(b * N, N).middle_cols(column, D);

@@ -124,7 +124,7 @@ public:
     // The memory of a stream before its first token. Allocates. Throws Error for a policy that
     // cannot be.
     StreamMemory new_memory(const BankPolicy& policy = {}) const {
-        std::vector<RetrievalBank> banks;
+        std::vector<PageBank> banks;
         for_each([&](const auto& block, auto) { add_banks(block, banks, policy); });
         return {all_states().bytes, std::move(banks)};
     }

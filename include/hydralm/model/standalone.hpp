@@ -62,7 +62,7 @@ public:
     State new_state(Index tile = 256, const BankPolicy& policy = {}) const {
         (void)num_threads();  // the pool is made here, not in the first call
         tile = stream_tile(tile);
-        std::vector<RetrievalBank> banks;
+        std::vector<PageBank> banks;
         add_banks(mixer_, banks, policy);
         return State({state_bytes(mixer_), std::move(banks)}, mixer_.workspace_bytes(1, tile),
                      tile);

@@ -1,4 +1,4 @@
-// MappedPages: the chunk pages of retrieval banks in a file instead of the heap, with a bound on
+// MappedPages: the chunk pages of banks in a file instead of the heap, with a bound on
 // what is resident.
 //
 // The file has no name from the moment it is made: it goes when the last state that uses it goes,
@@ -23,14 +23,14 @@
 
 #include "hydralm/core/descriptor.hpp"
 #include "hydralm/core/error.hpp"
-#include "hydralm/kernels/retrieval/bank.hpp"
+#include "hydralm/state/bank_policy.hpp"
 
 namespace HYDRALM_NAMESPACE {
 
 // auto state = model.new_state(256, {.pages = std::make_shared<MappedPages>(directory, budget)});
 //
 // Pages hold what they would hold on the heap: the same bits. Thread-safe.
-class MappedPages : public RetrievalPages {
+class MappedPages : public PageSource {
 public:
     // directory: where the file is made, on a disk with room for the streams. budget: bytes of
     // pages that stay resident between calls; a call may add what its own tokens read. Throws Error

@@ -19,7 +19,7 @@ namespace HYDRALM_NAMESPACE {
 class StreamMemory {
 public:
     // A stream before its first token.
-    StreamMemory(Index bytes, std::vector<RetrievalBank> banks)
+    StreamMemory(Index bytes, std::vector<PageBank> banks)
         : bytes_(bytes), banks_(std::move(banks)) {}
     StreamMemory(const StreamMemory&) = default;
     StreamMemory(StreamMemory&&) noexcept = default;
@@ -27,7 +27,7 @@ public:
     StreamMemory& operator=(const StreamMemory& other) {
         if (bytes_.size() != other.bytes_.size()) return *this = StreamMemory(other);
         if (this == &other) return *this;
-        std::vector<RetrievalBank> banks = other.banks_;
+        std::vector<PageBank> banks = other.banks_;
         banks_ = std::move(banks);
         std::copy_n(other.bytes_.data(), bytes_.size(), bytes_.data());
         position_ = other.position_;
@@ -38,9 +38,9 @@ public:
     // Tokens fed so far.
     std::int64_t position() const noexcept { return position_; }
     // Before the next tokens are computed: memory for them in every bank. Throws std::bad_alloc and
-    // Error as RetrievalBank::reserve does, the stream unchanged.
+    // Error as PageBank::reserve does, the stream unchanged.
     void reserve(Index tokens) {
-        for (RetrievalBank& bank : banks_) {
+        for (PageBank& bank : banks_) {
             bank.reserve(position_, position_ + tokens);
             bank.expect_reads(tokens);
         }
@@ -48,18 +48,18 @@ public:
     // Memory for a long text that will be computed piece by piece, in every bank that grows with
     // it: banks of bounded memory have no room for all of it. Throws as reserve does.
     void reserve_growth(Index tokens) {
-        for (RetrievalBank& bank : banks_)
+        for (PageBank& bank : banks_)
             if (!bank.policy().bounded()) bank.reserve(position_, position_ + tokens);
     }
     // Behind them: so many are part of the past.
     void advance(Index tokens) noexcept {
         position_ += tokens;
-        for (const RetrievalBank& bank : banks_) bank.release_reads();
+        for (const PageBank& bank : banks_) bank.release_reads();
     }
     // Back to before the first token; the pages of banks are given back.
     void reset() noexcept {
         std::fill_n(bytes_.data(), bytes_.size(), std::byte{0});
-        for (RetrievalBank& bank : banks_) bank.clear();
+        for (PageBank& bank : banks_) bank.clear();
         position_ = 0;
     }
 
@@ -68,32 +68,31 @@ public:
 
     std::span<std::byte> bytes() noexcept { return bytes_.span(); }
     std::span<const std::byte> bytes() const noexcept { return bytes_.span(); }
-    std::span<const RetrievalBank> banks() const noexcept { return banks_; }
+    std::span<const PageBank> banks() const noexcept { return banks_; }
     // Memory in use by bytes and banks, shared pages included.
     Index size() const noexcept {
         Index size = bytes_.size();
-        for (const RetrievalBank& bank : banks_) size += bank.bytes();
+        for (const PageBank& bank : banks_) size += bank.bytes();
         return size;
     }
 
     // How many groups of chunks tokens look into from now on (BankPolicy::open_groups). Throws
     // Error.
     void set_open_groups(Index groups) {
-        for (RetrievalBank& bank : banks_) bank.set_open_groups(groups);
+        for (PageBank& bank : banks_) bank.set_open_groups(groups);
     }
 
     // Whether both keep the past in the same way, so that one may go on where the other is.
     bool keeps_as(const StreamMemory& other) const noexcept {
-        return std::equal(banks_.begin(), banks_.end(), other.banks_.begin(), other.banks_.end(),
-                          [](const RetrievalBank& a, const RetrievalBank& b) {
-                              return a.policy() == b.policy();
-                          });
+        return std::equal(
+            banks_.begin(), banks_.end(), other.banks_.begin(), other.banks_.end(),
+            [](const PageBank& a, const PageBank& b) { return a.policy() == b.policy(); });
     }
 
     // What the banks hold, as bytes for files. Allocates.
     std::vector<std::byte> bank_bytes() const {
         std::vector<std::byte> bytes;
-        for (const RetrievalBank& bank : banks_)
+        for (const PageBank& bank : banks_)
             bank.for_each_page(position_, [&](std::span<const std::byte> page) {
                 bytes.insert(bytes.end(), page.begin(), page.end());
             });
@@ -106,12 +105,12 @@ public:
         if (position < 0) refuse("position", 0, position);
         expect_bytes(static_cast<Index>(bytes.size()));
         Index expected = 0;
-        for (const RetrievalBank& bank : banks_) expected += bank.bytes(position);
+        for (const PageBank& bank : banks_) expected += bank.bytes(position);
         if (static_cast<Index>(bank_bytes.size()) != expected)
             refuse("banks", expected, static_cast<std::int64_t>(bank_bytes.size()));
-        std::vector<RetrievalBank> banks;
-        for (const RetrievalBank& bank : banks_) {
-            RetrievalBank& filled = banks.emplace_back(bank.layout(), bank.policy());
+        std::vector<PageBank> banks;
+        for (const PageBank& bank : banks_) {
+            PageBank& filled = banks.emplace_back(bank.layout(), bank.policy());
             filled.make_pages(position);
             filled.for_each_page(position, [&](std::span<std::byte> page) {
                 std::copy_n(bank_bytes.data(), page.size(), page.data());
@@ -137,7 +136,7 @@ private:
     }
 
     AlignedBuffer<std::byte> bytes_;
-    std::vector<RetrievalBank> banks_;
+    std::vector<PageBank> banks_;
     std::int64_t position_ = 0;
 };
 

@@ -4,13 +4,13 @@
 // A module has `struct State` (pointers into one stream's memory) and
 //     template <class S, class V> constexpr void visit_state(S& state, V& visitor) const
 // which declares every array through visitor.array(pointer, count), and what grows with the stream
-// through visitor.bank(pointer, layout). All state is zero before the first token. Copying bytes
+// through visitor.growing(pages, layout). All state is zero before the first token. Copying bytes
 // and banks copies the stream.
 #pragma once
 
 #include "hydralm/core/arena.hpp"
 #include "hydralm/core/types.hpp"
-#include "hydralm/kernels/retrieval/bank.hpp"
+#include "hydralm/state/page_bank.hpp"
 
 namespace HYDRALM_NAMESPACE {
 
@@ -38,32 +38,26 @@ struct StateSize {
     constexpr void array(T*&, Index count) noexcept {
         extent.bytes += arena_bytes<T>(count);
     }
-    constexpr void bank(const RetrievalBank*&, const RetrievalBankLayout&) noexcept {
-        ++extent.banks;
-    }
+    constexpr void growing(const PageBank*&, const PageLayout&) noexcept { ++extent.banks; }
 };
 
 struct StateBinder {
     std::byte* next;
-    RetrievalBank* next_bank;
+    PageBank* next_bank;
     template <class T>
     void array(T*& pointer, Index count) noexcept {
         pointer = reinterpret_cast<T*>(next);
         next += arena_bytes<T>(count);
     }
-    void bank(const RetrievalBank*& pointer, const RetrievalBankLayout&) noexcept {
-        pointer = next_bank++;
-    }
+    void growing(const PageBank*& pages, const PageLayout&) noexcept { pages = next_bank++; }
 };
 
 struct StateBanks {
-    std::vector<RetrievalBank>& banks;
+    std::vector<PageBank>& banks;
     const BankPolicy& policy;
     template <class T>
     void array(T*&, Index) noexcept {}
-    void bank(const RetrievalBank*&, const RetrievalBankLayout& layout) {
-        banks.emplace_back(layout, policy);
-    }
+    void growing(const PageBank*&, const PageLayout& layout) { banks.emplace_back(layout, policy); }
 };
 
 }  // namespace detail
@@ -84,8 +78,7 @@ constexpr Index state_bytes(const Module& module) noexcept {
 
 // Adds the module's banks, empty, in order. Throws Error for a policy that cannot be.
 template <class Module>
-void add_banks(const Module& module, std::vector<RetrievalBank>& banks,
-               const BankPolicy& policy = {}) {
+void add_banks(const Module& module, std::vector<PageBank>& banks, const BankPolicy& policy = {}) {
     typename Module::State state{};
     detail::StateBanks add{banks, policy};
     module.visit_state(state, add);
@@ -97,7 +90,7 @@ void add_banks(const Module& module, std::vector<RetrievalBank>& banks,
 struct Stream {
     std::byte* bytes = nullptr;  // aligned to hydralm::alignment
     std::int64_t position = 0;
-    RetrievalBank* banks = nullptr;
+    PageBank* banks = nullptr;
     Arena* history = nullptr;  // of a single stream, in the recurrent form
 };
 
@@ -110,9 +103,7 @@ public:
     constexpr Index count() const noexcept { return count_; }
     constexpr std::int64_t position(Index b) const noexcept { return first_[b].position; }
     constexpr std::byte* bytes(Index b) const noexcept { return first_[b].bytes + offset_.bytes; }
-    constexpr RetrievalBank* banks(Index b) const noexcept {
-        return first_[b].banks + offset_.banks;
-    }
+    constexpr PageBank* banks(Index b) const noexcept { return first_[b].banks + offset_.banks; }
     constexpr Arena* history() const noexcept { return count_ == 1 ? first_->history : nullptr; }
     constexpr Streams at(const StateExtent& offset) const noexcept {
         return {first_, count_, offset_ + offset};

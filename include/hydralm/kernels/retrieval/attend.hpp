@@ -36,7 +36,7 @@ Index list_reads(Index N, std::int64_t position, Index chunk_size,
     return count;
 }
 
-// How a query reads a chunk: its own up to itself; a past one whole; in a bounded bank the mean of
+// How a query reads a chunk: its own up to itself; a past one whole; in bounded memory the mean of
 // an older one, or of all that are older still.
 enum class ReadKind : std::uint8_t { own, whole, mean, far };
 
@@ -44,13 +44,13 @@ enum class ReadKind : std::uint8_t { own, whole, mean, far };
 // chunk comes before every later query's, and what is a mean for a query is none for those before,
 // so runs do not mix.
 template <class F>
-void for_runs(const RetrievalBank& bank, std::int64_t position, Index chunk_size,
+void for_runs(const PastBounds& bounds, std::int64_t position, Index chunk_size,
               const ChunkRead* reads, Index count, Index top_k, Index most, const F& f) {
     const auto kind_of = [&](const ChunkRead& read) {
         if (read.slot == top_k) return ReadKind::own;
         const auto m = static_cast<Index>((position + read.query) / chunk_size);
-        if (read.chunk >= bank.first_exact(m)) return ReadKind::whole;
-        return read.chunk >= bank.first_scored(m) ? ReadKind::mean : ReadKind::far;
+        if (read.chunk >= bounds.first_exact(m)) return ReadKind::whole;
+        return read.chunk >= bounds.first_scored(m) ? ReadKind::mean : ReadKind::far;
     };
     for (Index first = 0; first < count;) {
         const ReadKind kind = kind_of(reads[first]);
@@ -95,11 +95,11 @@ void retrieval_attend(MatrixView<const std::type_identity_t<T>> q, std::int64_t 
         return selection.weights[read.query * (top_k + 1) + read.slot];
     };
     // Chunks from here on have pages.
-    const Index oldest = head.bank().first_exact(static_cast<Index>((position + N - 1) / C));
+    const Index oldest = head.past().bounds.first_exact(static_cast<Index>((position + N - 1) / C));
     for (Index n = 0; n < N; ++n) std::fill_n(out.row(n), D, T(0));
     const Index count = detail::list_reads(N, position, C, selection, reads);
     detail::for_runs(
-        head.bank(), position, C, reads, count, top_k, rows,
+        head.past().bounds, position, C, reads, count, top_k, rows,
         [&](const detail::ChunkRead* read, Index n, ReadKind kind) {
             if (kind == ReadKind::mean || kind == ReadKind::far) {  // a softmax over one pair is 1
                 const T* const value = kind == ReadKind::mean ? head.mean_value(read->chunk)

@@ -133,7 +133,7 @@ void retrieval_backward(MatrixView<const std::type_identity_t<T>> q, std::int64_
             for (Index d = 0; d < D; ++d) ds[d * G] += dsummary[d];
         }
     };
-    detail::for_runs(bank.bank(), position, C, reads, count, top_k, rows, run);
+    detail::for_runs(bank.past().bounds, position, C, reads, count, top_k, rows, run);
 }
 
 // The rest of the way for the N tokens from position on: from dbank, through the summaries of the

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "hydralm/core/matrix_view.hpp"
-#include "hydralm/kernels/retrieval/bank.hpp"
+#include "hydralm/kernels/retrieval/head.hpp"
 
 namespace HYDRALM_NAMESPACE::kernels {
 namespace detail {
@@ -35,7 +35,7 @@ std::vector<std::pair<T, Index>> best_of(std::vector<std::pair<T, Index>> scored
 //   p = softmax({λ r_c : c kept} ∪ {ℓ : m})
 //   o_t = Σ_c p_c Σ_j softmax_j(q̂_t·k̂_j) v_j, j over chunk c, causal in m
 // With open groups only chunks after the last whole group of 64, and those of the groups with the
-// largest q̂_t·Σ_{c∈g} s_c, have a score. In a bank of bounded memory (E exact chunks, P pooled) the
+// largest q̂_t·Σ_{c∈g} s_c, have a score. In bounded memory (E exact chunks, P pooled) the
 // chunks c < m − E give Σ_j v_j / C instead, and those before m − E − P are one, under the number
 // of the last of them: means of s_c and Σ_j v_j / C with weights (1 − 1/P)^age over their sum. q
 // (scaled by τ), k (unit), v, out [N, D]; gates [N]; selected [N, top_k], ascending, −1 behind.
@@ -43,10 +43,10 @@ template <Real T>
 void retrieval_attention_reference(MatrixView<const T> q, MatrixView<const T> k,
                                    MatrixView<const T> v, const T* gates, Index chunk, Index top_k,
                                    T lambda, T local, MatrixView<T> out,
-                                   MatrixView<std::int32_t> selected,
-                                   const BankPolicy& policy = {}) {
+                                   MatrixView<std::int32_t> selected, const PastBounds& bounds = {},
+                                   Index open_groups = 0) {
     using Row = std::vector<T>;
-    constexpr Index group = RetrievalBank::group;
+    constexpr Index group = RetrievalPast::group;
     const Index N = q.rows(), D = q.cols();
     const auto dot = [D](const T* a, const T* b) {
         T sum(0);
@@ -63,7 +63,7 @@ void retrieval_attention_reference(MatrixView<const T> q, MatrixView<const T> k,
         for (auto x = rows.rbegin(); x != rows.rend(); ++x) {
             for (std::size_t d = 0; d < mean.size(); ++d) mean[d] += weight * (*x)[d];
             total += weight;
-            weight *= T(1) - T(1) / static_cast<T>(policy.pooled_chunks);
+            weight *= T(1) - T(1) / static_cast<T>(bounds.pooled_chunks);
         }
         for (T& x : mean) x /= total;
         return mean;
@@ -81,11 +81,10 @@ void retrieval_attention_reference(MatrixView<const T> q, MatrixView<const T> k,
             for (std::size_t d = 0; d < s.size(); ++d) sums.back()[d] += s[d];
             summaries.push_back(std::move(s));
             means.push_back(std::move(mean));
-            if (policy.bounded()) far_summaries.push_back(decayed(summaries));
-            if (policy.bounded()) far_means.push_back(decayed(means));
+            if (bounds.bounded()) far_summaries.push_back(decayed(summaries));
+            if (bounds.bounded()) far_means.push_back(decayed(means));
         }
-        const Index exact = policy.bounded() ? std::max<Index>(0, m - policy.exact_chunks) : 0,
-                    scored = std::max<Index>(0, exact - policy.pooled_chunks);
+        const Index exact = bounds.first_exact(m), scored = bounds.first_scored(m);
         std::vector<std::pair<T, Index>> kept;  // routing score, chunk
         const auto score = [&](Index first, Index end) {
             for (Index c = first; c < end; ++c)
@@ -93,11 +92,11 @@ void retrieval_attention_reference(MatrixView<const T> q, MatrixView<const T> k,
         };
         if (scored > 0)
             kept.emplace_back(dot(q.row(t), row(far_summaries, scored - 1)), scored - 1);
-        if (policy.open_groups > 0) {
+        if (open_groups > 0) {
             std::vector<std::pair<T, Index>> groups;
             for (Index g = 0; g < m / group; ++g)
                 groups.emplace_back(dot(q.row(t), row(sums, g)), g);
-            for (const auto& [unused, g] : detail::best_of(groups, policy.open_groups))
+            for (const auto& [unused, g] : detail::best_of(groups, open_groups))
                 score(g * group, (g + 1) * group);
             score(m / group * group, m);
         } else {

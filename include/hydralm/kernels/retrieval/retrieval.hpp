@@ -2,6 +2,5 @@
 #pragma once
 
 #include "hydralm/kernels/retrieval/attend.hpp"
-#include "hydralm/kernels/retrieval/bank.hpp"
 #include "hydralm/kernels/retrieval/reference.hpp"
 #include "hydralm/kernels/retrieval/route.hpp"

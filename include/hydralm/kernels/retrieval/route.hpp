@@ -98,7 +98,7 @@ void chunk_weights(Index count, Index top_k, const T* scores, T lambda, T local,
 // Scratch that two-level routing takes: the groups that a query opens, and all of them by group.
 template <Real T>
 struct OpenGroups {
-    static constexpr Index most = retrieval_rows * BankPolicy::most_open_groups;
+    static constexpr Index most = retrieval_rows * RetrievalPast::most_open_groups;
     struct Read {
         std::int32_t group, query;
     };
@@ -123,9 +123,9 @@ struct OpenGroups {
 template <Index D, Index C, Real T>
 void route_by_groups(MatrixView<const T> q, const RetrievalHead<T, D, C>& head, const Index* whole,
                      BestChunks<T>* best, T* scores, Arena& arena) noexcept {
-    constexpr Index group = RetrievalBank::group;
+    constexpr Index group = RetrievalPast::group;
     const Arena::Scope scope(arena);
-    const Index count = q.rows(), open = head.bank().policy().open_groups;
+    const Index count = q.rows(), open = head.past().open_groups;
     const OpenGroups<T> scratch(arena, D);
     std::array<BestChunks<T>, retrieval_rows> opened;
     for (Index i = 0; i < count; ++i)
@@ -161,13 +161,13 @@ void route_by_groups(MatrixView<const T> q, const RetrievalHead<T, D, C>& head, 
 
 template <Real T, Index D>
 constexpr Index retrieval_route_workspace_bytes() noexcept {
-    return arena_bytes<T>(detail::retrieval_rows * RetrievalBank::group) +
+    return arena_bytes<T>(detail::retrieval_rows * RetrievalPast::group) +
            detail::OpenGroups<T>::bytes(D);
 }
 
 // Selects for the queries q [N, D] (q̂, any stride) at positions position, position + 1, …, whose
-// chunks before their own are all in the bank. lambda: λ > 0; local: ℓ. Writes the selection; in a
-// bounded bank the last chunk without a score of its own stands for all before it. No allocation,
+// chunks before their own are all in the past. lambda: λ > 0; local: ℓ. Writes the selection; in a
+// bounded past the last chunk without a score of its own stands for all before it. No allocation,
 // no errors. Cost: 2 D FLOP a query and chunk; with open groups 2 D a group and 128 D an open
 // group.
 template <Index D, Index C, Real T>
@@ -175,10 +175,11 @@ void retrieval_route(MatrixView<const std::type_identity_t<T>> q, std::int64_t p
                      const RetrievalHead<T, D, C>& head, std::type_identity_t<T> lambda,
                      std::type_identity_t<T> local, const RetrievalSelection<T>& selection,
                      Arena& arena) noexcept {
-    constexpr Index rows = detail::retrieval_rows, group = RetrievalBank::group;
+    constexpr Index rows = detail::retrieval_rows, group = RetrievalPast::group;
     const Arena::Scope scope(arena);
     const Index N = q.rows(), top_k = selection.top_k;
-    const RetrievalBank& bank = head.bank();
+    const PastBounds bounds = head.past().bounds;
+    const bool by_groups = head.past().open_groups > 0;
     T* const scores = arena.take<T>(rows * group);
     std::array<detail::BestChunks<T>, rows> best;
     std::array<Index, rows> past, first_scored, whole;  // chunks, chunks, groups
@@ -190,13 +191,12 @@ void retrieval_route(MatrixView<const std::type_identity_t<T>> q, std::int64_t p
             best[at] = {top_k, selection.scores + n * top_k, selection.chunks + n * top_k};
             past[at] = m;
             whole[at] = m / group;
-            first_scored[at] =
-                bank.policy().open_groups > 0 ? whole[at] * group : bank.first_scored(m);
-            if (const Index far = bank.first_scored(m) - 1; far >= 0) {
+            first_scored[at] = by_groups ? whole[at] * group : bounds.first_scored(m);
+            if (const Index far = bounds.first_scored(m) - 1; far >= 0) {
                 best[at].add(simd::dot<T>(D, q.row(n), head.far_summary(far)), far);
             }
         }
-        if (bank.policy().open_groups > 0)
+        if (by_groups)
             detail::route_by_groups<D, C, T>(q.middle_rows(first, count), head, whole.data(),
                                              best.data(), scores, arena);
         for (Index g = first_scored[0] / group;

@@ -1,0 +1,44 @@
+// The past of a stream in pages, as kernels see it: places of pages, how numbers are kept in them,
+// and how far back a token reads them. Whoever owns the pages makes the view (state/page_bank.hpp).
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <string_view>
+
+#include "hydralm/core/types.hpp"
+
+namespace HYDRALM_NAMESPACE {
+
+// How keys and values are kept: as they are, rounded to bfloat16, or to 8 bits with a scale for the
+// key and the value of each token and head.
+enum class BankFormat : std::uint8_t { exact, bf16, int8 };
+constexpr std::string_view name(BankFormat format) noexcept {
+    return format == BankFormat::exact ? "exact" : format == BankFormat::bf16 ? "bf16" : "int8";
+}
+
+// Pages first, first + 1, … of one size. Valid until the owner makes or forgets pages.
+struct PageView {
+    std::byte* const* places = nullptr;
+    Index first = 0;
+
+    std::byte* page(Index i) const noexcept { return places[i - first]; }
+};
+
+// In memory that does not grow, a token in chunk m reads chunks m − exact_chunks … m as they are,
+// the pooled_chunks before them by what stays of each, and all before those as one.
+struct PastBounds {
+    Index exact_chunks = 0;   // 0: the whole past as it is
+    Index pooled_chunks = 0;  // at least 1 beside exact_chunks
+
+    constexpr bool bounded() const noexcept { return exact_chunks > 0; }
+    // The first past chunk read as it is, and the first with a score of its own.
+    constexpr Index first_exact(Index m) const noexcept {
+        return bounded() ? std::max<Index>(0, m - exact_chunks) : 0;
+    }
+    constexpr Index first_scored(Index m) const noexcept {
+        return std::max<Index>(0, first_exact(m) - pooled_chunks);
+    }
+};
+
+}  // namespace HYDRALM_NAMESPACE

@@ -1,0 +1,46 @@
+// How the banks of a stream keep the past: in which format, how much of it, where the pages lie.
+#pragma once
+
+#include <memory>
+
+#include "hydralm/core/paged_past.hpp"
+
+namespace HYDRALM_NAMESPACE {
+
+// Where the chunk pages of banks come from, if not from the heap. Shared by a stream, its forks and
+// their threads.
+class PageSource {
+public:
+    virtual ~PageSource() = default;
+    // bytes of zeros, aligned to hydralm::alignment, which live as long as the pointer, whose
+    // use_count counts the users of these bytes alone. Throws when there are no more.
+    virtual std::shared_ptr<std::byte> take(Index bytes) = 0;
+    // Told before pages are used: so much of them may be read and written until the next time.
+    virtual void expect(Index bytes) noexcept = 0;
+    // Told when a call has done with them.
+    virtual void release() noexcept {}
+    // Bytes of pages that stay resident.
+    virtual Index budget() const noexcept = 0;
+};
+
+// Chosen with the state; one model serves all. Memory is bounded as PastBounds says: what a
+// retrieval layer then reads of chunks that are too old is the mean of their values, under the
+// summaries they had; all before the pooled ones are one pair, the mean of their summaries and
+// values decayed by 1/pooled_chunks a chunk. Attention to the whole past refuses to be bounded.
+struct BankPolicy {
+    std::shared_ptr<PageSource> pages{};  // of chunks; null: the heap
+    BankFormat format = BankFormat::exact;
+    Index exact_chunks = 0;   // 0: all, and a bank grows with the stream
+    Index pooled_chunks = 0;  // at least 1 beside exact_chunks
+    // Groups of 64 chunks that a token of a retrieval layer looks into; 0: all of them.
+    Index open_groups = 0;
+
+    static constexpr Index most_open_groups = 16;
+
+    PastBounds bounds() const noexcept { return {exact_chunks, pooled_chunks}; }
+    // Memory that stays the same however long the stream.
+    bool bounded() const noexcept { return bounds().bounded(); }
+    bool operator==(const BankPolicy&) const = default;
+};
+
+}  // namespace HYDRALM_NAMESPACE

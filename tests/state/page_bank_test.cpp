@@ -1,0 +1,183 @@
+// Pages that grow: which there are under every policy, copies that share them, what is refused.
+#include "hydralm/state/page_bank.hpp"
+
+#include "support/catch.hpp"
+
+using namespace hydralm;
+
+namespace {
+
+// Chunks of 4 tokens in pages of 128, 64 and 64 bytes; what stays of 8 of them; of 64.
+constexpr PageLayout of_chunks{
+    .chunk_tokens = 4,
+    .kinds = {
+        PageKind{.chunks = 1, .kept = Kept::exact, .bytes = {128, 64, 64}},
+        PageKind{.chunks = 8, .kept = Kept::pooled, .bytes = {64, 64, 64}, .bounded_bytes = 192},
+        PageKind{.chunks = 64, .kept = Kept::free, .bytes = {64, 64, 64}}}};
+
+// All of the past.
+constexpr PageLayout whole{
+    .chunk_tokens = 4,
+    .kinds = {PageKind{.chunks = 1, .kept = Kept::whole, .bytes = {128, 64, 64}}}};
+
+std::vector<std::byte> contents(const PageBank& bank, std::int64_t position) {
+    std::vector<std::byte> all;
+    bank.for_each_page(position, [&](std::span<const std::byte> page) {
+        all.insert(all.end(), page.begin(), page.end());
+    });
+    return all;
+}
+
+// Token t leaves its number in every kind of page that it writes.
+void write(PageBank& bank, std::int64_t begin, std::int64_t end) {
+    bank.reserve(begin, end);
+    for (std::int64_t t = begin; t < end; ++t)
+        for (std::size_t k = 0; k < 3; ++k) {
+            const PageKind& kind = bank.layout().kinds[k];
+            if (kind.chunks == 0 || (kind.kept == Kept::free && bank.policy().bounded())) continue;
+            const Index tokens = kind.chunks * bank.layout().chunk_tokens;
+            bank.pages(k).page(t / tokens)[t % 64 % tokens] = static_cast<std::byte>(t % 251);
+        }
+}
+
+std::string refused_field(const PageLayout& layout, const BankPolicy& policy) {
+    try {
+        const PageBank bank(layout, policy);
+    } catch (const Error& error) {
+        return error.detail().field;
+    }
+    return "";
+}
+
+}  // namespace
+
+TEST_CASE("A bank that grows has every page of the past", "[page_bank]") {
+    for (const PageLayout& layout : {of_chunks, whole})
+        for (const BankFormat format : {BankFormat::exact, BankFormat::bf16, BankFormat::int8}) {
+            PageBank bank(layout, {.format = format});
+            CHECK(bank.bytes(0) == 0);
+            bank.reserve(0, 0);
+            CHECK(bank.bytes() == 0);
+            for (const Index N : {1, 3, 4, 5, 31, 32, 33, 256, 257}) {
+                write(bank, 0, N);
+                const Index chunk = format == BankFormat::exact ? 128 : 64,
+                            groups = ceil_div(N, 32) + ceil_div(N, 256);
+                const Index expected =
+                    ceil_div(N, 4) * chunk + (layout.kinds[1].chunks > 0 ? groups * 64 : 0);
+                CHECK(bank.bytes(N) == expected);
+                CHECK(static_cast<Index>(contents(bank, N).size()) == expected);
+                CHECK(bank.bytes() == expected);
+            }
+        }
+}
+
+TEST_CASE("A bounded bank keeps what its tokens read", "[page_bank]") {
+    PageBank bank(of_chunks, {.exact_chunks = 2, .pooled_chunks = 11});
+    for (std::int64_t t = 0; t < 4000; ++t) write(bank, t, t + 1);
+    // Token 4000 is in chunk 1000: exact 998 and 999, pooled from 987, the far ones under 986, in
+    // group 123; all of group 124 as well.
+    CHECK(bank.bytes(4000) == 2 * 128 + 2 * 256);
+    CHECK(bank.bytes() <= 4 * 128 + 4 * 256);
+    CHECK(bank.pages(0).first == 997);
+    CHECK(bank.pages(1).first == 123);
+    CHECK(contents(bank, 4000).front() == static_cast<std::byte>(998 * 4 % 251));
+}
+
+TEST_CASE("Copies share pages until they write", "[page_bank]") {
+    for (const BankPolicy& policy :
+         {BankPolicy{}, BankPolicy{.exact_chunks = 3, .pooled_chunks = 5}}) {
+        PageBank bank(of_chunks, policy);
+        write(bank, 0, 150);
+        const PageBank snapshot = bank;
+        for (Index c = 147 / 4; c <= 149 / 4; ++c)
+            CHECK(bank.pages(0).page(c) == snapshot.pages(0).page(c));
+        const auto before = contents(snapshot, 150);
+        PageBank other = snapshot;
+        write(bank, 150, 300);
+        write(other, 150, 200);
+        CHECK(contents(snapshot, 150) == before);
+        PageBank alone(of_chunks, policy);
+        write(alone, 0, 200);
+        CHECK(contents(other, 200) == contents(alone, 200));
+    }
+}
+
+TEST_CASE("A bank filled from the pages of another goes on as it", "[page_bank]") {
+    for (const BankPolicy& policy :
+         {BankPolicy{}, BankPolicy{.exact_chunks = 3, .pooled_chunks = 5}})
+        for (const Index N : {0, 1, 4, 150}) {
+            PageBank bank(of_chunks, policy), filled(of_chunks, policy);
+            for (Index t = 0; t < N; ++t) write(bank, t, t + 1);
+            const auto kept = contents(bank, N);
+            filled.make_pages(N);
+            auto next = kept.begin();
+            filled.for_each_page(N, [&](std::span<std::byte> page) {
+                std::copy_n(next, page.size(), page.begin());
+                next += static_cast<std::ptrdiff_t>(page.size());
+            });
+            write(bank, N, N + 40);
+            write(filled, N, N + 40);
+            CHECK(contents(bank, N + 40) == contents(filled, N + 40));
+            filled.clear();
+            CHECK(filled.bytes() == 0);
+        }
+}
+
+TEST_CASE("A bounded bank ends where its chunks have no number", "[page_bank]") {
+    PageBank bank(of_chunks, {.exact_chunks = 1, .pooled_chunks = 1});
+    const std::int64_t end = PageBank::most_chunks * 4;
+    bank.make_pages(end - 1);
+    CHECK_NOTHROW(bank.reserve(end - 1, end));
+    const Index bytes = bank.bytes();
+    CHECK_THROWS_AS(bank.reserve(end - 1, end + 1), Error);
+    CHECK_THROWS_AS(bank.reserve(end, end + 1), Error);
+    CHECK(bank.bytes() == bytes);
+}
+
+TEST_CASE("A policy that cannot be is refused", "[page_bank]") {
+    const auto field = [](const BankPolicy& policy) { return refused_field(of_chunks, policy); };
+    CHECK(field({}) == "");
+    CHECK(field({.exact_chunks = -1}) == "exact_chunks");
+    CHECK(field({.exact_chunks = 4}) == "pooled_chunks");
+    CHECK(field({.pooled_chunks = 4}) == "pooled_chunks");
+    CHECK(field({.pooled_chunks = -1}) == "pooled_chunks");
+    CHECK(field({.open_groups = 17}) == "open_groups");
+    CHECK(field({.exact_chunks = 4, .pooled_chunks = 4, .open_groups = 1}) == "open_groups");
+    struct Small : PageSource {
+        std::shared_ptr<std::byte> take(Index) override { return nullptr; }
+        void expect(Index) noexcept override {}
+        Index budget() const noexcept override { return 100; }
+    };
+    CHECK(field({.pages = std::make_shared<Small>()}) == "budget");
+    CHECK(field({.pages = std::make_shared<Small>(), .format = BankFormat::int8}) == "");
+
+    // The whole past is not bounded.
+    CHECK(refused_field(whole, {.open_groups = 4}) == "");
+    CHECK(refused_field(whole, {.exact_chunks = 4, .pooled_chunks = 4}) == "exact_chunks");
+    CHECK_THROWS_AS(bounded_policy(whole, 1 << 20), Error);
+
+    PageBank bank(of_chunks);
+    CHECK_THROWS_AS(bank.set_open_groups(17), Error);
+    CHECK_THROWS_AS(bank.set_open_groups(-1), Error);
+    CHECK(bank.policy() == BankPolicy{});
+    bank.set_open_groups(16);
+    CHECK(bank.policy() == BankPolicy{.open_groups = 16});
+    PageBank bounded(of_chunks, {.exact_chunks = 1, .pooled_chunks = 1});
+    CHECK_THROWS_AS(bounded.set_open_groups(1), Error);
+}
+
+TEST_CASE("A bounded policy keeps within its budget", "[page_bank]") {
+    for (const Index budget : {4000, 10000, 100000}) {
+        const BankPolicy policy = bounded_policy(of_chunks, budget, BankFormat::exact, 16);
+        CHECK(policy.pooled_chunks == 2 * policy.exact_chunks);
+        PageBank bank(of_chunks, policy);
+        Index most = 0;
+        for (std::int64_t t = 0; t < 20000; t += 16) {
+            bank.reserve(t, t + 16);
+            most = std::max(most, bank.bytes());
+        }
+        CHECK(most <= budget);
+        CHECK(most > budget / 2);
+    }
+    CHECK_THROWS_AS(bounded_policy(of_chunks, 1000, BankFormat::exact, 16), Error);
+}
