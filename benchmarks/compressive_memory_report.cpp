@@ -53,12 +53,13 @@ std::vector<Head> heads_of(const Model& model, std::span<const token_id> text) {
     kernels::rotary_table<D>(0, config.swa_rope_base, table);
     auto state = model.new_state();
     const Stream stream = state.stream();
-    AlignedBuffer<std::byte> workspace(Model::stack.workspace_bytes(1, N));
+    AlignedBuffer<std::byte> workspace(hydralm::scratch_bytes(Model::stack, {.tokens = N}));
     std::vector<Head> heads;
     Model::stack.for_each([&](const auto& block, auto i) {
         const auto& p = std::get<i>(model.weights().blocks);
         if constexpr (Model::config.layer_types[i] == LayerType::swa) {
-            kernels::rms_norm(x, std::span<const float>(p.mixer.norm), config.rms_eps, normed);
+            kernels::rms_norm(x, std::span<const float>(p.mixer.norm.weight), config.rms_eps,
+                              normed);
             kernels::matmul(normed, p.mixer.inner.qkv_proj, qkv);
             kernels::rotary_apply<D>(qkv.middle_cols(0, 2 * d), table);
             for (Index h = 0; h < config.n_heads; ++h) {

@@ -36,7 +36,8 @@ struct DraftBeforeNorm : MtpDraft<Model> {
     explicit DraftBeforeNorm(const Model& given) : MtpDraft<Model>(given), model(given) {}
     void begin(std::span<const token_id> fed, MatrixView<const float> hidden) {
         std::vector<float> before(hidden.row(0), hidden.row(0) + config.d_model);
-        for (std::size_t i = 0; i < before.size(); ++i) before[i] /= model.weights().norm_f[i];
+        for (std::size_t i = 0; i < before.size(); ++i)
+            before[i] /= model.weights().norm_f.weight[i];
         MtpDraft<Model>::begin(fed, {before.data(), 1, config.d_model});
     }
     const Model& model;
@@ -160,7 +161,7 @@ void report(const TextCorpus& corpus) {
         prompts.size(), prompt_tokens, new_tokens);
     for (const double temperature : {0.0, 0.7})
         for (const Index k : {1, 2, 3, 4}) row(model, prompts, temperature, k);
-    const auto& norm = model.weights().norm_f;
+    const auto& norm = model.weights().norm_f.weight;
     const auto [least, most] = std::ranges::minmax(std::span<const float>(norm));
     std::printf(
         "\n"

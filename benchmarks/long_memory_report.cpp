@@ -60,8 +60,8 @@ std::vector<double> recall(const Model& model, Index length, std::span<const Ind
             block.forward(p, streams, N, x, Form::parallel, arena);
         } else {
             const auto& mixer = block.mixer();
-            kernels::rms_norm(MatrixView<const float>(x), std::span<const float>(p.mixer.norm),
-                              config.rms_eps, normed);
+            kernels::rms_norm(MatrixView<const float>(x),
+                              std::span<const float>(p.mixer.norm.weight), config.rms_eps, normed);
             kernels::matmul(MatrixView<const float>(normed), p.mixer.inner.qkv_proj, qkv,
                             kernels::Assign{});
             const auto layer = bind_state(mixer, streams, 0);

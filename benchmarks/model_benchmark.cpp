@@ -48,7 +48,7 @@ double flop(Index N, Index heads) {
     const auto& c = Model::config;
     double matrices = 0;
     for (const auto& info : Model::parameters)
-        if (info.rank == 2 && info.kind != ParameterKind::embedding)
+        if (info.rank == 2 && info.law.role != ParameterRole::embedding)
             matrices += 2.0 * static_cast<double>(info.size());
     double pairs = 0;
     for (Index t = 0; t < N; ++t)
@@ -63,7 +63,7 @@ double flop(Index N, Index heads) {
 template <class Model>
 void prefill(benchmark::State& run) {
     const Model& model = initialised<Model>();
-    const auto ids = random_tokens(run.range(0), Model::config.vocab_size);
+    const auto ids = random_tokens(run.range(0), Model::vocab_size());
     auto state = model.new_state();
     for (auto _ : run) {
         state.reset();
@@ -81,7 +81,7 @@ template <class Model>
 void decode(benchmark::State& run) {
     const Model& model = initialised<Model>();
     BatchDecoder<Model> decoder(model, run.range(0));
-    const auto ids = random_tokens(run.range(0), Model::config.vocab_size);
+    const auto ids = random_tokens(run.range(0), Model::vocab_size());
     for (auto _ : run) benchmark::DoNotOptimize(decoder.step(ids).data());
     const auto rounds = static_cast<double>(run.iterations());
     run.counters["tokens/s"] = {rounds * static_cast<double>(run.range(0)),
@@ -93,7 +93,7 @@ void decode(benchmark::State& run) {
 template <class Model>
 void stream(benchmark::State& run) {
     const Model& model = initialised<Model>();
-    const auto ids = random_tokens(run.range(0), Model::config.vocab_size);
+    const auto ids = random_tokens(run.range(0), Model::vocab_size());
     auto state = model.new_state();
     Scorer<Model> scorer(model);
     for (auto _ : run) scorer.feed(ids, state);

@@ -13,7 +13,7 @@ using hydralm::token_id;
 
 int main() {
     using Model = hydralm::HydraLM<hydralm::presets::small>;
-    constexpr std::size_t vocabulary = Model::config.vocab_size;
+    constexpr std::size_t vocabulary = Model::vocab_size();
     constexpr int length = 12;
     Model model;
     hydralm::initialise(model, 1, hydralm::InitScheme::fan_in);

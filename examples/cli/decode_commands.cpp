@@ -57,7 +57,7 @@ void with_draft(const Options& o, const Model& model, const hydralm::BankPolicy&
         const Model other = load_program_model<Model>(o.draft);
         hydralm::ModelDraft<Model> draft(other, policy);
         f(draft);
-    } else if constexpr (Model::config.mtp_depth > 0) {
+    } else if constexpr (Model::mtp_depth > 0) {
         hydralm::MtpDraft<Model> draft(model);
         f(draft);
     } else {
@@ -77,17 +77,16 @@ void run_generate(const Options& o) {
                               .found = "none",
                               .fix = "give the model something to continue"});
     const Model model = load_program_model<Model>(o.model);
-    const auto prompt = !o.ids.empty() ? read_ids(o.ids, Model::config.vocab_size)
+    const auto prompt = !o.ids.empty() ? read_ids(o.ids, Model::vocab_size())
                         : !o.text.empty()
-                            ? TextFile(o.text, Model::config.vocab_size).read_all()
-                            : hydralm::ByteTokenizer(Model::config.vocab_size).encode(o.prompt);
-    hydralm::Sampler<T> sampler(Model::config.vocab_size,
-                                {.temperature = o.temperature,
-                                 .top_k = o.top_k,
-                                 .top_p = o.top_p,
-                                 .min_p = o.min_p,
-                                 .repetition_penalty = o.repetition_penalty,
-                                 .seed = o.seed});
+                            ? TextFile(o.text, Model::vocab_size()).read_all()
+                            : hydralm::ByteTokenizer(Model::vocab_size()).encode(o.prompt);
+    hydralm::Sampler<T> sampler(Model::vocab_size(), {.temperature = o.temperature,
+                                                      .top_k = o.top_k,
+                                                      .top_p = o.top_p,
+                                                      .min_p = o.min_p,
+                                                      .repetition_penalty = o.repetition_penalty,
+                                                      .seed = o.seed});
     for (const auto token : prompt) sampler.observe(token);
     const auto policy = bank_policy<Model>(o.bank);
     auto state = model.new_state(Model::prefill_tile, policy);
@@ -136,11 +135,11 @@ void run_score(const Options& o) {
     hydralm::Scorer<Model> scorer(model);
     std::int64_t tokens = 0;
     if (!o.ids.empty()) {
-        const auto ids = read_ids(o.ids, Model::config.vocab_size);
+        const auto ids = read_ids(o.ids, Model::vocab_size());
         scorer.feed(ids, state);
         tokens = static_cast<std::int64_t>(ids.size());
     } else {
-        TextFile text(o.text, Model::config.vocab_size);
+        TextFile text(o.text, Model::vocab_size());
         std::vector<hydralm::token_id> buffer(chunk_tokens);
         for (std::size_t n = text.read(buffer); n > 0; n = text.read(buffer)) {
             scorer.feed(std::span(buffer).first(n), state);
@@ -163,7 +162,7 @@ void run_stream(const Options& o) {
                               .found = "none",
                               .fix = "say how many tokens to stream"});
     const Model model = load_program_model<Model>(o.model);
-    TextFile text(o.text, Model::config.vocab_size);
+    TextFile text(o.text, Model::vocab_size());
     const std::int64_t goal = o.tokens > 0 && o.repeat ? o.tokens
                               : o.tokens > 0           ? std::min(o.tokens, text.size())
                                                        : text.size();

@@ -36,7 +36,7 @@ nlohmann::ordered_json facts(const std::string& scalar) {
     for (const auto& info : Model::parameters)
         result["parameters"].push_back({{"name", info.name()},
                                         {"shape", info.shape()},
-                                        {"optimiser_group", hydralm::optimiser_group(info.kind)}});
+                                        {"optimiser_group", hydralm::name(info.law.group)}});
     return result;
 }
 
@@ -66,10 +66,10 @@ template <class Model>
 void run_logits(const Options& o) {
     using T = typename Model::Scalar;
     using hydralm::Index;
-    constexpr Index V = Model::config.vocab_size;
+    constexpr Index V = Model::vocab_size();
     const std::string form = o.form.empty() ? "prefill" : o.form;
     const Model model = load_program_model<Model>(o.model);
-    const auto ids = read_ids(o.ids, Model::config.vocab_size);
+    const auto ids = read_ids(o.ids, Model::vocab_size());
     const auto N = static_cast<Index>(ids.size());
     const Index piece = form == "step"      ? 1
                         : form == "prefill" ? N

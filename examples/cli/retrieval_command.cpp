@@ -113,33 +113,30 @@ void write(const Options& o, const Shape& s, const std::vector<T>& y,
 template <class T, Index D, Index C>
 void run_layer(const Options& o, const hydralm::SafetensorsFile& file, const Shape& s) {
     using Mixer = hydralm::RetrievalAttention<T, D, C>;
-    using Selection = hydralm::kernels::RetrievalSelection<T>;
     const auto tensors = read_tensors<T>(file, s, D);
     const auto x = read<T>(file, "x", {s.N, s.d});
     hydralm::Standalone<Mixer> layer(Mixer({s.d, s.H, s.top_k, s.K}));
     layer.set_parameters([&](const hydralm::ParameterInfo& info, std::span<T> values) {
         std::ranges::copy(tensors.find(info.name())->second, values.begin());
     });
-    const auto training = hydralm::training_of(layer.mixer());  // whose tape shows the selection
+    const Mixer& mixer = layer.mixer();  // whose tape shows the selection
     const Index piece = o.form == "step" ? 1 : std::max<Index>(1, s.N);
-    const Index bytes = Selection::bytes(piece, s.top_k);
-    hydralm::AlignedBuffer<std::byte> tape_memory(training.tape_bytes(1, piece)),
-        scratch_memory(training.workspace_bytes(1, piece));
+    hydralm::AlignedBuffer<std::byte> tape_memory(hydralm::tape_bytes(mixer, 1, piece)),
+        scratch_memory(hydralm::scratch_bytes(mixer, {.tokens = piece, .recorded = true}));
     auto state = layer.new_state();
     std::vector<T> y(x.size());
     std::vector<std::int64_t> selected(static_cast<std::size_t>(s.N * s.H * s.top_k));
     for (Index first = 0; first < s.N; first += piece) {
         hydralm::Arena kept(tape_memory.span()), scratch(scratch_memory.span());
-        typename hydralm::Training<Mixer>::Tape tape{};
+        const auto tape = hydralm::take_tape(mixer, kept, 1, piece);
         state.reserve(piece);
         const hydralm::Stream stream = state.stream();
-        training.record(layer.weights(), {&stream, 1}, piece, {x.data() + first * s.d, piece, s.d},
-                        {y.data() + first * s.d, piece, s.d}, hydralm::Write::assign, tape, kept,
-                        scratch);
+        mixer.forward(layer.weights(), {&stream, 1}, piece, {x.data() + first * s.d, piece, s.d},
+                      {y.data() + first * s.d, piece, s.d}, hydralm::Form::parallel,
+                      hydralm::Write::assign, scratch, tape);
         state.advance(piece);
         for (Index h = 0; h < s.H; ++h) {
-            hydralm::Arena one({tape.selections + h * bytes, static_cast<std::size_t>(bytes)});
-            const auto selection = Selection::take(one, piece, s.top_k);
+            const auto selection = mixer.selection(tape, 0, h, piece);
             for (Index n = 0; n < piece; ++n)
                 std::copy_n(selection.chunks + n * s.top_k, s.top_k,
                             selected.data() + ((first + n) * s.H + h) * s.top_k);

@@ -57,7 +57,7 @@ void evaluate(const Options& o, hydralm::TaskKind kind) {
     if (o.task.zero_retrieval)
         change_parameters(model, [](const hydralm::ParameterInfo& info, auto values) {
             if (in_mixer<Model>(info, hydralm::LayerType::retrieval) &&
-                info.kind == hydralm::ParameterKind::residual_projection)
+                info.law.role == hydralm::ParameterRole::residual_projection)
                 std::ranges::fill(values, 0);
         });
     const auto policy = bank_policy<Model>(o.bank);

@@ -13,7 +13,7 @@
 // small.
 template <class Model>
 hydralm::Index task_vocab(hydralm::TaskKind kind) {
-    constexpr hydralm::Index vocab = Model::config.vocab_size;
+    constexpr hydralm::Index vocab = Model::vocab_size();
     const hydralm::Index needed = kind == hydralm::TaskKind::retrieval_qa ? 512 : 16;
     if (vocab < needed)
         throw hydralm::Error({.field = "vocab_size",

@@ -16,7 +16,7 @@ template <class Model>
 void run_gradients(const Options& o) {
     using T = typename Model::Scalar;
     const Model model = load_program_model<Model>(o.model);
-    const auto ids = read_ids(o.ids, Model::config.vocab_size);
+    const auto ids = read_ids(o.ids, Model::vocab_size());
     if (ids.size() < 2)
         throw hydralm::Error({.file = o.ids,
                               .field = "ids",
@@ -169,10 +169,10 @@ std::uint32_t checksum(const hydralm::TextCorpus& corpus) {
 template <class Model>
 void train_on_text(const Options& o, Model& model) {
     const TrainOptions& t = o.train;
-    if (Model::config.vocab_size < 256)
+    if (Model::vocab_size() < 256)
         throw hydralm::Error({.field = "vocab_size",
                               .expected = "at least 256 to read text",
-                              .found = std::to_string(Model::config.vocab_size),
+                              .found = std::to_string(Model::vocab_size()),
                               .fix = "build the program for a config with 256 ids or more"});
     const auto [training, validation] = hydralm::TextCorpus(t.text).split(0.05, o.seed);
     hydralm::RandomWindows source(training, t.batch, t.seq_len, o.seed);
@@ -195,7 +195,7 @@ template <class Model>
 void silence_deltanet(Model& model) {
     change_parameters(model, [](const hydralm::ParameterInfo& info, auto values) {
         if (in_mixer<Model>(info, hydralm::LayerType::deltanet) &&
-            info.kind == hydralm::ParameterKind::residual_projection)
+            info.law.role == hydralm::ParameterRole::residual_projection)
             std::ranges::fill(values, 0);
     });
 }

@@ -57,10 +57,10 @@ void forms(const Model& model, const Ids& tokens) {
     logits = model.step(hydralm::argmax(logits), state);           // one more token
     expect(state.position() == static_cast<std::int64_t>(tokens.size()) + 1, "position");
 
-    std::vector<float> all(tokens.size() * Model::config.vocab_size);
+    std::vector<float> all(tokens.size() * Model::vocab_size());
     const auto N = static_cast<hydralm::Index>(tokens.size());
     auto other = model.new_state();
-    model.logits(tokens, other, hydralm::MatrixView(all.data(), N, Model::config.vocab_size));
+    model.logits(tokens, other, hydralm::MatrixView(all.data(), N, Model::vocab_size()));
     expect(other.position() == N, "logits advance the state");
 }
 
@@ -68,7 +68,7 @@ void text(const Model& model) {
     auto state = model.new_state();
     const hydralm::ByteTokenizer tokenizer;
     const auto logits = model.prefill(tokenizer.encode("The history of"), state);
-    hydralm::Sampler<float> sampler(Model::config.vocab_size,
+    hydralm::Sampler<float> sampler(Model::vocab_size(),
                                     {.temperature = 0.8, .top_p = 0.95, .seed = 1});
     hydralm::Utf8Stream characters;
     std::string out;

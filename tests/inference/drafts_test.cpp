@@ -46,7 +46,7 @@ std::vector<float> before_norm(const Model& model, std::span<const token_id> tok
         model.weights().embed.copy_row(tokens[static_cast<std::size_t>(n)], x.data() + n * d);
     auto state = model.new_state();
     const Stream stream = state.stream();
-    AlignedBuffer<std::byte> workspace(Model::stack.workspace_bytes(1, N, Form::recurrent));
+    AlignedBuffer<std::byte> workspace(scratch_bytes(Model::stack, {1, N, Form::recurrent}));
     Arena arena(workspace.span());
     Model::stack.forward(model.weights().blocks, Streams(&stream, 1), N, {x.data(), N, d},
                          Form::recurrent, arena);
@@ -56,7 +56,7 @@ std::vector<float> before_norm(const Model& model, std::span<const token_id> tok
 std::vector<float> normed(const Model& model, std::vector<float> x) {
     const Index N = static_cast<Index>(x.size()) / d;
     kernels::reference::rms_norm<float>(MatrixView<const float>(x.data(), N, d),
-                                        std::span<const float>(model.weights().norm_f),
+                                        std::span<const float>(model.weights().norm_f.weight),
                                         drafting.rms_eps, MatrixView<float>(x.data(), N, d));
     return x;
 }
@@ -65,10 +65,10 @@ std::vector<float> normed(const Model& model, std::vector<float> x) {
 std::vector<float> module_logits(const Model& model, const float* hidden, token_id token) {
     std::vector<float> embedded(d), out(d), logits(V, std::numeric_limits<float>::quiet_NaN());
     model.weights().embed.copy_row(token, embedded.data());
-    AlignedBuffer<std::byte> workspace(Model::Structure::mtp_module.workspace_bytes(1));
+    AlignedBuffer<std::byte> workspace(scratch_bytes(Model::mtp_module, {.form = Form::recurrent}));
     Arena arena(workspace.span());
-    Model::Structure::mtp_module.forward(model.weights().mtp[0], {hidden, 1, d},
-                                         {embedded.data(), 1, d}, {out.data(), 1, d}, arena);
+    Model::mtp_module.forward(model.weights().mtp[0], {hidden, 1, d}, {embedded.data(), 1, d},
+                              {out.data(), 1, d}, arena);
     out = normed(model, out);
     model.head({out.data(), 1, d}, {logits.data(), 1, V});
     return logits;

@@ -149,7 +149,7 @@ TEST_CASE("a stream's state goes on from its file; another's and a cut one are r
     const auto path = directory / "s.state";
     const Model model = random_model<Model>(1);
     auto state = model.new_state();
-    model.prefill(random_tokens(100, Model::config.vocab_size, 1), state);
+    model.prefill(random_tokens(100, Model::vocab_size(), 1), state);
     save_state(model, state, path);
     auto restored = load_state(model, path);
     CHECK(restored.position() == 100);

@@ -104,7 +104,7 @@ void check_static_shape() {
     STATIC_REQUIRE(state_bytes(Static{}) > 0);
     REQUIRE(state_bytes(Static{}) == state_bytes(runtime));
     for (const Form form : {Form::parallel, Form::recurrent})
-        REQUIRE(Static{}.workspace_bytes(2, 33, form) == runtime.workspace_bytes(2, 33, form));
+        REQUIRE(scratch_bytes(Static{}, {2, 33, form}) == scratch_bytes(runtime, {2, 33, form}));
     const auto tensors = random_tensors(runtime, 5);
     const auto rows = random_rows(2 * C + 3, d_model, 5);
     for (const Form form : {Form::parallel, Form::recurrent}) {

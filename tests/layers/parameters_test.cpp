@@ -26,12 +26,12 @@ struct Everything {
     };
     template <class P, class V>
     constexpr void visit(P& p, V& v) const {
-        v.matrix(p.matrix, "matrix.weight", ParameterKind::projection, 6, 5, 3);
+        v.matrix(p.matrix, "matrix.weight", laws::projection, 6, 5, 3);
         v.nested("outer", [&] {
-            v.nested("inner", [&] { v.fused(p.fused, "fused.weight", ParameterKind::head, 7, 3); });
-            v.taps(p.taps, "taps.weight", 9, 4);
+            v.nested("inner", [&] { v.fused(p.fused, "fused.weight", laws::head, 7, 3); });
+            v.taps(p.taps, "taps.weight", laws::convolution, 9, 4);
         });
-        v.vector(p.vector, "bias", ParameterKind::norm, 11);
+        v.vector(p.vector, "bias", laws::norm, 11);
     }
 };
 
@@ -41,19 +41,22 @@ constexpr auto infos = [] {
     describe_parameters(Everything{}, [&](const ParameterInfo& info) { all.at(n++) = info; });
     return all;
 }();
-static_assert(infos[0].name() == "matrix.weight" && infos[0].rank == 2 && infos[0].parts == 3 &&
-              infos[0].fields == 1);
+static_assert(infos[0].name() == "matrix.weight" && infos[0].rank == 2 &&
+              infos[0].parts.count == 3 && infos[0].fields == 1);
 static_assert(infos[1].name() == "outer.inner.fused.weight" && infos[1].rows() == 21 &&
-              infos[1].parts == 3 && infos[1].fields == 3);
+              infos[1].parts.count == 3 && infos[1].fields == 3);
 static_assert(infos[2].name() == "outer.taps.weight" && infos[2].rank == 3 &&
               infos[2].shape()[1] == 1 && infos[2].size() == 36 &&
-              infos[2].kind == ParameterKind::convolution);
+              infos[2].law.role == ParameterRole::convolution);
 static_assert(infos[3].name() == "bias" && infos[3].rank == 1 && infos[3].size() == 11 &&
               infos[3].cols() == 1);
-static_assert(optimiser_group(ParameterKind::projection) == "muon");
-static_assert(optimiser_group(ParameterKind::residual_projection) == "muon");
-static_assert(optimiser_group(ParameterKind::embedding) == "adamw");
-static_assert(optimiser_group(ParameterKind::gate) == "adamw");
+static_assert(name(laws::projection.group) == "muon");
+static_assert(name(laws::residual_projection.group) == "muon");
+static_assert(name(laws::embedding.group) == "adamw");
+static_assert(name(laws::gate.group) == "adamw" && name(laws::output_gate.group) == "adamw");
+// Parts of unequal height: grouped keys have fewer rows than queries.
+static_assert(Parts({8, 2, 2}).height(0, 12) == 8 && Parts({8, 2, 2}).height(2, 12) == 2 &&
+              Parts(3).height(1, 12) == 4 && Parts().height(0, 12) == 12);
 
 // Numbers whose bits are easily lost: −0, subnormals, infinities, a NaN with a payload; then
 // counting.

@@ -3,6 +3,7 @@
 #include "hydralm/layers/retrieval_attention.hpp"
 
 #include "hydralm/layers/retrieval_attention_backward.hpp"
+#include "hydralm/layers/transposed_parameters.hpp"
 #include "support/catch.hpp"
 #include "support/golden.hpp"
 #include "support/layer_case.hpp"
@@ -49,7 +50,6 @@ struct LayerGradient {
         const Index d = layer.shape().d_model, H = layer.shape().n_heads, k = layer.shape().top_k;
         LayerCase<Layer> forward(layer, tensors);
         LayerCase<Layer> gradient_state(layer, tensors);
-        const auto training = training_of(layer);
         Index flat_size = 0, transposed_elements = 0;
         describe_parameters(layer, [&](const ParameterInfo& info) {
             flat_size += info.size();
@@ -68,8 +68,8 @@ struct LayerGradient {
             const std::vector<T> values(given.begin(), given.end());
             next = store_transposed<T>(info, std::span<const T>(values), next);
         });
-        AlignedBuffer<std::byte> kept(training.tape_bytes(1, N)),
-            scratch(std::max(training.workspace_bytes(1, N), layer.workspace_bytes(1, N)));
+        AlignedBuffer<std::byte> kept(tape_bytes(layer, 1, N)),
+            scratch(training_scratch_bytes(layer, 1, N));
         Arena kept_arena(kept.span()), arena(scratch.span());
         StridedRows<T> x(rows, d);
         y.assign(static_cast<std::size_t>(N * d), std::numeric_limits<T>::quiet_NaN());
@@ -78,21 +78,18 @@ struct LayerGradient {
         forward.memory().reserve(N);
         gradient_state.memory().reserve(N);
         const Stream stream = forward.memory().stream(), dstream = gradient_state.memory().stream();
-        typename Training<Layer>::Tape tape{};
-        training.record(forward.parameters(), Streams(&stream, 1), N, x.view(), {y.data(), N, d},
-                        Write::assign, tape, kept_arena, arena);
+        const auto tape = take_tape(layer, kept_arena, 1, N);
+        layer.forward(forward.parameters(), Streams(&stream, 1), N, x.view(), {y.data(), N, d},
+                      Form::parallel, Write::assign, arena, tape);
         for (Index h = 0; h < H; ++h) {
-            using Selection = kernels::RetrievalSelection<T>;
-            const Index bytes = Selection::bytes(N, k);
-            Arena one({tape.selections + h * bytes, static_cast<std::size_t>(bytes)});
-            const auto s = Selection::take(one, N, k);
+            const auto s = layer.selection(tape, 0, h, N);
             selected.resize(static_cast<std::size_t>(N * H * k));
             for (Index t = 0; t < N; ++t)
                 std::copy_n(s.chunks + t * k, k, selected.data() + (t * H + h) * k);
         }
-        training.backward(forward.parameters(), transposed, tape, Streams(&stream, 1), N, x.view(),
-                          {dy.data(), N, d}, {dx.data(), N, d}, gradients, Streams(&dstream, 1),
-                          arena);
+        layer.backward(forward.parameters(), transposed, tape, Streams(&stream, 1), N, x.view(),
+                       {dy.data(), N, d}, {dx.data(), N, d}, gradients, Streams(&dstream, 1),
+                       arena);
         const T* from = flat.data();
         describe_parameters(layer, [&](const ParameterInfo& info) {
             of[std::string(info.name())] = Values(from, from + info.size());

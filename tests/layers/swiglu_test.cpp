@@ -2,6 +2,7 @@
 #include "hydralm/layers/swiglu.hpp"
 
 #include "hydralm/layers/residual.hpp"
+#include "hydralm/layers/rms_norm.hpp"
 #include "support/catch.hpp"
 #include "support/layer_case.hpp"
 
@@ -34,18 +35,18 @@ void sweep() {
         }
 }
 
-// Residual<PreNorm<SwiGLU>> as a module with the names of a block.
+// Residual<RmsNorm, SwiGLU> as a module with the names of a block.
 template <Real T>
 class NamedResidual {
 public:
     using Scalar = T;
-    using Inner = Residual<PreNorm<SwiGLU<T>>>;
+    using Inner = Residual<RmsNorm<T>, SwiGLU<T>>;
+    using Scratch = typename Inner::Scratch;
     template <class Storage>
     using Parameters = typename Inner::template Parameters<Storage>;
     using State = typename Inner::State;
 
-    NamedResidual(Index d, Index hidden)
-        : inner_(SwiGLU<T>({d, hidden}), RuntimeNormShape{d, 1e-3}) {}
+    NamedResidual(Index d, Index hidden) : inner_(RmsNorm<T>({d, 1e-3}), SwiGLU<T>({d, hidden})) {}
     template <class P, class V>
     void visit(P& p, V& v) const {
         inner_.visit(p, v, "norm2", "mlp");
@@ -54,8 +55,9 @@ public:
     void visit_state(S& s, V& v) const {
         inner_.visit_state(s, v);
     }
-    Index workspace_bytes(Index B, Index N, Form form) const {
-        return inner_.workspace_bytes(B, N, form);
+    template <class V>
+    constexpr void visit_scratch(Scratch& s, V& v, const Call& call) const {
+        inner_.visit_scratch(s, v, call);
     }
     void forward(const Parameters<PackedStorage<T>>& p, Streams streams, Index N,
                  MatrixView<const T> x, MatrixView<T> y, Form form, Write, Arena& arena) const {

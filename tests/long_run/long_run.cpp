@@ -66,7 +66,7 @@ auto in_double(const HydraLM<config, double>& wide, typename HydraLM<config>::St
 template <class Model>
 std::vector<typename Model::Scalar> logits(const Model& model, typename Model::State& state,
                                            std::span<const token_id> tokens) {
-    constexpr Index V = Model::config.vocab_size;
+    constexpr Index V = Model::vocab_size();
     const auto N = static_cast<Index>(tokens.size());
     std::vector<typename Model::Scalar> out(tokens.size() * V, std::nan(""));
     model.logits(tokens, state, {out.data(), N, V});

@@ -16,7 +16,7 @@ template <class Model>
 void check_golden(const std::string& name) {
     using T = typename Model::Scalar;
     constexpr double bound = sizeof(T) == 4 ? 2e-4 : 1e-9;
-    constexpr Index V = Model::config.vocab_size;
+    constexpr Index V = Model::vocab_size();
     const Model model = golden_model<Model>(name);
     const GoldenFile expected = read_golden("model/" + name + "/expected.safetensors");
     const auto ids = expected["input_ids"].as<token_id>();

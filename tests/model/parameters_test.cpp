@@ -24,7 +24,7 @@ std::ostream& operator<<(std::ostream& out, const Entry& entry) {
     return out;
 }
 
-// File order, written out: embedding, blocks, final norm, untied head.
+// File order, written out: embedding, blocks, final norm, untied_head head.
 std::vector<Entry> expected_table(const HydraConfig& c, const std::vector<LayerType>& layers,
                                   Index h) {
     const Index V = c.vocab_size, d = c.d_model, H = c.n_heads, I = H * c.head_dim,
@@ -64,20 +64,20 @@ void check_table(const std::vector<LayerType>& layers, Index hidden) {
     CHECK(Model::parameter_count == count);
 }
 
-constexpr HydraConfig tied{.vocab_size = 11,
-                           .d_model = 12,
-                           .n_layers = 12,
-                           .n_heads = 2,
-                           .head_dim = 8,
-                           .mlp_multiple_of = 1};
-constexpr HydraConfig untied{.vocab_size = 11,
-                             .d_model = 12,
-                             .n_layers = 2,
-                             .n_heads = 3,
-                             .mlp_mult = 2.0,
-                             .mlp_multiple_of = 16,
-                             .layer_types = {swa, deltanet},
-                             .tie_embeddings = false};
+constexpr HydraConfig tied_head{.vocab_size = 11,
+                                .d_model = 12,
+                                .n_layers = 12,
+                                .n_heads = 2,
+                                .head_dim = 8,
+                                .mlp_multiple_of = 1};
+constexpr HydraConfig untied_head{.vocab_size = 11,
+                                  .d_model = 12,
+                                  .n_layers = 2,
+                                  .n_heads = 3,
+                                  .mlp_mult = 2.0,
+                                  .mlp_multiple_of = 16,
+                                  .layer_types = {swa, deltanet},
+                                  .tie_embeddings = false};
 constexpr HydraConfig ungated{.vocab_size = 11,
                               .d_model = 12,
                               .n_layers = 1,
@@ -95,33 +95,33 @@ static_assert(HydraLM<HydraConfig{}>::parameter_count ==
 }  // namespace
 
 TEST_CASE("The table of parameters is the file format's", "[parameters]") {
-    check_table<tied>({deltanet, deltanet, deltanet, swa, deltanet, deltanet, deltanet, swa,
-                       deltanet, deltanet, deltanet, swa},
-                      32);
-    check_table<untied>({swa, deltanet}, 32);
+    check_table<tied_head>({deltanet, deltanet, deltanet, swa, deltanet, deltanet, deltanet, swa,
+                            deltanet, deltanet, deltanet, swa},
+                           32);
+    check_table<untied_head>({swa, deltanet}, 32);
     check_table<ungated>({deltanet}, 35);
 }
 
-TEST_CASE("Kinds say what a tensor is for", "[parameters]") {
-    std::vector<std::pair<std::string_view, ParameterKind>> kinds;
-    for (const ParameterInfo& info : HydraLM<untied>::parameters) {
+TEST_CASE("Roles say what a tensor is for", "[parameters]") {
+    for (const ParameterInfo& info : HydraLM<untied_head>::parameters) {
         const auto name = info.name();
-        using enum ParameterKind;
+        using enum ParameterRole;
         const auto ends_with = [&](std::string_view end) { return name.ends_with(end); };
         INFO(name);
-        CHECK(info.kind ==
-              (name == "embed.weight"                                         ? embedding
-               : name == "lm_head.weight"                                     ? head
-               : ends_with("qkv_proj.weight") || ends_with("w_fused.weight")  ? projection
-               : ends_with("o_proj.weight") || ends_with("w_down.weight")     ? residual_projection
-               : ends_with("ab_proj.weight") || ends_with("gate_proj.weight") ? gate
-               : ends_with("ab_proj.bias")                                    ? decay_bias
-               : ends_with("conv.weight")                                     ? convolution
-               : ends_with("conv.bias")                                       ? convolution_bias
-                                                                              : norm));
-        CHECK(info.parts == (ends_with("qkv_proj.weight")  ? 3
-                             : ends_with("w_fused.weight") ? 2
-                                                           : 1));
+        CHECK(info.law.role ==
+              (name == "embed.weight"                                        ? embedding
+               : name == "lm_head.weight"                                    ? head
+               : ends_with("qkv_proj.weight") || ends_with("w_fused.weight") ? projection
+               : ends_with("o_proj.weight") || ends_with("w_down.weight")    ? residual_projection
+               : ends_with("ab_proj.weight")                                 ? gate
+               : ends_with("gate_proj.weight")                               ? output_gate
+               : ends_with("ab_proj.bias")                                   ? decay_bias
+               : ends_with("conv.weight")                                    ? convolution
+               : ends_with("conv.bias")                                      ? convolution
+                                                                             : norm));
+        CHECK(info.parts.count == (ends_with("qkv_proj.weight")  ? 3
+                                   : ends_with("w_fused.weight") ? 2
+                                                                 : 1));
     }
 }
 
@@ -149,13 +149,13 @@ void check_round_trip() {
 }
 
 TEST_CASE("Parameters come back bit for bit", "[parameters]") {
-    check_round_trip<HydraLM<untied, float>>();
-    check_round_trip<HydraLM<untied, double>>();
-    check_round_trip<HydraLM<tied, float>>();
+    check_round_trip<HydraLM<untied_head, float>>();
+    check_round_trip<HydraLM<untied_head, double>>();
+    check_round_trip<HydraLM<tied_head, float>>();
 }
 
 TEST_CASE("A model begins as zeros", "[parameters]") {
-    const HydraLM<untied> model;
+    const HydraLM<untied_head> model;
     model.get_parameters([](const ParameterInfo& info, std::span<const float> values) {
         INFO(info.name());
         CHECK(std::ranges::all_of(

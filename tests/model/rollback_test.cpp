@@ -10,7 +10,7 @@ namespace {
 template <class Model>
 void check_rollback(Index past, Index N, const BankPolicy& policy = {}) {
     const auto model = random_model<Model>(1);
-    const auto tokens = random_tokens(past + N, Model::config.vocab_size, 2);
+    const auto tokens = random_tokens(past + N, Model::vocab_size(), 2);
     auto start = model.new_state(Model::prefill_tile, policy);
     if (past > 0) model.prefill(slice(tokens, 0, past), start);
     AlignedBuffer<std::byte> memory(Model::stack.history_bytes(N)),
@@ -32,7 +32,7 @@ void check_rollback(Index past, Index N, const BankPolicy& policy = {}) {
         // What lies behind the position in a bank is never read: compared is what a file holds,
         // and what comes next.
         CHECK(same_bits(state.bytes(), expected.bytes()));
-        const auto more = random_tokens(40, Model::config.vocab_size, 3);
+        const auto more = random_tokens(40, Model::vocab_size(), 3);
         const auto a = logits_in_pieces(model, state, more);
         const auto b = logits_in_pieces(model, expected, more);
         CHECK(same_bits(a, b));

@@ -110,7 +110,7 @@ public:
         const auto N = static_cast<Index>(rows.size());
         StridedRows<T> x(rows, d_);
         StridedRows<T> y(N, d_, write == Write::add ? T(3) : std::numeric_limits<T>::quiet_NaN());
-        AlignedBuffer<std::byte> workspace(layer_.workspace_bytes(1, N, form));
+        AlignedBuffer<std::byte> workspace(scratch_bytes(layer_, {1, N, form}));
         Arena arena(workspace.span());
         memory_.reserve(N);
         const Stream stream = memory_.stream();
@@ -200,7 +200,7 @@ void check_batch(const Layer& layer, const NamedValues& tensors, Index N, Form f
     }
     const auto B = static_cast<Index>(streams.size());
     StridedRows<T> x(input, d), y(B * N, d, std::numeric_limits<T>::quiet_NaN());
-    AlignedBuffer<std::byte> workspace(layer.workspace_bytes(B, N, form));
+    AlignedBuffer<std::byte> workspace(scratch_bytes(layer, {B, N, form}));
     Arena arena(workspace.span());
     layer.forward(all.parameters(), Streams(streams.data(), B), N, x.view(), y.view(), form,
                   Write::assign, arena);

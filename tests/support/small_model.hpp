@@ -81,7 +81,7 @@ std::vector<typename Model::Scalar> logits_in_pieces(const Model& model,
                                                      std::vector<Index> ends = {},
                                                      Form form = Form::parallel) {
     using T = typename Model::Scalar;
-    constexpr Index V = Model::config.vocab_size;
+    constexpr Index V = Model::vocab_size();
     const auto N = static_cast<Index>(tokens.size());
     std::vector<T> out(static_cast<std::size_t>(N * V), std::numeric_limits<T>::quiet_NaN());
     const MatrixView<T> rows(out.data(), N, V);

@@ -103,8 +103,7 @@ std::vector<token_id> random_ids(Index count, std::uint64_t seed) {
     Random random(seed, 7);
     std::vector<token_id> ids(static_cast<std::size_t>(count));
     for (token_id& id : ids)
-        id = static_cast<token_id>(
-            random.below(static_cast<std::uint64_t>(Model::config.vocab_size)));
+        id = static_cast<token_id>(random.below(static_cast<std::uint64_t>(Model::vocab_size())));
     return ids;
 }
 
@@ -137,9 +136,9 @@ double loss_of(const Model& model, const std::vector<token_id>& ids,
                const std::vector<token_id>& labels, BatchStates<Model> states) {
     const auto N = static_cast<Index>(ids.size());
     AlignedBuffer<std::byte> workspace(Model::workspace_bytes(1, N));
-    AlignedBuffer<double> logits(N * Model::config.vocab_size), losses(N);
+    AlignedBuffer<double> logits(N * Model::vocab_size()), losses(N);
     Arena arena(workspace.span());
-    const MatrixView<double> rows(logits.data(), N, Model::config.vocab_size);
+    const MatrixView<double> rows(logits.data(), N, Model::vocab_size());
     model.head(model.forward(ids.data(), states.streams(N), N, Form::recurrent, arena), rows);
     return kernels::cross_entropy(rows, labels, losses.span()).sum;
 }
@@ -365,7 +364,7 @@ TEST_CASE("gradients: what is added to, cleared and refused") {
     CHECK_THROWS_AS(add(gradients, model, ids, labels, BatchStates<Model>(2), 1.0), Error);
     CHECK_THROWS_AS(
         add(gradients, model, ids, std::span(labels).first(3), BatchStates<Model>(1), 1.0), Error);
-    labels[4] = Model::config.vocab_size;
+    labels[4] = Model::vocab_size();
     CHECK_THROWS_AS(add(gradients, model, ids, labels, BatchStates<Model>(1), 1.0), Error);
     labels[4] = 0;
     ids[4] = -1;

@@ -48,7 +48,8 @@ void check_golden() {
     const auto ids = golden["input_ids"].template as<token_id>();
 
     // Logits, module after module.
-    AlignedBuffer<std::byte> workspace(Model::Structure::mtp_module.workspace_bytes(N));
+    AlignedBuffer<std::byte> workspace(
+        scratch_bytes(Model::mtp_module, {.streams = N, .form = Form::recurrent}));
     Arena arena(workspace.span());
     std::vector<T> h(hidden_values), embedded(N * d), out(N * d);
     for (Index i = 0; i < 2; ++i) {
@@ -56,13 +57,13 @@ void check_golden() {
         for (Index t = 0; t < rows; ++t)
             model.weights().embed.copy_row(ids[static_cast<std::size_t>(t + i + 1)],
                                            embedded.data() + t * d);
-        Model::Structure::mtp_module.forward(model.weights().mtp[static_cast<std::size_t>(i)],
-                                             {h.data(), rows, d}, {embedded.data(), rows, d},
-                                             {out.data(), rows, d}, arena);
+        Model::mtp_module.forward(model.weights().mtp[static_cast<std::size_t>(i)],
+                                  {h.data(), rows, d}, {embedded.data(), rows, d},
+                                  {out.data(), rows, d}, arena);
         std::vector<T> normed(out.size()),
             logits(static_cast<std::size_t>(rows * V), std::numeric_limits<T>::quiet_NaN());
         kernels::rms_norm(MatrixView<const T>(out.data(), rows, d),
-                          std::span<const T>(model.weights().norm_f), Model::config.rms_eps,
+                          std::span<const T>(model.weights().norm_f.weight), Model::config.rms_eps,
                           MatrixView<T>(normed.data(), rows, d));
         model.head({normed.data(), rows, d}, {logits.data(), rows, V});
         check_close(logits, golden["logits." + std::to_string(i)].values, bound,
@@ -80,9 +81,9 @@ void check_golden() {
     typename Model::template Parameters<FlatStorage<T>> gradients;
     typename Model::template Parameters<TransposedStorage<T>> transposed;
     BindFlat<T> bind_flat(flat.data());
-    typename Model::Structure{}.visit(gradients, bind_flat);
+    Model::Structure::visit(gradients, bind_flat);
     BindTransposed<T> bind_turned(turned.data());
-    typename Model::Structure{}.visit(transposed, bind_turned);
+    Model::Structure::visit(transposed, bind_turned);
     T* next = turned.data();
     model.get_parameters([&](const ParameterInfo& info, std::span<const T> w) {
         next = store_transposed<T>(info, w, next);

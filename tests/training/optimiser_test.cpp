@@ -95,9 +95,9 @@ TEST_CASE("AdamW and Muon make the steps worked by hand", "[optimiser]") {
             std::size_t first = 0;
             for (const auto& info : Model::parameters) {
                 const auto n = static_cast<std::size_t>(info.size());
-                const std::string group(optimiser_group(info.kind));
+                const std::string_view group = hydralm::name(info.law.group);
                 if (kind == OptimiserKind::muon && group == "muon") {
-                    const auto rows = static_cast<std::size_t>(info.rows() / info.parts),
+                    const auto rows = static_cast<std::size_t>(info.rows() / info.parts.count),
                                cols = static_cast<std::size_t>(info.cols());
                     for (std::size_t p = first; p < first + n; p += rows * cols) {
                         std::vector<double> update(rows * cols);
@@ -143,7 +143,7 @@ TEST_CASE("Parameters are routed by rule", "[optimiser]") {
                             name.find("w_fused") != std::string::npos ||
                             name.find("w_down") != std::string::npos;
         INFO(name);
-        CHECK(optimiser_group(info.kind) == std::string(matrix ? "muon" : "adamw"));
+        CHECK(hydralm::name(info.law.group) == std::string(matrix ? "muon" : "adamw"));
     }
 }
 

@@ -446,12 +446,12 @@ TEST_CASE("A number that is not finite stops the run or leaves the step out", "[
 }
 
 TEST_CASE("A step left out leaves carried streams as they were", "[trainer]") {
-    static constexpr HydraConfig untied = [] {
+    static constexpr HydraConfig untied_config = [] {
         auto c = config;
         c.tie_embeddings = false;
         return c;
     }();
-    using Untied = HydraLM<untied>;
+    using Untied = HydraLM<untied_config>;
     auto options = options_of(OptimiserKind::adamw, 9);
     options.non_finite = NonFinite::skip;
     for (const bool anew : {false, true}) {

@@ -26,7 +26,7 @@ public:
           states_(checked(streams), model.new_state(1)),
           views_(static_cast<std::size_t>(streams)),
           workspace_(Model::workspace_bytes(streams, 1, Form::recurrent)),
-          logits_(streams * Model::config.vocab_size) {}
+          logits_(streams * Model::vocab_size()) {}
 
     Index streams() const noexcept { return static_cast<Index>(states_.size()); }
 
@@ -51,7 +51,7 @@ public:
         Arena arena(workspace_.span());
         const auto hidden = model_.forward(tokens.data(), Streams(views_.data(), streams()), 1,
                                            Form::recurrent, arena);
-        const MatrixView<T> logits(logits_.data(), streams(), Model::config.vocab_size);
+        const MatrixView<T> logits(logits_.data(), streams(), Model::vocab_size());
         model_.head(hidden, logits);
         for (State& state : states_) state.advance(1);
         return logits;

@@ -25,20 +25,20 @@ namespace HYDRALM_NAMESPACE {
 template <class Model>
 class MtpDraft {
     static_assert(
-        Model::config.mtp_depth > 0,
+        Model::mtp_depth > 0,
         "hydralm: mtp_depth: must be above 0 to draft with; train a model with mtp_depth = "
         "1 or more, or draft with another model");
 
 public:
     using T = typename Model::Scalar;
-    static constexpr Index vocab_size = Model::config.vocab_size;
+    static constexpr Index vocab_size = Model::vocab_size();
 
     explicit MtpDraft(const Model&& model) = delete;
     explicit MtpDraft(const Model& model)
         : model_(model),
-          workspace_(Model::Structure::mtp_module.workspace_bytes(1)),
-          rows_(4 * Model::config.d_model),
-          logits_(Model::config.vocab_size) {}
+          workspace_(scratch_bytes(Model::mtp_module, {.form = Form::recurrent})),
+          rows_(4 * Model::d_model()),
+          logits_(Model::vocab_size()) {}
 
     void reset() noexcept {}
     void begin(std::span<const token_id>, MatrixView<const T> hidden) noexcept {
@@ -49,16 +49,16 @@ public:
         const auto& p = model_.weights();
         Arena arena(workspace_.span());
         p.embed.copy_row(token, row(1).data());
-        Model::Structure::mtp_module.forward(p.mtp[module_], row(0), row(1), row(2), arena);
+        Model::mtp_module.forward(p.mtp[module_], row(0), row(1), row(2), arena);
         std::copy_n(row(2).data(), d, row(0).data());
-        kernels::rms_norm(row(2), std::span<const T>(p.norm_f), Model::config.rms_eps, row(3));
-        model_.head(row(3), {logits_.data(), 1, Model::config.vocab_size});
+        Model::norm.forward(p.norm_f, row(2), row(3));
+        model_.head(row(3), {logits_.data(), 1, Model::vocab_size()});
         module_ = std::min(module_ + 1, p.mtp.size() - 1);
         return logits_.span();
     }
 
 private:
-    static constexpr Index d = Model::config.d_model;
+    static constexpr Index d = Model::d_model();
     MatrixView<T> row(Index i) noexcept { return {rows_.data() + i * d, 1, d}; }
 
     const Model& model_;
@@ -74,7 +74,7 @@ template <class Model>
 class ModelDraft {
 public:
     using T = typename Model::Scalar;
-    static constexpr Index vocab_size = Model::config.vocab_size;
+    static constexpr Index vocab_size = Model::vocab_size();
 
     explicit ModelDraft(const Model&& model, const BankPolicy& policy = {},
                         Index tile = 0) = delete;

@@ -34,14 +34,14 @@ private:
 // of the last prompt, is taken by the constructor.
 template <class Model, class Draft>
 class SpeculativeDecoder {
-    static_assert(Draft::vocab_size == Model::config.vocab_size,
+    static_assert(Draft::vocab_size == Model::vocab_size(),
                   "hydralm: vocab_size: a draft must have that of the model; use a draft made for "
                   "the same tokeniser");
 
 public:
     using T = typename Model::Scalar;
     using State = typename Model::State;
-    static constexpr Index V = Model::config.vocab_size, d = Model::config.d_model;
+    static constexpr Index V = Model::vocab_size(), d = Model::d_model();
 
     // draft_tokens: drafts a round, 0 or more. Throws Error when they and the token before them are
     // more than a window of the model or Model::prefill_tile.
@@ -127,10 +127,7 @@ public:
 
 private:
     static Index checked(Index draft_tokens) {
-        Index most = Model::prefill_tile - 1;
-        for (int i = 0; i < Model::config.n_layers; ++i)
-            if (Model::config.layer_types[i] == LayerType::swa)
-                most = std::min<Index>(most, Model::config.swa_window - 1);
+        const Index most = std::min(Model::prefill_tile, Model::stack.most_history()) - 1;
         if (draft_tokens < 0 || draft_tokens > most)
             throw Error(
                 {.field = "draft_tokens",

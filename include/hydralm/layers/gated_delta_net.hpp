@@ -17,9 +17,9 @@
 #include "hydralm/kernels/matmul/matmul.hpp"
 #include "hydralm/kernels/rms_norm/rms_norm.hpp"
 #include "hydralm/kernels/short_conv/short_conv.hpp"
-#include "hydralm/layers/parameters.hpp"
+#include "hydralm/kernels/swiglu/forward.hpp"
+#include "hydralm/layers/module.hpp"
 #include "hydralm/layers/shape.hpp"
-#include "hydralm/state/stream_state.hpp"
 
 namespace HYDRALM_NAMESPACE {
 namespace detail {
@@ -54,6 +54,18 @@ public:
     constexpr GatedDeltaNet() = default;
     constexpr explicit GatedDeltaNet(Shape shape) : shape_(shape) {}
     constexpr const Shape& shape() const noexcept { return shape_; }
+    constexpr Index d_model() const noexcept { return shape_.d_model; }
+
+    template <class V>
+    constexpr void describe(V& v) const {
+        v.module("gated_delta_net");
+        v.option("d_model", shape_.d_model);
+        v.option("n_heads", shape_.n_heads);
+        v.option("head_dim", HeadDim);
+        v.option("conv_kernel", shape_.conv_kernel);
+        v.option("use_gate", shape_.use_gate);
+        v.option("norm_qk", shape_.norm_qk);
+    }
 
     template <class Storage>
     struct Parameters {
@@ -69,13 +81,14 @@ public:
     template <class P, class V>
     constexpr void visit(P& p, V& v) const {
         const Index d = shape_.d_model, H = shape_.n_heads, I = inner();
-        v.matrix(p.qkv_proj, "qkv_proj.weight", ParameterKind::projection, 3 * I, d, 3);
-        v.matrix(p.ab_proj, "ab_proj.weight", ParameterKind::gate, 2 * H, d);
-        v.vector(p.ab_bias, "ab_proj.bias", ParameterKind::decay_bias, 2 * H);
-        v.taps(p.conv, "short_conv.conv.weight", 3 * I, shape_.conv_kernel);
-        v.vector(p.conv_bias, "short_conv.conv.bias", ParameterKind::convolution_bias, 3 * I);
-        if (shape_.use_gate) v.matrix(p.gate_proj, "gate_proj.weight", ParameterKind::gate, I, d);
-        v.matrix(p.o_proj, "o_proj.weight", ParameterKind::residual_projection, d, I);
+        v.matrix(p.qkv_proj, "qkv_proj.weight", laws::projection, 3 * I, d, 3);
+        v.matrix(p.ab_proj, "ab_proj.weight", laws::gate, 2 * H, d);
+        v.vector(p.ab_bias, "ab_proj.bias", laws::decay_bias, 2 * H);
+        v.taps(p.conv, "short_conv.conv.weight", laws::convolution, 3 * I, shape_.conv_kernel);
+        v.vector(p.conv_bias, "short_conv.conv.bias", laws::convolution_bias(shape_.conv_kernel),
+                 3 * I);
+        if (shape_.use_gate) v.matrix(p.gate_proj, "gate_proj.weight", laws::output_gate, I, d);
+        v.matrix(p.o_proj, "o_proj.weight", laws::residual_projection, d, I);
     }
 
     struct State {
@@ -109,106 +122,189 @@ public:
         sink("S", std::array{H, D, D}, values);
     }
 
-    // Scratch for B sequences of N tokens.
-    constexpr Index workspace_bytes(Index B, Index N, Form form = Form::parallel) const noexcept {
-        const Index rows = B * N;
-        return buffer_bytes(rows) + B * shape_.n_heads * head_scratch(form);
+    // ---- buffers
+
+    // Of forward: what it computes where no tape and no history keeps it.
+    struct Scratch {
+        MatrixView<T> qkv, mixed;  // [B·N, 3I], before and after the convolution
+        MatrixView<T> gates;       // [B·N, 2H], ln α and β
+        MatrixView<T> o;           // [B·N, I]; with a tape, behind the output gate
+        TaskScratch heads;         // of B·H
+    };
+    template <class V>
+    constexpr void visit_scratch(Scratch& s, V& v, const Call& call) const {
+        const Index rows = call.rows(), H = shape_.n_heads, I = inner();
+        if (!call.recorded) {
+            v.matrix(s.qkv, rows, 3 * I);
+            v.matrix(s.mixed, rows, 3 * I);
+            v.matrix(s.gates, rows, 2 * H);
+        }
+        if (!call.recorded || shape_.use_gate) v.matrix(s.o, rows, I);
+        v.tasks(s.heads, call.streams * H,
+                call.form == Form::recurrent
+                    ? 0
+                    : kernels::gated_delta_workspace_bytes<T, HeadDim>(block));
     }
 
-    // x [B·N, d], row b·N + n is token n of stream b; y [B·N, d] is replaced or added to. The
-    // streams' states advance by N tokens (their positions are the caller's). x and y must not
-    // overlap. No allocation; never throws. Cost: O(B·N·(d·I + H·D²)).
-    void forward(const Parameters<PackedStorage<T>>& p, Streams streams, Index N,
-                 MatrixView<const T> x, MatrixView<T> y, Form form, Write write,
-                 Arena& arena) const noexcept {
-        const Arena::Scope scope(arena);
-        const Index B = streams.count(), rows = B * N, H = shape_.n_heads;
-        Arena* const history = streams.history();
-        const State before = history != nullptr ? take_state(*history) : State{};
-        if (history != nullptr)
-            std::copy_n(bind_state(*this, streams, 0).conv_cache, cache_size(), before.conv_cache);
-        const auto [qkv, mixed, gates, o] =
-            take_buffers(history != nullptr ? *history : arena, rows);
-        const Index scratch_size = head_scratch(form);
-        std::byte* const scratch = arena.take<std::byte>(B * H * scratch_size);
+    // What backward does not compute again: (7 + gated)·I + 4H numbers a token, H·D² every chunk,
+    // (K − 1)·3I a stream.
+    struct Tape {
+        MatrixView<T> qkv;    // [B·N, 3I], before the convolution
+        MatrixView<T> mixed;  // [B·N, 3I], q, k, v as the delta rule reads them
+        MatrixView<T> norms;  // [B·N, 2H], of q and k; when they are normalised
+        MatrixView<T> gates;  // [B·N, 2H], ln α and β
+        MatrixView<T> out;    // [B·N, 2I], gate_proj x and o; or [B·N, I], o
+        MatrixView<T> cache;  // [B·(K−1), 3I], inputs of the convolution before the first token
+        T* states;            // [B, H, ceil(N / chunk), D, D]
+    };
+    template <class V>
+    constexpr void visit_tape(Tape& t, V& v, const Call& call) const {
+        const Index rows = call.rows(), H = shape_.n_heads, I = inner();
+        v.matrix(t.qkv, rows, 3 * I);
+        v.matrix(t.mixed, rows, 3 * I);
+        v.matrix(t.norms, rows, 2 * H);
+        v.matrix(t.gates, rows, 2 * H);
+        v.matrix(t.out, rows, out_width());
+        v.matrix(t.cache, call.streams * (shape_.conv_kernel - 1), 3 * I);
+        v.array(t.states, call.streams * H * chunks(call.tokens) * HeadDim * HeadDim);
+    }
 
-        kernels::matmul(x, p.qkv_proj, qkv, kernels::Assign{});
-        kernels::matmul(x, p.ab_proj, gates, kernels::AddBias<T>{p.ab_bias.data()});
+    struct BackwardScratch {
+        MatrixView<T> dqkv;    // [B·N, 3I]
+        MatrixView<T> dgates;  // [B·N, 2H]
+        MatrixView<T> dout;    // as Tape::out
+        MatrixView<T> dtaps;   // [K, 3I]
+        MatrixView<T> gated;   // [B·N, I], o ⊙ silu(gate_proj x)
+        MatrixView<T> dgated;  // [B·N, I]
+        TaskScratch heads;     // of H
+    };
+    template <class V>
+    constexpr void visit_backward_scratch(BackwardScratch& s, V& v, const Call& call) const;
+
+    // What rollback needs of the last call.
+    struct History {
+        State before;
+        MatrixView<T> qkv, mixed, gates, o;  // as in Scratch
+    };
+    template <class V>
+    constexpr void visit_history(History& h, V& v, Index N) const {
+        visit_state(h.before, v);
+        v.matrix(h.qkv, N, 3 * inner());
+        v.matrix(h.mixed, N, 3 * inner());
+        v.matrix(h.gates, N, 2 * shape_.n_heads);
+        v.matrix(h.o, N, inner());
+    }
+
+    // ---- computing
+
+    // As layers/module.hpp says. Cost: O(B·N·(d·I + H·D²)).
+    template <class P, class R = NoTape>
+    void forward(const P& p, Streams streams, Index N, MatrixView<const T> x, MatrixView<T> y,
+                 Form form, Write write, Arena& arena, const R& tape = {}) const noexcept {
+        const Arena::Scope scope(arena);
+        const Index B = streams.count(), rows = B * N, H = shape_.n_heads, I = inner();
+        const Scratch scratch = take_scratch(*this, arena, {B, N, form, records<R>});
+        Work w{scratch.qkv, scratch.mixed, scratch.gates, {}, scratch.o};
+        History history{};
+        if constexpr (records<R>) {
+            w = {tape.qkv, tape.mixed, tape.gates, tape.norms,
+                 tape.out.middle_cols(out_width() - I, I)};
+            copy_caches(streams, tape.cache);
+        } else if (streams.history() != nullptr) {
+            history = take_history(*this, *streams.history(), N);
+            w = {history.qkv, history.mixed, history.gates, {}, history.o};
+            std::copy_n(bind_state(*this, streams, 0).conv_cache, cache_size(),
+                        history.before.conv_cache);
+        }
+        kernels::matmul(x, p.qkv_proj, w.qkv, kernels::Assign{});
+        kernels::matmul(x, p.ab_proj, w.gates, kernels::AddBias<T>{p.ab_bias.data()});
         for (Index r = 0; r < rows; ++r) {
-            for (Index h = 0; h < H; ++h)
-                gates(r, h) = -simd::softplus(-gates(r, h));  // g = ln σ(a)
-            simd::map(
-                H, gates.row(r) + H, [](auto b) { return simd::sigmoid(b); }, gates.row(r) + H);
+            T* const g = w.gates.row(r);
+            for (Index h = 0; h < H; ++h) g[h] = -simd::softplus(-g[h]);  // ln σ(a)
+            simd::map(H, g + H, [](auto b) { return simd::sigmoid(b); }, g + H);
         }
         parallel_for(
             B * H,
             [&](Index task) {
                 const Index b = task / H, h = task % H;
-                const auto state = bind_state(*this, streams, b);
-                if (history != nullptr) copy_head(state.memory, before.memory, h);
-                Arena own({scratch + task * scratch_size, static_cast<std::size_t>(scratch_size)});
-                mix_head(p, state, streams.position(b), qkv.middle_rows(b * N, N),
-                         mixed.middle_rows(b * N, N), gates.middle_rows(b * N, N),
-                         o.middle_rows(b * N, N), h, form, own);
+                const State state = bind_state(*this, streams, b);
+                if (history.before.memory != nullptr)
+                    copy_head(state.memory, history.before.memory, h);
+                Arena own = scratch.heads.of(task);
+                kernels::GatedDeltaCheckpoints<T> checkpoints;
+                if constexpr (records<R>) checkpoints = {states_of(tape, b, N, h), chunk};
+                mix_head(p, state, streams.position(b), w.middle_rows(b * N, N), h, form,
+                         checkpoints, own);
             },
-            rows * H * HeadDim * HeadDim > 32768);
-        if (shape_.use_gate) kernels::matmul(x, p.gate_proj, o, detail::MultiplySilu{});
-        if (write == Write::add) kernels::matmul(o, p.o_proj, y, kernels::Add{});
-        else kernels::matmul(o, p.o_proj, y, kernels::Assign{});
+            records<R> || rows * H * HeadDim * HeadDim > 32768);
+        MatrixView<T> out = w.o;
+        if constexpr (records<R>) {
+            if (shape_.use_gate) {
+                kernels::matmul(x, p.gate_proj, tape.out.middle_cols(0, I), kernels::Assign{});
+                kernels::swiglu<T>(tape.out, out = scratch.o);
+            }
+        } else if (shape_.use_gate) {
+            kernels::matmul(x, p.gate_proj, out, detail::MultiplySilu{});
+        }
+        project(out, p.o_proj, y, write);
     }
 
-    // Arena of a stream's history that a call of N tokens takes.
-    constexpr Index history_bytes(Index N) const noexcept {
-        return arena_bytes<T>(cache_size()) + arena_bytes<T>(memory_size()) + buffer_bytes(N);
-    }
     // Back to the state after the first kept of the N tokens of the last call, which took history.
     // What the delta rule adds for each is done again; nothing else is. No allocation.
     void rollback(const State& state, std::int64_t, Index N, Index kept,
-                  Arena& history) const noexcept {
+                  Arena& memory) const noexcept {
         const Index H = shape_.n_heads, D = HeadDim;
-        const State before = take_state(history);
-        const auto [qkv, mixed, gates, o] = take_buffers(history, N);
+        const History h = take_history(*this, memory, N);
         const Index rows = shape_.conv_kernel - 1, channels = 3 * inner();
-        kernels::short_conv_rewind<T>(MatrixView<const T>(before.conv_cache, rows, channels), qkv,
-                                      kept, {state.conv_cache, rows, channels});
+        kernels::short_conv_rewind<T>(MatrixView<const T>(h.before.conv_cache, rows, channels),
+                                      h.qkv, kept, {state.conv_cache, rows, channels});
         parallel_for(
             H,
-            [&](Index h) {
-                copy_head(before.memory, state.memory, h);
+            [&](Index head) {
+                copy_head(h.before.memory, state.memory, head);
                 kernels::gated_delta_recurrent(
-                    delta_input(mixed.middle_rows(0, kept), gates.middle_rows(0, kept), h),
-                    MatrixView<T, HeadDim>(state.memory + h * D * D, D),
-                    o.middle_rows(0, kept).template middle_cols<HeadDim>(h * D));
+                    delta_input(h.mixed.middle_rows(0, kept), h.gates.middle_rows(0, kept), head),
+                    MatrixView<T, HeadDim>(state.memory + head * D * D, D),
+                    h.o.middle_rows(0, kept).template middle_cols<HeadDim>(head * D));
             },
             kept * H * D * D > 32768);
     }
 
+    // As layers/module.hpp says; defined in gated_delta_net_backward.hpp.
+    template <class P, class Q, class G>
+    void backward(const P& p, const Q& transposed, const Tape& tape, Streams streams, Index N,
+                  MatrixView<const T> x, MatrixView<const T> dy, MatrixView<T> dx, G& gradients,
+                  Streams dstates, Arena& arena) const noexcept;
+
 private:
-    struct Buffers {
-        MatrixView<T> qkv, mixed;  // [rows, 3I], before and after the convolution
-        MatrixView<T> gates;       // [rows, 2H], ln α and β
-        MatrixView<T> o;           // [rows, I]
+    // Where the rows of a call are computed.
+    struct Work {
+        MatrixView<T> qkv, mixed, gates, norms, o;
+        Work middle_rows(Index first, Index count) const noexcept {
+            return {qkv.middle_rows(first, count), mixed.middle_rows(first, count),
+                    gates.middle_rows(first, count), norms.middle_rows(first, count),
+                    o.middle_rows(first, count)};
+        }
     };
+
+    static constexpr Index block = kernels::gated_delta_default_block<T, HeadDim>;
+    static constexpr Index chunk = kernels::gated_delta_training_chunk;
+
+    constexpr Index inner() const noexcept { return shape_.n_heads * HeadDim; }
+    constexpr Index out_width() const noexcept { return (shape_.use_gate ? 2 : 1) * inner(); }
+    static constexpr Index chunks(Index N) noexcept { return ceil_div(N, chunk); }
     constexpr Index cache_size() const noexcept { return (shape_.conv_kernel - 1) * 3 * inner(); }
-    constexpr Index memory_size() const noexcept { return shape_.n_heads * HeadDim * HeadDim; }
-    State take_state(Arena& arena) const noexcept {
-        T* const cache = arena.take<T>(cache_size());
-        return {cache, arena.take<T>(memory_size())};
-    }
     static void copy_head(const T* from, T* to, Index h) noexcept {
         std::copy_n(from + h * HeadDim * HeadDim, HeadDim * HeadDim, to + h * HeadDim * HeadDim);
     }
-    constexpr Index buffer_bytes(Index rows) const noexcept {
-        return 2 * arena_bytes<T>(rows * 3 * inner()) + arena_bytes<T>(rows * 2 * shape_.n_heads) +
-               arena_bytes<T>(rows * inner());
+    // caches [B·(K−1), 3I] = the streams' inputs of the convolution.
+    void copy_caches(Streams streams, MatrixView<T> caches) const noexcept {
+        for (Index b = 0; b < streams.count(); ++b)
+            std::copy_n(bind_state(*this, streams, b).conv_cache, cache_size(),
+                        caches.row(b * (shape_.conv_kernel - 1)));
     }
-    Buffers take_buffers(Arena& arena, Index rows) const noexcept {
-        const auto take = [&](Index cols) {
-            return MatrixView<T>(arena.take<T>(rows * cols), rows, cols);
-        };
-        const auto qkv = take(3 * inner()), mixed = take(3 * inner());
-        const auto gates = take(2 * shape_.n_heads);
-        return {qkv, mixed, gates, take(inner())};
+    T* states_of(const Tape& tape, Index b, Index N, Index h) const noexcept {
+        return tape.states + (b * shape_.n_heads + h) * chunks(N) * HeadDim * HeadDim;
     }
     // q, k, v and gates of head h as the delta rule reads them.
     kernels::GatedDeltaInput<T, HeadDim> delta_input(MatrixView<const T> mixed,
@@ -224,39 +320,42 @@ private:
                 {gates.data() + h, N, gates.stride()},
                 {gates.data() + H + h, N, gates.stride()}};
     }
-    static constexpr Index block = kernels::gated_delta_default_block<T, HeadDim>;
-    static constexpr Index head_scratch(Form form) noexcept {
-        return form == Form::recurrent
-                   ? 0
-                   : round_up(kernels::gated_delta_workspace_bytes<T, HeadDim>(block),
-                              static_cast<Index>(alignment));
-    }
-
-    constexpr Index inner() const noexcept { return shape_.n_heads * HeadDim; }
 
     // Convolution, normalisation and delta rule of head h of one stream: everything here touches
-    // only that head's columns. qkv, mixed [N, 3I]; gates [N, 2H]; o [N, I].
-    void mix_head(const Parameters<PackedStorage<T>>& p, const State& state, std::int64_t position,
-                  MatrixView<const T> qkv, MatrixView<T> mixed, MatrixView<const T> gates,
-                  MatrixView<T> o, Index h, Form form, Arena& arena) const noexcept {
-        const Index I = inner(), kept = shape_.conv_kernel - 1;
+    // only that head's columns. w: the stream's N rows. With checkpoints, blocks begin with the
+    // call.
+    template <class P>
+    void mix_head(const P& p, const State& state, std::int64_t position, const Work& w, Index h,
+                  Form form, kernels::GatedDeltaCheckpoints<T> checkpoints,
+                  Arena& arena) const noexcept {
+        const Index H = shape_.n_heads, I = inner(), kept = shape_.conv_kernel - 1;
         const MatrixView<T> cache(state.conv_cache, kept, 3 * I);
         for (Index part = 0; part < 3; ++part) {
             const Index first = part * I + h * HeadDim;
-            const MatrixView<const T> taps = p.conv.middle_cols(first, HeadDim);
-            kernels::short_conv(qkv.middle_cols(first, HeadDim), taps, p.conv_bias.data() + first,
-                                cache.middle_cols(first, HeadDim),
-                                mixed.middle_cols(first, HeadDim),
-                                [](auto z) { return simd::silu(z); });
+            const auto mixed = w.mixed.middle_cols(first, HeadDim);
+            kernels::short_conv(MatrixView<const T>(w.qkv.middle_cols(first, HeadDim)),
+                                MatrixView<const T>(p.conv.middle_cols(first, HeadDim)),
+                                p.conv_bias.data() + first, cache.middle_cols(first, HeadDim),
+                                mixed, [](auto z) { return simd::silu(z); });
             if (part < 2 && shape_.norm_qk)
-                kernels::l2_normalize<HeadDim>(mixed.middle_cols(first, HeadDim));
+                kernels::l2_normalize<HeadDim>(mixed, w.norms.data() == nullptr
+                                                          ? w.norms
+                                                          : w.norms.middle_cols(part * H + h, 1));
         }
-        const auto input = delta_input(mixed, gates, h);
+        const auto input = delta_input(w.mixed, w.gates, h);
         const MatrixView<T, HeadDim> S(state.memory + h * HeadDim * HeadDim, HeadDim);
-        const auto out = o.template middle_cols<HeadDim>(h * HeadDim);
+        const auto out = w.o.template middle_cols<HeadDim>(h * HeadDim);
         if (form == Form::recurrent) kernels::gated_delta_recurrent(input, S, out);
-        else kernels::gated_delta_chunkwise<block>(input, S, out, block - position % block, arena);
+        else
+            kernels::gated_delta_chunkwise<block>(
+                input, S, out, checkpoints.data == nullptr ? block - position % block : block,
+                arena, checkpoints);
     }
+
+    template <class P, class G>
+    void backward_head(const P& p, Index N, const Tape& tape, const BackwardScratch& s,
+                       G& gradients, Streams dstates, Index b, Index h,
+                       Arena& arena) const noexcept;
 
     [[no_unique_address]] Shape shape_;
 };

@@ -4,13 +4,13 @@
 // A module has `template <class Storage> struct Parameters` (its tensors in some storage) and
 //     template <class P, class V> constexpr void visit(P& parameters, V& visitor) const
 // which names every tensor in file order:
-//     matrix(field, name, kind, out, in, parts = 1)  [out, in], the weights of one matrix product,
-//                                                    parts stacked in it
-//     fused(fields, name, kind, out, in)             [fields·out, in], an array of matrices stacked
-//                                                    in one tensor
-//     taps(field, name, channels, taps)              [channels, 1, taps], a depthwise convolution
-//     vector(field, name, kind, size)                [size]
-//     table(field, name, kind, rows, cols)           [rows, cols], kept row-major
+//     matrix(field, name, law, out, in, parts = 1)  [out, in], the weights of one matrix product,
+//                                                   parts stacked in it
+//     fused(fields, name, law, out, in)             [fields·out, in], an array of matrices stacked
+//                                                   in one tensor
+//     taps(field, name, law, channels, taps)        [channels, 1, taps], a depthwise convolution
+//     vector(field, name, law, size)                [size]
+//     table(field, name, law, rows, cols)           [rows, cols], kept row-major
 // Composites prefix the names of their members with nested(prefix, visit).
 #pragma once
 
@@ -23,39 +23,17 @@
 #include "hydralm/core/arena.hpp"
 #include "hydralm/core/matrix_view.hpp"
 #include "hydralm/kernels/matmul/packed_matrix.hpp"
+#include "hydralm/layers/law.hpp"
 
 namespace HYDRALM_NAMESPACE {
-
-// What a tensor is for: decides its initialisation and which optimiser updates it.
-enum class ParameterKind : std::uint8_t {
-    embedding,            // rows looked up by token, and the tied head
-    head,                 // untied head
-    projection,           // into a mixer or an MLP
-    residual_projection,  // back into the residual stream: o_proj, w_down
-    gate,                 // ab_proj.weight, gate_proj.weight
-    decay_bias,           // ab_proj.bias: the α half, then the β half
-    convolution,
-    convolution_bias,
-    norm,
-    temperature,  // ln τ of retrieval attention
-    router_gate,  // w of the gate of a key
-    router_bias,  // gate.bias, route_scale, local_logit
-};
-
-// "muon" or "adamw": the group of the hybrid optimiser.
-constexpr std::string_view optimiser_group(ParameterKind kind) noexcept {
-    return kind == ParameterKind::projection || kind == ParameterKind::residual_projection
-               ? "muon"
-               : "adamw";
-}
 
 struct ParameterInfo {
     std::array<char, 64> text{};
     std::array<Index, 3> extents{};
     int rank = 0;
-    int parts = 1;  // matrices stacked in the tensor (q, k, v; gate, up): orthogonalised one by one
+    Parts parts{};
     int fields = 1;  // matrices the module keeps it in, packed; 0: kept as plain numbers
-    ParameterKind kind{};
+    ParameterLaw law{};
 
     constexpr std::string_view name() const noexcept { return text.data(); }
     constexpr std::span<const Index> shape() const noexcept {
@@ -97,34 +75,47 @@ struct FlatStorage {
     using Taps = MatrixView<T>;  // [channels, taps]
 };
 
+// Storage of the weights of every matrix product once more, transposed, for input gradients:
+// dx = dy·W is matmul with Wᵀ packed. Vectors and convolutions need no second form.
+template <Real T>
+struct TransposedStorage {
+    struct Empty {};
+    using Scalar = T;
+    using Matrix = kernels::PackedMatrix<T>;  // [in, out]
+    using Vector = Empty;
+    using Taps = Empty;
+};
+
 // Base of visitors: keeps the prefix, and turns each declaration into a call of Derived::tensor,
 // convolution or vector_tensor.
 template <class Derived>
 class ParameterVisitor {
 public:
     template <class M>
-    constexpr void matrix(M& m, std::string_view name, ParameterKind kind, Index out, Index in,
-                          int parts = 1) {
-        derived().tensor(std::span(&m, 1), info(name, kind, parts, 1, {out, in, 1}, 2));
+    constexpr void matrix(M& m, std::string_view name, const ParameterLaw& law, Index out, Index in,
+                          Parts parts = {}) {
+        derived().tensor(std::span(&m, 1), info(name, law, parts, 1, {out, in, 1}, 2));
     }
     template <class M>
-    constexpr void fused(M& m, std::string_view name, ParameterKind kind, Index out, Index in) {
+    constexpr void fused(M& m, std::string_view name, const ParameterLaw& law, Index out,
+                         Index in) {
         const int fields = static_cast<int>(m.size());
         derived().tensor(std::span(m.data(), m.size()),
-                         info(name, kind, fields, fields, {fields * out, in, 1}, 2));
+                         info(name, law, fields, fields, {fields * out, in, 1}, 2));
     }
     template <class C>
-    constexpr void taps(C& c, std::string_view name, Index channels, Index taps) {
-        derived().convolution(c,
-                              info(name, ParameterKind::convolution, 1, 0, {channels, 1, taps}, 3));
+    constexpr void taps(C& c, std::string_view name, const ParameterLaw& law, Index channels,
+                        Index taps) {
+        derived().convolution(c, info(name, law, {}, 0, {channels, 1, taps}, 3));
     }
     template <class X>
-    constexpr void vector(X& x, std::string_view name, ParameterKind kind, Index size) {
-        derived().vector_tensor(x, info(name, kind, 1, 0, {size, 1, 1}, 1));
+    constexpr void vector(X& x, std::string_view name, const ParameterLaw& law, Index size) {
+        derived().vector_tensor(x, info(name, law, {}, 0, {size, 1, 1}, 1));
     }
     template <class X>
-    constexpr void table(X& x, std::string_view name, ParameterKind kind, Index rows, Index cols) {
-        derived().vector_tensor(x, info(name, kind, 1, 0, {rows, cols, 1}, 2));
+    constexpr void table(X& x, std::string_view name, const ParameterLaw& law, Index rows,
+                         Index cols) {
+        derived().vector_tensor(x, info(name, law, {}, 0, {rows, cols, 1}, 2));
     }
     template <class F>
     constexpr void nested(std::string_view prefix, const F& visit) {
@@ -140,9 +131,9 @@ private:
     constexpr void append(std::string_view part) {
         for (const char c : part) prefix_.at(length_++) = c;
     }
-    constexpr ParameterInfo info(std::string_view name, ParameterKind kind, int parts, int fields,
-                                 std::array<Index, 3> extents, int rank) {
-        ParameterInfo result{prefix_, extents, rank, parts, fields, kind};
+    constexpr ParameterInfo info(std::string_view name, const ParameterLaw& law, Parts parts,
+                                 int fields, std::array<Index, 3> extents, int rank) {
+        ParameterInfo result{prefix_, extents, rank, parts, fields, law};
         for (std::size_t i = 0; i < name.size(); ++i) result.text.at(length_ + i) = name[i];
         return result;
     }
@@ -179,6 +170,24 @@ constexpr void describe_parameters(const Module& module, F f) {
     DescribeParameters<F> visitor(f);
     module.visit(none, visitor);
 }
+
+namespace detail {
+
+// Every parameter of a structure in file order.
+template <class Structure>
+inline constexpr auto parameter_table = [] {
+    constexpr std::size_t count = [] {
+        std::size_t n = 0;
+        describe_parameters(Structure{}, [&](const ParameterInfo&) { ++n; });
+        return n;
+    }();
+    std::array<ParameterInfo, count> infos{};
+    std::size_t n = 0;
+    describe_parameters(Structure{}, [&](const ParameterInfo& info) { infos[n++] = info; });
+    return infos;
+}();
+
+}  // namespace detail
 
 // Elements a tensor occupies in PackedStorage<T>, padding and alignment included.
 template <Real T>

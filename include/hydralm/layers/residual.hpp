@@ -1,39 +1,40 @@
-// PreNorm and Residual: x ↦ x + module(rms(x; norm)), as a type expression around any module.
+// Residual: x += inner(norm(x)), in place, as a type expression around any module.
 #pragma once
 
 #include <string_view>
 
-#include "hydralm/kernels/rms_norm/rms_norm.hpp"
-#include "hydralm/layers/parameters.hpp"
-#include "hydralm/layers/shape.hpp"
-#include "hydralm/state/stream_state.hpp"
+#include "hydralm/layers/module.hpp"
 
 namespace HYDRALM_NAMESPACE {
 
-// y (+)= inner(rms(x; w)),  rms(x; w) = x·(mean(x²) + ε)^(−1/2) ⊙ w. The norm and the inner
-// module's tensors are named by the caller, as blocks name them (norm1 and mixer, norm2 and mlp).
-template <class Inner, class Shape = RuntimeNormShape>
-class PreNorm {
+// x [B·N, d]. The tensors of norm and inner module are named by the caller, as blocks name them
+// (norm1 and mixer, norm2 and mlp).
+template <class Norm, class Inner>
+class Residual {
+    static_assert(
+        NormModule<Norm>,
+        "hydralm: norm: must be there for Residual to call; write what layers/rms_norm.hpp "
+        "has, forward const and noexcept");
+
 public:
     using Scalar = typename Inner::Scalar;
     using State = typename Inner::State;
 
-    constexpr PreNorm() = default;
-    constexpr PreNorm(Inner inner, Shape shape) : inner_(inner), shape_(shape) {}
+    constexpr Residual() = default;
+    constexpr Residual(Norm norm, Inner inner) : norm_(norm), inner_(inner) {}
+    constexpr const Norm& norm() const noexcept { return norm_; }
     constexpr const Inner& inner() const noexcept { return inner_; }
-    constexpr const Shape& shape() const noexcept { return shape_; }
+    constexpr Index d_model() const noexcept { return norm_.d_model(); }
 
     template <class Storage>
     struct Parameters {
-        typename Storage::Vector norm{};
+        typename Norm::template Parameters<Storage> norm{};
         typename Inner::template Parameters<Storage> inner{};
     };
-
     template <class P, class V>
     constexpr void visit(P& p, V& v, std::string_view norm_name,
                          std::string_view inner_name) const {
-        v.nested(norm_name,
-                 [&] { v.vector(p.norm, "weight", ParameterKind::norm, shape_.d_model); });
+        v.nested(norm_name, [&] { norm_.visit(p.norm, v); });
         v.nested(inner_name, [&] { inner_.visit(p.inner, v); });
     }
     template <class S, class V>
@@ -41,37 +42,63 @@ public:
         inner_.visit_state(s, v);
     }
 
-    constexpr Index workspace_bytes(Index B, Index N, Form form = Form::parallel) const noexcept {
-        return arena_bytes<Scalar>(B * N * shape_.d_model) + inner_.workspace_bytes(B, N, form);
+    struct Scratch {
+        MatrixView<Scalar> normed;  // [B·N, d]
+    };
+    template <class V>
+    constexpr void visit_scratch(Scratch& s, V& v, const Call& call) const {
+        v.matrix(s.normed, call.rows(), d_model());
+        v.within(scratch_bytes(inner_, call));
+    }
+    struct Tape {
+        MatrixView<Scalar> x;  // [B·N, d], before the norm, which is computed again
+        TapeOf<Inner> inner;
+    };
+    template <class V>
+    constexpr void visit_tape(Tape& t, V& v, const Call& call) const {
+        v.matrix(t.x, call.rows(), d_model());
+        inner_.visit_tape(t.inner, v, call);
+    }
+    struct BackwardScratch {
+        MatrixView<Scalar> normed, dnormed;  // [B·N, d]
+    };
+    template <class V>
+    constexpr void visit_backward_scratch(BackwardScratch& s, V& v, const Call& call) const {
+        v.matrix(s.normed, call.rows(), d_model());
+        v.matrix(s.dnormed, call.rows(), d_model());
+        v.within(backward_scratch_bytes(inner_, call.streams, call.tokens));
+        v.within(norm_.backward_bytes(call.rows()));
     }
 
-    void forward(const Parameters<PackedStorage<Scalar>>& p, Streams streams, Index N,
-                 MatrixView<const Scalar> x, MatrixView<Scalar> y, Form form, Write write,
-                 Arena& arena) const noexcept {
+    // As layers/module.hpp says, in place.
+    template <class P, class R = NoTape>
+    void forward(const P& p, Streams streams, Index N, MatrixView<Scalar> x, Form form,
+                 Arena& arena, const R& tape = {}) const noexcept {
         const Arena::Scope scope(arena);
-        const MatrixView<Scalar> normed(arena.take<Scalar>(x.rows() * shape_.d_model), x.rows(),
-                                        shape_.d_model);
-        kernels::rms_norm(x, std::span<const Scalar>(p.norm), shape_.epsilon, normed);
-        inner_.forward(p.inner, streams, N, normed, y, form, write, arena);
+        const Scratch s = take_scratch(*this, arena, {streams.count(), N, form, records<R>});
+        if constexpr (records<R>)
+            for (Index r = 0; r < x.rows(); ++r) std::copy_n(x.row(r), d_model(), tape.x.row(r));
+        norm_.forward(p.norm, x, s.normed);
+        inner_.forward(p.inner, streams, N, s.normed, x, form, Write::add, arena,
+                       part_of(tape, [](const auto& t) -> auto& { return t.inner; }));
+    }
+
+    // dx: in, the gradient of the sum; out, that of x.
+    template <class P, class Q, class G>
+    void backward(const P& p, const Q& transposed, const Tape& tape, Streams streams, Index N,
+                  MatrixView<Scalar> dx, G& gradients, Streams dstates,
+                  Arena& arena) const noexcept {
+        const Arena::Scope scope(arena);
+        const BackwardScratch s = take_backward_scratch(*this, arena, streams.count(), N);
+        norm_.forward(p.norm, tape.x, s.normed);
+        inner_.backward(p.inner, transposed.inner, tape.inner, streams, N, s.normed, dx, s.dnormed,
+                        gradients.inner, dstates, arena);
+        norm_.backward(p.norm, tape.x, s.dnormed, dx, gradients.norm, arena, dx);
     }
 
 private:
+    [[no_unique_address]] Norm norm_;
     [[no_unique_address]] Inner inner_;
-    [[no_unique_address]] Shape shape_;
-};
-
-// x += inner(x), in place.
-template <class Inner>
-class Residual : public Inner {
-public:
-    using Inner::Inner;
-    using Scalar = typename Inner::Scalar;
-
-    void forward(const typename Inner::template Parameters<PackedStorage<Scalar>>& p,
-                 Streams streams, Index N, MatrixView<Scalar> x, Form form,
-                 Arena& arena) const noexcept {
-        Inner::forward(p, streams, N, x, x, form, Write::add, arena);
-    }
 };
 
 }  // namespace HYDRALM_NAMESPACE

@@ -17,10 +17,9 @@
 #include "hydralm/kernels/retrieval/retrieval.hpp"
 #include "hydralm/kernels/rms_norm/rms_norm.hpp"
 #include "hydralm/kernels/short_conv/short_conv.hpp"
-#include "hydralm/layers/parameters.hpp"
+#include "hydralm/layers/module.hpp"
 #include "hydralm/layers/retrieval_pages.hpp"
 #include "hydralm/layers/shape.hpp"
-#include "hydralm/state/stream_state.hpp"
 
 namespace HYDRALM_NAMESPACE {
 
@@ -39,11 +38,24 @@ class RetrievalAttention {
 public:
     using Scalar = T;
     using Head = kernels::RetrievalHead<T, HeadDim, ChunkSize>;
+    using Selection = kernels::RetrievalSelection<T>;
     static constexpr Index head_dim = HeadDim;
 
     constexpr RetrievalAttention() = default;
     constexpr explicit RetrievalAttention(Shape shape) : shape_(shape) {}
     constexpr const Shape& shape() const noexcept { return shape_; }
+    constexpr Index d_model() const noexcept { return shape_.d_model; }
+
+    template <class V>
+    constexpr void describe(V& v) const {
+        v.module("retrieval_attention");
+        v.option("d_model", shape_.d_model);
+        v.option("n_heads", shape_.n_heads);
+        v.option("head_dim", HeadDim);
+        v.option("chunk_size", ChunkSize);
+        v.option("top_k", shape_.top_k);
+        v.option("conv_kernel", shape_.conv_kernel);
+    }
 
     template <class Storage>
     struct Parameters {
@@ -60,14 +72,14 @@ public:
     template <class P, class V>
     constexpr void visit(P& p, V& v) const {
         const Index d = shape_.d_model, H = shape_.n_heads, I = inner();
-        v.matrix(p.qkv_proj, "qkv_proj.weight", ParameterKind::projection, 3 * I, d, 3);
-        v.taps(p.conv, "short_conv.conv.weight", 3 * I, shape_.conv_kernel);
-        v.vector(p.temperature, "temperature", ParameterKind::temperature, H);
-        v.table(p.gate, "gate.weight", ParameterKind::router_gate, H, HeadDim);
-        v.vector(p.gate_bias, "gate.bias", ParameterKind::router_bias, H);
-        v.vector(p.route_scale, "route_scale", ParameterKind::router_bias, H);
-        v.vector(p.local_logit, "local_logit", ParameterKind::router_bias, H);
-        v.matrix(p.o_proj, "o_proj.weight", ParameterKind::residual_projection, d, I);
+        v.matrix(p.qkv_proj, "qkv_proj.weight", laws::projection, 3 * I, d, 3);
+        v.taps(p.conv, "short_conv.conv.weight", laws::convolution, 3 * I, shape_.conv_kernel);
+        v.vector(p.temperature, "temperature", temperature_law, H);
+        v.table(p.gate, "gate.weight", gate_law, H, HeadDim);
+        v.vector(p.gate_bias, "gate.bias", router_law, H);
+        v.vector(p.route_scale, "route_scale", router_law, H);
+        v.vector(p.local_logit, "local_logit", router_law, H);
+        v.matrix(p.o_proj, "o_proj.weight", laws::residual_projection, d, I);
     }
 
     struct State {
@@ -125,31 +137,90 @@ public:
         });
     }
 
-    // Scratch for B sequences of N tokens.
-    constexpr Index workspace_bytes(Index B, Index N, Form = Form::parallel) const noexcept {
-        const Index rows = B * N, I = inner();
-        return 2 * arena_bytes<T>(rows * 3 * I) + arena_bytes<T>(rows * I) +
-               B * shape_.n_heads * head_scratch(N);
+    // ---- buffers
+
+    struct Scratch {
+        MatrixView<T> qkv, mixed;  // [B·N, 3I], before and after the convolution; with no tape
+        MatrixView<T> o;           // [B·N, I]; with no tape
+        TaskScratch selections;    // of B·H; with no tape
+        TaskScratch heads;         // of B·H
+    };
+    template <class V>
+    constexpr void visit_scratch(Scratch& s, V& v, const Call& call) const {
+        const Index rows = call.rows(), tasks = call.streams * shape_.n_heads;
+        if (!call.recorded) {
+            v.matrix(s.qkv, rows, 3 * inner());
+            v.matrix(s.mixed, rows, 3 * inner());
+            v.matrix(s.o, rows, inner());
+            v.tasks(s.selections, tasks, Selection::bytes(call.tokens, shape_.top_k));
+        }
+        v.tasks(s.heads, tasks, mix_scratch(call.tokens));
     }
 
-    // As GatedDeltaNet::forward; the banks have memory for the N tokens (StreamMemory::reserve).
-    // Cost: O(B·N·(d·I + I·(position + N)/C + I·C·(top_k + 1))).
-    void forward(const Parameters<PackedStorage<T>>& p, Streams streams, Index N,
-                 MatrixView<const T> x, MatrixView<T> y, Form, Write write,
-                 Arena& arena) const noexcept {
+    // The selection is held fixed; keys and values are read from the bank. 7I + (2 + 3·top_k + 1)·H
+    // numbers a token, (K − 1)·3I a stream.
+    struct Tape {
+        MatrixView<T> qkv;       // [B·N, 3I], before the convolution
+        MatrixView<T> mixed;     // [B·N, 3I], q̂, k̂, v
+        MatrixView<T> norms;     // [B·N, 2H], of q and k
+        MatrixView<T> o;         // [B·N, I]
+        MatrixView<T> cache;     // [B·(K−1), 3I], inputs of the convolution before the first token
+        TaskScratch selections;  // of B·H
+    };
+    template <class V>
+    constexpr void visit_tape(Tape& t, V& v, const Call& call) const {
+        const Index rows = call.rows(), H = shape_.n_heads, I = inner();
+        v.matrix(t.qkv, rows, 3 * I);
+        v.matrix(t.mixed, rows, 3 * I);
+        v.matrix(t.norms, rows, 2 * H);
+        v.matrix(t.o, rows, I);
+        v.matrix(t.cache, call.streams * (shape_.conv_kernel - 1), 3 * I);
+        v.tasks(t.selections, call.streams * H, Selection::bytes(call.tokens, shape_.top_k));
+    }
+
+    struct BackwardScratch {
+        MatrixView<T> dqkv;   // [B·N, 3I]
+        MatrixView<T> dout;   // [B·N, I]
+        MatrixView<T> dtaps;  // [K, 3I]
+        TaskScratch heads;    // of H
+    };
+    template <class V>
+    constexpr void visit_backward_scratch(BackwardScratch& s, V& v, const Call& call) const;
+
+    // The bank needs nothing: what lies behind the position is never read.
+    struct History {
+        MatrixView<T> cache;  // [K−1, 3I]
+        MatrixView<T> qkv;    // [N, 3I]
+    };
+    template <class V>
+    constexpr void visit_history(History& h, V& v, Index N) const {
+        v.matrix(h.cache, shape_.conv_kernel - 1, 3 * inner());
+        v.matrix(h.qkv, N, 3 * inner());
+    }
+
+    // ---- computing
+
+    // As layers/module.hpp says; the banks have memory for the N tokens (StreamMemory::reserve),
+    // and those of dstates in backward have the same pages. Cost: O(B·N·(d·I + I·(position + N)/C +
+    // I·C·(top_k + 1))).
+    template <class P, class R = NoTape>
+    void forward(const P& p, Streams streams, Index N, MatrixView<const T> x, MatrixView<T> y, Form,
+                 Write write, Arena& arena, const R& tape = {}) const noexcept {
         const Arena::Scope scope(arena);
-        const Index B = streams.count(), rows = B * N, H = shape_.n_heads, I = inner(),
-                    scratch_size = head_scratch(N);
-        Arena* const history = streams.history();
-        const Index cached = (shape_.conv_kernel - 1) * 3 * I;
-        if (history != nullptr)
-            std::copy_n(bind_state(*this, streams, 0).conv_cache, cached,
-                        history->template take<T>(cached));
-        const MatrixView<T> qkv((history != nullptr ? *history : arena).take<T>(rows * 3 * I), rows,
-                                3 * I);
-        const MatrixView<T> mixed(arena.take<T>(rows * 3 * I), rows, 3 * I);
-        const MatrixView<T> o(arena.take<T>(rows * I), rows, I);
-        std::byte* const scratch = arena.take<std::byte>(B * H * scratch_size);
+        const Index B = streams.count(), rows = B * N, H = shape_.n_heads, I = inner();
+        const Scratch s =
+            take_scratch(*this, arena, {.streams = B, .tokens = N, .recorded = records<R>});
+        MatrixView<T> qkv = s.qkv, mixed = s.mixed, norms, o = s.o;
+        TaskScratch selections = s.selections;
+        if constexpr (records<R>) {
+            qkv = tape.qkv, mixed = tape.mixed, norms = tape.norms, o = tape.o;
+            selections = tape.selections;
+            copy_caches(streams, tape.cache);
+        } else if (streams.history() != nullptr) {
+            const History history = take_history(*this, *streams.history(), N);
+            copy_caches(streams, history.cache);
+            qkv = history.qkv;
+        }
         kernels::matmul(x, p.qkv_proj, qkv, kernels::Assign{});
         Index furthest = 0;
         for (Index b = 0; b < B; ++b)
@@ -158,36 +229,42 @@ public:
             B * H,
             [&](Index task) {
                 const Index b = task / H, h = task % H;
-                Arena own({scratch + task * scratch_size, static_cast<std::size_t>(scratch_size)});
-                const auto selection = kernels::RetrievalSelection<T>::take(own, N, shape_.top_k);
+                Arena own = s.heads.of(task);
                 mix_head(p, bind_state(*this, streams, b), streams.position(b),
-                         qkv.middle_rows(b * N, N), mixed.middle_rows(b * N, N), {}, selection,
-                         o.middle_rows(b * N, N), h, own);
+                         qkv.middle_rows(b * N, N), mixed.middle_rows(b * N, N),
+                         norms.middle_rows(b * N, norms.data() == nullptr ? 0 : N),
+                         selection(selections, task, N), o.middle_rows(b * N, N), h, own);
             },
-            rows * I * (ChunkSize * (shape_.top_k + 1) + furthest / ChunkSize) > 65536);
-        if (write == Write::add) kernels::matmul(o, p.o_proj, y, kernels::Add{});
-        else kernels::matmul(o, p.o_proj, y, kernels::Assign{});
+            records<R> ||
+                rows * I * (ChunkSize * (shape_.top_k + 1) + furthest / ChunkSize) > 65536);
+        project(o, p.o_proj, y, write);
     }
 
-    // As GatedDeltaNet's. The bank needs nothing: what lies behind the position is never read.
-    constexpr Index history_bytes(Index N) const noexcept {
-        return arena_bytes<T>((shape_.conv_kernel - 1) * 3 * inner()) +
-               arena_bytes<T>(N * 3 * inner());
-    }
+    // As layers/module.hpp says.
     void rollback(const State& state, std::int64_t, Index N, Index kept,
-                  Arena& history) const noexcept {
+                  Arena& memory) const noexcept {
         const Index rows = shape_.conv_kernel - 1, channels = 3 * inner();
-        const MatrixView<const T> before(history.take<T>(rows * channels), rows, channels);
-        const MatrixView<const T> qkv(history.take<T>(N * channels), N, channels);
-        kernels::short_conv_rewind<T>(before, qkv, kept, {state.conv_cache, rows, channels});
+        const History h = take_history(*this, memory, N);
+        kernels::short_conv_rewind<T>(h.cache, h.qkv, kept, {state.conv_cache, rows, channels});
+    }
+
+    // As layers/module.hpp says; defined in retrieval_attention_backward.hpp.
+    template <class P, class Q, class G>
+    void backward(const P& p, const Q& transposed, const Tape& tape, Streams streams, Index N,
+                  MatrixView<const T> x, MatrixView<const T> dy, MatrixView<T> dx, G& gradients,
+                  Streams dstates, Arena& arena) const noexcept;
+
+    // What head h of stream b selected for its N tokens, as a tape of forward has it.
+    Selection selection(const Tape& tape, Index b, Index h, Index N) const noexcept {
+        return selection(tape.selections, b * shape_.n_heads + h, N);
     }
 
     // Head h of one stream, from qkv to o. Left behind: mixed, where q is q̂ and k is k̂; norms
     // [N, 2H] of q and k, unless empty; the selection.
-    void mix_head(const Parameters<PackedStorage<T>>& p, const State& state, std::int64_t position,
-                  MatrixView<const T> qkv, MatrixView<T> mixed, MatrixView<T> norms,
-                  const kernels::RetrievalSelection<T>& selection, MatrixView<T> o, Index h,
-                  Arena& arena) const noexcept {
+    template <class P>
+    void mix_head(const P& p, const State& state, std::int64_t position, MatrixView<const T> qkv,
+                  MatrixView<T> mixed, MatrixView<T> norms, const Selection& selection,
+                  MatrixView<T> o, Index h, Arena& arena) const noexcept {
         const Index I = inner(), H = shape_.n_heads, N = qkv.rows(), kept = shape_.conv_kernel - 1;
         const MatrixView<T> cache(state.conv_cache, kept, 3 * I);
         const auto part = [&](Index i) {
@@ -235,10 +312,32 @@ public:
     }
 
 private:
-    constexpr Index inner() const noexcept { return shape_.n_heads * HeadDim; }
-    constexpr Index head_scratch(Index N) const noexcept {
-        return kernels::RetrievalSelection<T>::bytes(N, shape_.top_k) + mix_scratch(N);
+    Selection selection(const TaskScratch& memory, Index task, Index N) const noexcept {
+        Arena arena = memory.of(task);
+        return Selection::take(arena, N, shape_.top_k);
     }
+    constexpr Index inner() const noexcept { return shape_.n_heads * HeadDim; }
+    // caches [B·(K−1), 3I] = the streams' inputs of the convolution.
+    void copy_caches(Streams streams, MatrixView<T> caches) const noexcept {
+        const Index kept = shape_.conv_kernel - 1;
+        for (Index b = 0; b < streams.count(); ++b)
+            std::copy_n(bind_state(*this, streams, b).conv_cache, kept * 3 * inner(),
+                        caches.row(b * kept));
+    }
+
+    template <class P, class G>
+    void backward_head(const P& p, Streams streams, Index N, const Tape& tape,
+                       const BackwardScratch& s, G& gradients, Streams dstates, Index b, Index h,
+                       Arena& arena) const noexcept;
+
+    // τ begins as 10, w as N(0, 0.25), λ as 1, b and ℓ as 0.
+    static constexpr ParameterLaw temperature_law =
+        laws::constant(ParameterRole::router, 2.302585092994046);  // ln 10
+    static constexpr ParameterLaw gate_law{.role = ParameterRole::router,
+                                           .normal = {.kind = Draw::Kind::normal, .value = 0.5},
+                                           .fan_in = {.kind = Draw::Kind::normal, .value = 0.5},
+                                           .decayed = true};
+    static constexpr ParameterLaw router_law = laws::constant(ParameterRole::router, 0.0);
 
     [[no_unique_address]] Shape shape_;
 };

@@ -1,7 +1,4 @@
-// TransposedStorage: the weights of every matrix product once more, transposed, for input
-// gradients.
-//
-// dx = dy·W is matmul with Wᵀ packed. Vectors and convolutions need no second form.
+// Filling TransposedStorage, the weights of every matrix product once more, transposed.
 #pragma once
 
 #include <span>
@@ -10,15 +7,6 @@
 #include "hydralm/layers/parameters.hpp"
 
 namespace HYDRALM_NAMESPACE {
-
-template <Real T>
-struct TransposedStorage {
-    struct Empty {};
-    using Scalar = T;
-    using Matrix = kernels::PackedMatrix<T>;  // [in, out]
-    using Vector = Empty;
-    using Taps = Empty;
-};
 
 // Elements a tensor occupies in TransposedStorage<T>, padding and alignment included.
 template <Real T>

@@ -1,4 +1,4 @@
-// Initialisation: the two schemes of starting weights.
+// Initialisation: the two schemes of starting weights, by the law of each parameter.
 #pragma once
 
 #include <cmath>
@@ -23,57 +23,68 @@ inline std::optional<InitScheme> init_scheme(std::string_view name) noexcept {
     return std::nullopt;
 }
 
-// Draws every parameter of the model. Each tensor has its own random stream of the seed (its place
-// in file order), so a tensor's values do not depend on the others. The same seed gives the same
-// float values for any scalar.
+struct InitOptions {
+    InitScheme scheme = InitScheme::normal;
+    // Instead of the law's: the α half of the bias of the gates, and a factor on their weights.
+    std::optional<double> decay_bias{};
+    double gate_scale = 1.0;
+};
+
+namespace detail {
+
+// What a law's numbers come to for a tensor: the half width, deviation or constant.
+inline double drawn_scale(const Draw& draw, const ParameterInfo& info, double range,
+                          double depth) noexcept {
+    double scale = draw.value;
+    if (draw.by_fan)
+        scale *= 1.0 / std::sqrt(static_cast<double>(draw.fan > 0 ? draw.fan : info.cols()));
+    if (draw.by_range) scale *= range;
+    return draw.by_depth ? scale / depth : scale;
+}
+
+// values of a tensor from its own random stream. The same float values for any scalar.
+template <Real T>
+void draw_tensor(const Draw& draw, double scale, Random& random, std::span<T> values) {
+    const auto fill = [](std::span<T> part, auto next) {
+        for (T& value : part) value = static_cast<T>(static_cast<float>(next()));
+    };
+    switch (draw.kind) {
+        case Draw::Kind::constant: fill(values, [&] { return scale; }); break;
+        case Draw::Kind::first_half:
+            fill(values.first(values.size() / 2), [&] { return scale; });
+            fill(values.subspan(values.size() / 2), [] { return 0.0; });
+            break;
+        case Draw::Kind::uniform:
+            fill(values, [&] { return random.uniform(-scale, scale); });
+            break;
+        case Draw::Kind::normal: fill(values, [&] { return scale * random.normal(); }); break;
+    }
+}
+
+}  // namespace detail
+
+// Draws every parameter of a model, or of a Standalone layer, as its law says. Each tensor has its
+// own random stream of the seed (its place in file order), so a tensor's values do not depend on
+// the others. The same seed gives the same float values for any scalar.
 template <class Model>
-void initialise(Model& model, std::uint64_t seed, InitScheme scheme) {
+void initialise(Model& model, std::uint64_t seed, const InitOptions& options) {
     using T = typename Model::Scalar;
-    const auto& config = Model::config;
-    const double depth = std::sqrt(2.0 * config.n_layers);
-    const double taps = 1.0 / std::sqrt(static_cast<double>(config.dn_short_conv_kernel));
+    const double depth = std::sqrt(2.0 * static_cast<double>(Model::layers));
     std::uint64_t tensor = 0;
     model.set_parameters([&](const ParameterInfo& info, std::span<T> values) {
         Random random(seed, tensor++);
-        const auto fill = [&](auto draw) {
-            for (T& value : values) value = static_cast<T>(static_cast<float>(draw()));
-        };
-        const auto normal = [&](double std) { fill([&, std] { return std * random.normal(); }); };
-        const auto uniform = [&](double range) {
-            fill([&, range] { return random.uniform(-range, range); });
-        };
-        const double fan = 1.0 / std::sqrt(static_cast<double>(info.cols()));
-        const bool by_fan = scheme == InitScheme::fan_in;
-        switch (info.kind) {
-            case ParameterKind::embedding: normal(by_fan ? fan : config.initializer_range); break;
-            case ParameterKind::head:
-                if (by_fan) uniform(fan);
-                else normal(config.initializer_range / depth);
-                break;
-            case ParameterKind::projection:
-            case ParameterKind::gate:
-                if (by_fan) uniform(fan);
-                else normal(config.initializer_range);
-                break;
-            case ParameterKind::residual_projection:
-                if (by_fan) uniform(fan * 1.7 / depth);
-                else normal(config.initializer_range / depth);
-                break;
-            case ParameterKind::decay_bias: {
-                const double alpha = by_fan ? 4.0 : std::log(0.98 / 0.02);
-                for (std::size_t i = 0; i < values.size(); ++i)
-                    values[i] =
-                        i < values.size() / 2 ? static_cast<T>(static_cast<float>(alpha)) : T(0);
-                break;
-            }
-            case ParameterKind::convolution:
-            case ParameterKind::convolution_bias: uniform(taps); break;
-            case ParameterKind::norm: std::fill(values.begin(), values.end(), T(1)); break;
-            case ParameterKind::temperature: fill([] { return std::log(10.0); }); break;
-            case ParameterKind::router_gate: normal(0.5); break;
-            case ParameterKind::router_bias: std::fill(values.begin(), values.end(), T(0)); break;
-        }
+        const ParameterLaw& law = info.law;
+        Draw draw = options.scheme == InitScheme::fan_in ? law.fan_in : law.normal;
+        if (law.role == ParameterRole::decay_bias && options.decay_bias)
+            draw.value = *options.decay_bias;
+        double scale = detail::drawn_scale(draw, info, Model::initializer_range, depth);
+        if (law.role == ParameterRole::gate) scale *= options.gate_scale;
+        detail::draw_tensor(draw, scale, random, values);
     });
+}
+template <class Model>
+void initialise(Model& model, std::uint64_t seed, InitScheme scheme) {
+    initialise(model, seed, InitOptions{.scheme = scheme});
 }
 
 }  // namespace HYDRALM_NAMESPACE

@@ -1,73 +1,151 @@
 // MtpModule: one module of multi-token prediction, from a hidden state and the token that follows
 // it to the hidden state one token on.
 //
-//   u = proj [rms(h; norm_h); rms(embed[token]; norm_e)],  h' = u + mlp(rms(u; norm_mlp))
+//   u = proj [norm_h(h); norm_e(embed[token])],  h' = u + mlp(norm_mlp(u))
 //
 // Module i maps h^i_t and token t+i+1 to h^{i+1}_t, whose logits under the model's final norm and
 // head are for token t+i+2; h⁰ is the stack's output after the final norm.
 // Source: DeepSeek-V3 (arXiv 2412.19437) §2.2, with an MLP as the block.
 #pragma once
 
-#include "hydralm/kernels/matmul/matmul.hpp"
+#include <array>
+
 #include "hydralm/layers/residual.hpp"
-#include "hydralm/layers/swiglu.hpp"
 
 namespace HYDRALM_NAMESPACE {
 
-template <Real T, class MlpShape, class NormShape>
+template <class Mlp, class Norm>
 class MtpModule {
 public:
-    using Scalar = T;
-    using MlpPart = Residual<PreNorm<SwiGLU<T, MlpShape>, NormShape>>;
+    using T = typename Mlp::Scalar;
+    using MlpPart = Residual<Norm, Mlp>;
 
-    constexpr const MlpPart& mlp_part() const noexcept { return mlp_; }
-    constexpr Index d_model() const noexcept { return mlp_.shape().d_model; }
-    constexpr double epsilon() const noexcept { return mlp_.shape().epsilon; }
+    constexpr Index d_model() const noexcept { return mlp_.d_model(); }
+
+    template <class V>
+    constexpr void describe(V& v) const {
+        v.module("mtp_module");
+        v.option("d_model", d_model());
+    }
 
     template <class Storage>
     struct Parameters {
-        typename Storage::Vector norm_h{};  // [d]
-        typename Storage::Vector norm_e{};  // [d]
-        typename Storage::Matrix proj{};    // [d, 2d], the state's columns first
+        typename Norm::template Parameters<Storage> norm_h{}, norm_e{};  // [d]
+        typename Storage::Matrix proj{};                                 // [d, 2d], state first
         typename MlpPart::template Parameters<Storage> mlp{};
     };
-
     template <class P, class V>
     constexpr void visit(P& p, V& v) const {
         const Index d = d_model();
-        v.vector(p.norm_h, "norm_h.weight", ParameterKind::norm, d);
-        v.vector(p.norm_e, "norm_e.weight", ParameterKind::norm, d);
-        v.matrix(p.proj, "proj.weight", ParameterKind::projection, d, 2 * d);
+        v.nested("norm_h", [&] { norm().visit(p.norm_h, v); });
+        v.nested("norm_e", [&] { norm().visit(p.norm_e, v); });
+        v.matrix(p.proj, "proj.weight", laws::projection, d, 2 * d);
         mlp_.visit(p.mlp, v, "norm_mlp", "mlp");
     }
 
-    constexpr Index workspace_bytes(Index rows) const noexcept {
-        return arena_bytes<T>(rows * 2 * d_model()) + mlp_.workspace_bytes(rows, 1);
+    // A call of M rows is one of M streams and a token of each.
+    struct Scratch {
+        MatrixView<T> both;  // [M, 2d], [norm_h(h), norm_e(embedded)]; with no tape
+    };
+    template <class V>
+    constexpr void visit_scratch(Scratch& s, V& v, const Call& call) const {
+        if (!call.recorded) v.matrix(s.both, call.rows(), 2 * d_model());
+        v.within(scratch_bytes(mlp_, call));
+    }
+    struct Tape {
+        MatrixView<T> both;  // [M, 2d]
+        typename MlpPart::Tape mlp;
+    };
+    template <class V>
+    constexpr void visit_tape(Tape& t, V& v, const Call& call) const {
+        v.matrix(t.both, call.rows(), 2 * d_model());
+        mlp_.visit_tape(t.mlp, v, call);
+    }
+    struct BackwardScratch {
+        MatrixView<T> dboth;  // [M, 2d]
+    };
+    template <class V>
+    constexpr void visit_backward_scratch(BackwardScratch& s, V& v, const Call& call) const {
+        v.matrix(s.dboth, call.rows(), 2 * d_model());
+        v.within(backward_scratch_bytes(mlp_, call.streams, call.tokens));
+        v.within(norm().backward_bytes(call.rows()));
     }
 
     // out = h' for M rows; h, embedded, out [M, d]; out overlaps neither. No allocation; never
     // throws.
-    void forward(const Parameters<PackedStorage<T>>& p, MatrixView<const T> h,
-                 MatrixView<const T> embedded, MatrixView<T> out, Arena& arena) const noexcept {
+    template <class P, class R = NoTape>
+    void forward(const P& p, MatrixView<const T> h, MatrixView<const T> embedded, MatrixView<T> out,
+                 Arena& arena, const R& tape = {}) const noexcept {
         const Arena::Scope scope(arena);
         const Index M = h.rows(), d = d_model();
-        const MatrixView<T> both(arena.take<T>(M * 2 * d), M, 2 * d);
-        normalise(p, h, embedded, both);
+        const Form form = records<R> ? Form::parallel : Form::recurrent;
+        const Scratch s = take_scratch(*this, arena, {M, 1, form, records<R>});
+        MatrixView<T> both = s.both;
+        if constexpr (records<R>) both = tape.both;
+        norm().forward(p.norm_h, h, both.middle_cols(0, d));
+        norm().forward(p.norm_e, embedded, both.middle_cols(d, d));
         kernels::matmul(both, p.proj, out, kernels::Assign{});
-        mlp_.forward(p.mlp, Streams(nullptr, M), 1, out, Form::recurrent, arena);
+        mlp_.forward(p.mlp, Streams(nullptr, M), 1, out, form, arena,
+                     part_of(tape, [](const auto& t) -> auto& { return t.mlp; }));
     }
 
-    // both [M, 2d] = [rms(h; norm_h), rms(embedded; norm_e)].
-    void normalise(const Parameters<PackedStorage<T>>& p, MatrixView<const T> h,
-                   MatrixView<const T> embedded, MatrixView<T> both) const noexcept {
+    // dout [M, d]: the gradient of the output; changed. dh (may be dout) and dembedded [M, d] are
+    // written.
+    template <class P, class Q, class G>
+    void backward(const P& p, const Q& transposed, const Tape& tape, MatrixView<const T> h,
+                  MatrixView<const T> embedded, MatrixView<T> dout, MatrixView<T> dh,
+                  MatrixView<T> dembedded, G& gradients, Arena& arena) const noexcept {
+        const Arena::Scope scope(arena);
+        const Streams rows(nullptr, h.rows());
         const Index d = d_model();
-        kernels::rms_norm(h, std::span<const T>(p.norm_h), epsilon(), both.middle_cols(0, d));
-        kernels::rms_norm(embedded, std::span<const T>(p.norm_e), epsilon(),
-                          both.middle_cols(d, d));
+        const BackwardScratch s = take_backward_scratch(*this, arena, h.rows(), 1);
+        mlp_.backward(p.mlp, transposed.mlp, tape.mlp, rows, 1, dout, gradients.mlp, rows, arena);
+        kernels::matmul_gradient(dout, tape.both, gradients.proj);
+        kernels::matmul(dout, transposed.proj, s.dboth, kernels::Assign{});
+        norm().backward(p.norm_h, h, s.dboth.middle_cols(0, d), dh, gradients.norm_h, arena);
+        norm().backward(p.norm_e, embedded, s.dboth.middle_cols(d, d), dembedded, gradients.norm_e,
+                        arena);
     }
 
 private:
+    constexpr const Norm& norm() const noexcept { return mlp_.norm(); }
+
     [[no_unique_address]] MlpPart mlp_;
 };
+
+// How many modules a model has, and the weight of their loss.
+template <Index Depth, class Module, double LossWeight = 0.1>
+struct Mtp {
+    using ModuleType = Module;
+    static constexpr Index depth = Depth;
+    static constexpr double loss_weight = LossWeight;
+};
+// A model that predicts one token.
+struct NoMtp {
+    static constexpr Index depth = 0;
+    static constexpr double loss_weight = 0.0;
+};
+
+namespace detail {
+
+template <class Drafts>
+constexpr auto mtp_module() noexcept {
+    if constexpr (Drafts::depth > 0) return typename Drafts::ModuleType{};
+    else return NoMtp{};
+}
+
+template <class Drafts, class Storage>
+struct MtpParametersOf {
+    using Type = std::array<typename Drafts::ModuleType::template Parameters<Storage>,
+                            static_cast<std::size_t>(Drafts::depth)>;
+};
+template <class Storage>
+struct MtpParametersOf<NoMtp, Storage> {
+    struct Type {};
+};
+template <class Drafts, class Storage>
+using MtpParameters = typename MtpParametersOf<Drafts, Storage>::Type;
+
+}  // namespace detail
 
 }  // namespace HYDRALM_NAMESPACE

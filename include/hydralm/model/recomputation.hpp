@@ -1,88 +1,94 @@
 // Recomputed: the gradient of a stack with the tape of one block at a time.
 //
 // Kept are the input of every block and the streams' states before it; backward records a block
-// again just before its gradient. The same bits as Training<Stack>, for one more forward in time.
+// again just before its gradient. The same bits as the stack's own, for one more forward in time.
 #pragma once
 
 #include <algorithm>
 #include <array>
 
-#include "hydralm/model/block_backward.hpp"
+#include "hydralm/model/stack.hpp"
 
 namespace HYDRALM_NAMESPACE {
 
-template <class Module>
+template <class Stack>
 class Recomputed;
 
-template <class Module>
-constexpr Recomputed<Module> recomputed(const Module& module) noexcept {
-    return Recomputed<Module>(module);
+template <class Stack>
+constexpr Recomputed<Stack> recomputed(const Stack& stack) noexcept {
+    return Recomputed<Stack>(stack);
 }
 
-// As Training<Stack<Blocks...>>, with its workspace. width: d_model.
+// A stack to whoever takes a tape, records and goes back.
 template <class... Blocks>
-class Recomputed<Stack<Blocks...>> {
+class Recomputed<StackOf<Blocks...>> {
 public:
-    using Module = Stack<Blocks...>;
+    using Module = StackOf<Blocks...>;
     using T = typename Module::Scalar;
-    template <class Storage>
-    using Parameters = typename Module::template Parameters<Storage>;
-
-    struct Tape {
-        std::array<MatrixView<T>, sizeof...(Blocks)> inputs;  // [B·N, d] each
-        std::byte* states = nullptr;  // those of stream b from b · (bytes of a state)
-        Arena* blocks = nullptr;      // where the tape of a block is recorded
-    };
 
     constexpr explicit Recomputed(const Module& module) : stack_(module) {}
 
-    constexpr Index tape_bytes(Index B, Index N, Index width) const noexcept {
+    struct Tape {
+        std::array<MatrixView<T>, sizeof...(Blocks)> inputs;  // [B·N, d] each
+        std::byte* states;  // those of stream b from b · (bytes of a state)
+        TaskScratch block;  // where the tape of a block is recorded
+    };
+    template <class V>
+    constexpr void visit_tape(Tape& t, V& v, const Call& call) const {
+        for (auto& input : t.inputs) v.matrix(input, call.rows(), stack_.d_model());
+        v.array(t.states, call.streams * state_bytes());
         Index largest = 0;
         stack_.for_each([&](const auto& block, auto) {
-            largest = std::max(largest, training_of(block).tape_bytes(B, N));
+            largest = std::max(largest, tape_bytes(block, call.streams, call.tokens));
         });
-        return Module::size * arena_bytes<T>(B * N * width) +
-               arena_bytes<std::byte>(B * all_state_bytes()) + largest;
+        v.tasks(t.block, 1, largest);
     }
-    void record(const Parameters<PackedStorage<T>>& p, Streams streams, Index N, MatrixView<T> x,
-                Tape& tape, Arena& kept, Arena& scratch) const noexcept {
+    using Scratch = typename Module::Scratch;
+    template <class V>
+    constexpr void visit_scratch(Scratch& s, V& v, const Call& call) const {
+        stack_.visit_scratch(s, v, call);
+    }
+    using BackwardScratch = typename Module::BackwardScratch;
+    template <class V>
+    constexpr void visit_backward_scratch(BackwardScratch& s, V& v, const Call& call) const {
+        stack_.visit_backward_scratch(s, v, call);
+        v.within(scratch_bytes(stack_,
+                               {.streams = call.streams, .tokens = call.tokens, .recorded = true}));
+    }
+
+    template <class P>
+    void forward(const P& p, Streams streams, Index N, MatrixView<T> x, Form form, Arena& arena,
+                 const Tape& tape) const noexcept {
         const auto offsets = stack_.state_offsets();
-        const Index state = all_state_bytes();
-        for (auto& input : tape.inputs) input = detail::take_matrix<T>(kept, x.rows(), x.cols());
-        tape.states = kept.take<std::byte>(streams.count() * state);
-        tape.blocks = &kept;
         for (Index b = 0; b < streams.count(); ++b)
-            std::copy_n(streams.bytes(b), state, tape.states + b * state);
+            std::copy_n(streams.bytes(b), state_bytes(), tape.states + b * state_bytes());
         stack_.for_each([&](const auto& block, auto i) {
             std::copy_n(x.data(), x.rows() * x.cols(), tape.inputs[i].data());
-            const Arena::Scope scope(kept);
-            typename Training<std::decay_t<decltype(block)>>::Tape unused{};
-            training_of(block).record(std::get<i>(p), streams.at(offsets[i]), N, x, unused, kept,
-                                      scratch);
+            Arena memory = tape.block.of(0);
+            block.forward(std::get<i>(p), streams.at(offsets[i]), N, x, form, arena,
+                          take_tape(block, memory, streams.count(), N));
         });
     }
 
-    void backward(const Parameters<PackedStorage<T>>& p,
-                  const Parameters<TransposedStorage<T>>& transposed, const Tape& tape,
-                  Streams streams, Index N, MatrixView<T> dx, Parameters<FlatStorage<T>>& gradients,
-                  Streams dstates, Arena& scratch) const noexcept {
+    template <class P, class Q, class G>
+    void backward(const P& p, const Q& transposed, const Tape& tape, Streams streams, Index N,
+                  MatrixView<T> dx, G& gradients, Streams dstates, Arena& arena) const noexcept {
         const auto offsets = stack_.state_offsets();
         stack_.for_each_reversed([&](const auto& block, auto i) {
             const Streams own = streams.at(offsets[i]);
             for (Index b = 0; b < own.count(); ++b)
-                std::copy_n(tape.states + b * all_state_bytes() + offsets[i].bytes,
+                std::copy_n(tape.states + b * state_bytes() + offsets[i].bytes,
                             offsets[i + 1].bytes - offsets[i].bytes, own.bytes(b));
-            const Arena::Scope scope(*tape.blocks);
-            typename Training<std::decay_t<decltype(block)>>::Tape again{};
-            training_of(block).record(std::get<i>(p), own, N, tape.inputs[i], again, *tape.blocks,
-                                      scratch);
-            training_of(block).backward(std::get<i>(p), std::get<i>(transposed), again, own, N, dx,
-                                        std::get<i>(gradients), dstates.at(offsets[i]), scratch);
+            Arena memory = tape.block.of(0);
+            const auto again = take_tape(block, memory, own.count(), N);
+            block.forward(std::get<i>(p), own, N, tape.inputs[i], Form::parallel, arena, again);
+            block.backward(std::get<i>(p), std::get<i>(transposed), again, own, N, dx,
+                           std::get<i>(gradients), dstates.at(offsets[i]), arena);
         });
     }
 
 private:
-    constexpr Index all_state_bytes() const noexcept { return stack_.all_states().bytes; }
+    constexpr Index state_bytes() const noexcept { return stack_.all_states().bytes; }
 
     [[no_unique_address]] Module stack_;
 };

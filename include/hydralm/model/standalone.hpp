@@ -10,20 +10,25 @@
 
 #include "hydralm/core/error.hpp"
 #include "hydralm/core/parallel.hpp"
-#include "hydralm/layers/parameters.hpp"
+#include "hydralm/layers/module.hpp"
 #include "hydralm/state/stream_values.hpp"
 
 namespace HYDRALM_NAMESPACE {
 
-// Mixer: GatedDeltaNet, SlidingWindowAttention or RetrievalAttention, with a static or a run-time
-// Shape.
+// Mixer: a module (layers/module.hpp), the library's with a static or a run-time Shape or a user's.
 //
 // A const Standalone may be used by many threads at once, each with its own State. Movable, not
 // copyable: weights are views into its buffer.
 template <class Mixer>
 class Standalone {
+    static_assert(ExpectModule<Mixer>::value);
+
 public:
-    using T = typename Mixer::Scalar;
+    using Scalar = typename Mixer::Scalar;
+    using T = Scalar;
+    // What initialise asks of a model: a layer alone is as deep as one.
+    static constexpr Index layers = 1;
+    static constexpr double initializer_range = 0.02;
     // What one stream carries on, and its scratch memory. A value: a copy is a snapshot.
     using State = StreamValues<T, Standalone>;
 
@@ -38,6 +43,11 @@ public:
 
     const Mixer& mixer() const noexcept { return mixer_; }
     const auto& weights() const noexcept { return weights_; }
+    Index parameter_count() const {
+        Index n = 0;
+        describe_parameters(mixer_, [&](const ParameterInfo& info) { n += info.size(); });
+        return n;
+    }
 
     // f(const ParameterInfo&, std::span<T> values) fills every tensor, row-major, in file order.
     // Allocates one tensor's worth of scratch.
@@ -62,10 +72,13 @@ public:
     State new_state(Index tile = 256, const BankPolicy& policy = {}) const {
         (void)num_threads();  // the pool is made here, not in the first call
         tile = stream_tile(tile);
+        return State(new_memory(policy), scratch_bytes(mixer_, {.tokens = tile}), tile);
+    }
+    // The memory of a stream before its first token, without scratch. Throws as new_state.
+    StreamMemory new_memory(const BankPolicy& policy = {}) const {
         std::vector<PageBank> banks;
         add_banks(mixer_, banks, policy);
-        return State({state_bytes(mixer_), std::move(banks)}, mixer_.workspace_bytes(1, tile),
-                     tile);
+        return {state_bytes(mixer_), std::move(banks)};
     }
 
     // y = mixer(x), x and y [N, d], N ≥ 0; the state advances by N tokens. x and y must not
@@ -99,7 +112,6 @@ public:
 
 private:
     static Mixer checked(Mixer mixer) {
-        const auto& shape = mixer.shape();
         const auto require = [](bool good, const char* field, auto found) {
             if (!good)
                 throw Error({.field = field,
@@ -107,14 +119,18 @@ private:
                              .found = std::to_string(found),
                              .fix = "give the mixer a complete shape"});
         };
-        require(shape.d_model > 0, "d_model", shape.d_model);
-        require(shape.n_heads > 0, "n_heads", shape.n_heads);
-        if constexpr (requires { shape.conv_kernel; })
-            require(shape.conv_kernel > 0, "conv_kernel", shape.conv_kernel);
-        if constexpr (requires { shape.top_k; }) require(shape.top_k > 0, "top_k", shape.top_k);
-        if constexpr (requires { shape.window; }) {
-            require(shape.window > 0, "window", shape.window);
-            require(shape.rope_base > 0.0, "rope_base", shape.rope_base);
+        require(mixer.d_model() > 0, "d_model", mixer.d_model());
+        if constexpr (requires { mixer.shape(); }) {
+            const auto& shape = mixer.shape();
+            if constexpr (requires { shape.n_heads; })
+                require(shape.n_heads > 0, "n_heads", shape.n_heads);
+            if constexpr (requires { shape.conv_kernel; })
+                require(shape.conv_kernel > 0, "conv_kernel", shape.conv_kernel);
+            if constexpr (requires { shape.top_k; }) require(shape.top_k > 0, "top_k", shape.top_k);
+            if constexpr (requires { shape.window; })
+                require(shape.window > 0, "window", shape.window);
+            if constexpr (requires { shape.rope_base; })
+                require(shape.rope_base > 0.0, "rope_base", shape.rope_base);
         }
         return mixer;
     }
@@ -130,7 +146,7 @@ private:
         return n;
     }
     void check(MatrixView<const T> x, MatrixView<T> y) const {
-        const Index d = mixer_.shape().d_model;
+        const Index d = mixer_.d_model();
         const auto extents = [](Index rows, Index cols) {
             return "[" + std::to_string(rows) + ", " + std::to_string(cols) + "]";
         };

@@ -1,16 +1,15 @@
-// ModelStructure: from a configuration to the type expression of its model, and the table of its
-// parameters.
+// From a configuration to the type expression of its model.
 #pragma once
 
-#include <array>
 #include <utility>
 
 #include "hydralm/layers/gated_delta_net.hpp"
 #include "hydralm/layers/retrieval_attention.hpp"
+#include "hydralm/layers/rms_norm.hpp"
 #include "hydralm/layers/sliding_window_attention.hpp"
-#include "hydralm/model/block.hpp"
+#include "hydralm/layers/swiglu.hpp"
 #include "hydralm/model/config.hpp"
-#include "hydralm/model/mtp.hpp"
+#include "hydralm/model/language_model.hpp"
 
 namespace HYDRALM_NAMESPACE {
 namespace detail {
@@ -32,65 +31,33 @@ constexpr auto make_mixer() {
     }
 }
 
-template <HydraConfig c, Real T, std::size_t... i>
-constexpr auto make_stack(std::index_sequence<i...>) {
-    return Stack<
-        Block<decltype(make_mixer<c, T, c.layer_types[i]>()),
-              SwiGLU<T, MlpShape<c.d_model, mlp_hidden(c)>>, NormShape<c.d_model, c.rms_eps>>...>();
+// config resolved, or, of an impossible one, what lets the compiler go on to the message.
+constexpr HydraConfig usable(const HydraConfig& config) {
+    return resolved(broken_rule(config) == ConfigRule::none ? config : presets::tiny);
 }
+
+// What a valid, resolved configuration means.
+template <HydraConfig c, Real T>
+struct ConfigModel {
+    using Mlp = SwiGLU<T, MlpShape<c.d_model, mlp_hidden(c)>>;
+    using Norm = RmsNorm<T, NormShape<c.d_model, c.rms_eps>>;
+    template <std::size_t... i>
+    static auto stack(std::index_sequence<i...>)
+        -> Stack<Block<decltype(make_mixer<c, T, c.layer_types[i]>()), Mlp, Norm>...>;
+    static auto drafts() {
+        if constexpr (c.mtp_depth == 0) return NoMtp{};
+        else return Mtp<c.mtp_depth, MtpModule<Mlp, Norm>, c.mtp_loss_weight>{};
+    }
+    using Type =
+        LanguageModel<Vocabulary<c.vocab_size, std::conditional_t<c.tie_embeddings, tied, untied>>,
+                      decltype(stack(std::make_index_sequence<c.n_layers>{})), Norm,
+                      decltype(drafts())>;
+};
 
 }  // namespace detail
 
-// Embedding, blocks, final norm and head of a valid, resolved configuration: what there is, without
-// memory for it.
+// The model that a configuration spells.
 template <HydraConfig config, Real T>
-class ModelStructure {
-public:
-    using StackType =
-        decltype(detail::make_stack<config, T>(std::make_index_sequence<config.n_layers>{}));
-    static constexpr StackType stack{};
-    using MtpType = MtpModule<T, MlpShape<config.d_model, mlp_hidden(config)>,
-                              NormShape<config.d_model, config.rms_eps>>;
-    static constexpr MtpType mtp_module{};  // all mtp_depth of them
-
-    template <class Storage>
-    struct Parameters {
-        typename Storage::Matrix embed{};  // [V, d]
-        typename StackType::template Parameters<Storage> blocks{};
-        typename Storage::Vector norm_f{};   // [d]
-        typename Storage::Matrix lm_head{};  // [V, d] when untied
-        std::array<typename MtpType::template Parameters<Storage>, config.mtp_depth> mtp{};
-    };
-
-    template <class P, class V>
-    constexpr void visit(P& p, V& v) const {
-        v.matrix(p.embed, "embed.weight", ParameterKind::embedding, config.vocab_size,
-                 config.d_model);
-        v.nested("blocks", [&] { stack.visit(p.blocks, v); });
-        v.vector(p.norm_f, "norm_f.weight", ParameterKind::norm, config.d_model);
-        if constexpr (!config.tie_embeddings)
-            v.matrix(p.lm_head, "lm_head.weight", ParameterKind::head, config.vocab_size,
-                     config.d_model);
-        if constexpr (config.mtp_depth > 0)
-            v.nested("mtp", [&] {
-                for (std::size_t i = 0; i < p.mtp.size(); ++i)
-                    v.nested(detail::decimal(i), [&] { mtp_module.visit(p.mtp[i], v); });
-            });
-    }
-};
-
-// Every parameter of a structure in file order.
-template <class Structure>
-inline constexpr auto parameter_table = [] {
-    constexpr std::size_t count = [] {
-        std::size_t n = 0;
-        describe_parameters(Structure{}, [&](const ParameterInfo&) { ++n; });
-        return n;
-    }();
-    std::array<ParameterInfo, count> infos{};
-    std::size_t n = 0;
-    describe_parameters(Structure{}, [&](const ParameterInfo& info) { infos[n++] = info; });
-    return infos;
-}();
+using ModelOf = typename detail::ConfigModel<detail::usable(config), T>::Type;
 
 }  // namespace HYDRALM_NAMESPACE

@@ -13,7 +13,7 @@
 #include "hydralm/layers/gated_delta_net_backward.hpp"
 #include "hydralm/layers/retrieval_attention_backward.hpp"
 #include "hydralm/layers/sliding_window_attention_backward.hpp"
-#include "hydralm/model/block_backward.hpp"
+#include "hydralm/layers/swiglu_backward.hpp"
 #include "hydralm/model/hydra_lm.hpp"
 #include "hydralm/model/recomputation.hpp"
 #include "hydralm/training/batch_states.hpp"
@@ -44,25 +44,24 @@ public:
           dstates_(streams) {
         (void)num_threads();  // the pool is made here, not in the first add
         BindFlat<T> flat(gradient_.data());
-        structure_.visit(views_, flat);
+        Structure::visit(views_, flat);
         BindTransposed<T> transposed(transposed_memory_.data());
-        structure_.visit(transposed_, transposed);
+        Structure::visit(transposed_, transposed);
     }
     Gradients(const Gradients&) = delete;
     Gradients& operator=(const Gradients&) = delete;
 
     // Bytes of the tape, what backward needs of forward.
     static constexpr Index tape_bytes(Index B, Index N, Keep keep = Keep::everything) noexcept {
-        return keep == Keep::everything
-                   ? training_of(Model::stack).tape_bytes(B, N)
-                   : recomputed(Model::stack).tape_bytes(B, N, Model::config.d_model);
+        return keep == Keep::everything ? hydralm::tape_bytes(Model::stack, B, N)
+                                        : hydralm::tape_bytes(recomputed(Model::stack), B, N);
     }
     static constexpr Index workspace_bytes(Index B, Index N) noexcept {
-        const Index rows = B * N, d = Model::config.d_model;
+        const Index rows = B * N, d = Model::d_model();
         return 3 * arena_bytes<T>(rows * d) +
-               std::max({training_of(Model::stack).workspace_bytes(B, N),
+               std::max({training_scratch_bytes(recomputed(Model::stack), B, N),
                          head_loss_workspace_bytes<Model>(rows), mtp_workspace_bytes<Model>(rows),
-                         kernels::rms_norm_backward_workspace_bytes<T>(rows, d)});
+                         Model::norm.backward_bytes(rows)});
     }
 
     // The loss of multi-token prediction in the last add: mean over modules, not weighted.
@@ -108,41 +107,40 @@ public:
     kernels::LossSum add(const Model& model, std::span<const token_id> tokens,
                          std::span<const token_id> labels, Streams streams, double scale) {
         check_tokens(tokens, streams);
-        check_labels(labels, tokens.size(), Model::config.vocab_size);
+        check_labels(labels, tokens.size(), Model::vocab_size());
         for (Index b = 0; b < streams_; ++b)  // a bank's gradient has the bank's pages
             dstates_[b].reserve(static_cast<Index>(streams.position(b)) + tokens_);
         if (keep_ == Keep::everything)
-            return add_with(training_of(Model::stack), model, tokens, labels, streams, scale);
+            return add_with(Model::stack, model, tokens, labels, streams, scale);
         return add_with(recomputed(Model::stack), model, tokens, labels, streams, scale);
     }
 
 private:
-    // stack: Training or Recomputed.
-    template <class StackGradient>
-    kernels::LossSum add_with(StackGradient stack, const Model& model,
+    // stack: the model's, or Recomputed.
+    template <class Stack>
+    kernels::LossSum add_with(const Stack& stack, const Model& model,
                               std::span<const token_id> tokens, std::span<const token_id> labels,
                               Streams streams, double scale) {
-        const Index rows = streams_ * tokens_, d = Model::config.d_model;
+        const Index rows = streams_ * tokens_, d = Model::d_model();
         const auto& weights = model.weights();
         Arena kept(tape_memory_.span()), scratch(workspace_.span());
-        const auto x = detail::take_matrix<T>(scratch, rows, d);
-        const auto normed = detail::take_matrix<T>(scratch, rows, d);
-        const auto dx = detail::take_matrix<T>(scratch, rows, d);
-        typename StackGradient::Tape tape{};
+        const auto x = take_matrix<T>(scratch, rows, d);
+        const auto normed = take_matrix<T>(scratch, rows, d);
+        const auto dx = take_matrix<T>(scratch, rows, d);
+        const typename Stack::Tape tape = take_tape(stack, kept, streams_, tokens_);
         for (Index r = 0; r < rows; ++r)
             weights.embed.copy_row(tokens[static_cast<std::size_t>(r)], x.row(r));
-        stack.record(weights.blocks, streams, tokens_, x, tape, kept, scratch);
+        stack.forward(weights.blocks, streams, tokens_, x, Form::parallel, scratch, tape);
 
-        kernels::rms_norm(x, std::span<const T>(weights.norm_f), Model::config.rms_eps, normed);
+        Model::norm.forward(weights.norm_f, x, normed);
         const kernels::LossSum loss =
             head_loss_backward(model, transposed_, normed, labels, scale, dx, views_, scratch);
-        if constexpr (Model::config.mtp_depth > 0)  // scale · count makes sums of means
-            mtp_loss_ = mtp_gradient(
-                model, transposed_, normed, tokens, labels, tokens_,
-                scale * static_cast<double>(loss.count) * Model::config.mtp_loss_weight, dx, views_,
-                scratch);
-        kernels::rms_norm_backward<T>(x, weights.norm_f, Model::config.rms_eps, dx, dx,
-                                      views_.norm_f, scratch);
+        if constexpr (Model::mtp_depth > 0)  // scale · count makes sums of means
+            mtp_loss_ =
+                mtp_gradient(model, transposed_, normed, tokens, labels, tokens_,
+                             scale * static_cast<double>(loss.count) * Model::mtp_loss_weight, dx,
+                             views_, scratch);
+        Model::norm.backward(weights.norm_f, x, dx, dx, views_.norm_f, scratch);
         stack.backward(weights.blocks, transposed_.blocks, tape, streams, tokens_, dx,
                        views_.blocks, dstates_.streams(0), scratch);
         for (Index r = 0; r < rows; ++r) {
@@ -169,7 +167,6 @@ private:
     }
 
     using Structure = typename Model::Structure;
-    static constexpr Structure structure_{};
     Index streams_, tokens_;
     Keep keep_;
     AlignedBuffer<T> gradient_;

@@ -6,7 +6,7 @@
 #include <array>
 #include <span>
 
-#include "hydralm/model/mtp_backward.hpp"
+#include "hydralm/model/mtp.hpp"
 #include "hydralm/training/head_loss.hpp"
 
 namespace HYDRALM_NAMESPACE {
@@ -15,16 +15,15 @@ namespace HYDRALM_NAMESPACE {
 template <class Model>
 constexpr Index mtp_workspace_bytes(Index rows) noexcept {
     using T = typename Model::Scalar;
-    if constexpr (Model::config.mtp_depth == 0) {
+    if constexpr (Model::mtp_depth == 0) {
         return 0;
     } else {
-        constexpr auto training = training_of(Model::Structure::mtp_module);
-        const Index row = arena_bytes<T>(rows * Model::config.d_model);
-        return Model::config.mtp_depth * (2 * row + training.tape_bytes(rows)) + 4 * row +
+        constexpr auto module = Model::mtp_module;
+        const Index row = arena_bytes<T>(rows * Model::d_model());
+        return Model::mtp_depth * (2 * row + tape_bytes(module, rows, 1)) + 4 * row +
                2 * arena_bytes<token_id>(rows) +
-               std::max(
-                   {training.workspace_bytes(rows), head_loss_workspace_bytes<Model>(rows),
-                    kernels::rms_norm_backward_workspace_bytes<T>(rows, Model::config.d_model)});
+               std::max({training_scratch_bytes(module, rows, 1),
+                         head_loss_workspace_bytes<Model>(rows), Model::norm.backward_bytes(rows)});
     }
 }
 
@@ -40,12 +39,12 @@ double mtp_gradient(const Model& model, const Transposed& transposed,
                     double weight, MatrixView<typename Model::Scalar> dhidden, Flat& gradients,
                     Arena& scratch) noexcept {
     using T = typename Model::Scalar;
-    constexpr std::size_t depth = Model::config.mtp_depth;
-    constexpr auto training = training_of(Model::Structure::mtp_module);
+    constexpr std::size_t depth = Model::mtp_depth;
+    constexpr auto module = Model::mtp_module;
     const Arena::Scope scope(scratch);
     const auto& p = model.weights();
-    const Index rows = hidden.rows(), d = Model::config.d_model;
-    const auto take = [&] { return detail::take_matrix<T>(scratch, rows, d); };
+    const Index rows = hidden.rows(), d = Model::d_model();
+    const auto take = [&] { return take_matrix<T>(scratch, rows, d); };
     const std::span<token_id> next(scratch.take<token_id>(rows), static_cast<std::size_t>(rows)),
         wanted(scratch.take<token_id>(rows), static_cast<std::size_t>(rows));
     // Row r ↦ r + ahead in its sequence: its token and label, or padding and none behind the end.
@@ -58,18 +57,17 @@ double mtp_gradient(const Model& model, const Transposed& transposed,
         }
     };
 
-    const Index tape_bytes = static_cast<Index>(depth) * training.tape_bytes(rows);
-    Arena kept({scratch.take<std::byte>(tape_bytes), static_cast<std::size_t>(tape_bytes)});
     std::array<MatrixView<const T>, depth + 1> h{hidden};
     std::array<MatrixView<T>, depth> embedded;
-    std::array<typename std::decay_t<decltype(training)>::Tape, depth> tapes{};
+    std::array<typename std::decay_t<decltype(module)>::Tape, depth> tapes{};
     for (std::size_t i = 0; i < depth; ++i) {
         embedded[i] = take();
         const auto out = take();
         shift(static_cast<Index>(i) + 1);
         for (Index r = 0; r < rows; ++r)
             p.embed.copy_row(next[static_cast<std::size_t>(r)], embedded[i].row(r));
-        training.record(p.mtp[i], h[i], embedded[i], out, tapes[i], kept, scratch);
+        tapes[i] = take_tape(module, scratch, rows, 1);
+        module.forward(p.mtp[i], h[i], embedded[i], out, scratch, tapes[i]);
         h[i + 1] = out;
     }
 
@@ -79,16 +77,15 @@ double mtp_gradient(const Model& model, const Transposed& transposed,
     for (std::size_t i = depth; i-- > 0;) {
         shift(static_cast<Index>(i) + 1);
         const Index counted = std::max<Index>(1, kernels::count_labels(wanted));
-        kernels::rms_norm(h[i + 1], std::span<const T>(p.norm_f), Model::config.rms_eps, normed);
+        Model::norm.forward(p.norm_f, h[i + 1], normed);
         const auto sum =
             head_loss_backward(model, transposed, normed, wanted,
                                weight / (static_cast<double>(depth) * static_cast<double>(counted)),
                                dlogits, gradients, scratch);
         loss += sum.mean() / static_cast<double>(depth);
-        kernels::rms_norm_backward<T>(h[i + 1], p.norm_f, Model::config.rms_eps, dlogits, dh,
-                                      gradients.norm_f, scratch, dh);
-        training.backward(p.mtp[i], transposed.mtp[i], tapes[i], h[i], embedded[i], dh, dh,
-                          dembedded, gradients.mtp[i], scratch);
+        Model::norm.backward(p.norm_f, h[i + 1], dlogits, dh, gradients.norm_f, scratch, dh);
+        module.backward(p.mtp[i], transposed.mtp[i], tapes[i], h[i], embedded[i], dh, dh, dembedded,
+                        gradients.mtp[i], scratch);
         for (Index r = 0; r < rows; ++r) {
             T* const row = gradients.embed.row(next[static_cast<std::size_t>(r)]);
             if (r % N + static_cast<Index>(i) + 1 < N)

@@ -2,7 +2,7 @@
 // MTP, AdamW for the rest.
 //
 // Weights, gradient and both moments are flat buffers in file order. Which rule a parameter gets
-// follows from its kind (optimiser_group); no decay on norms, biases and embeddings.
+// and whether it decays follows from its law.
 #pragma once
 
 #include <algorithm>
@@ -36,13 +36,6 @@ struct OptimiserOptions {
     AdamWOptions adamw;
     MuonOptions muon;
 };
-
-// Whether AdamW shrinks a parameter of this kind.
-constexpr bool is_decayed(ParameterKind kind) noexcept {
-    return kind != ParameterKind::norm && kind != ParameterKind::decay_bias &&
-           kind != ParameterKind::convolution_bias && kind != ParameterKind::embedding &&
-           kind != ParameterKind::temperature && kind != ParameterKind::router_bias;
-}
 
 // No parameter is left as it is.
 struct NoneFrozen {
@@ -89,14 +82,14 @@ public:
 
 private:
     bool by_muon(const ParameterInfo& info) const noexcept {
-        return options_.kind == OptimiserKind::muon && optimiser_group(info.kind) == "muon";
+        return options_.kind == OptimiserKind::muon && info.law.group == OptimiserGroup::muon;
     }
 
     void adamw(const ParameterInfo& info, Index offset, T* parameters, const T* gradient,
                double scale) noexcept {
         const AdamWOptions& o = options_.adamw;
         const double rate = o.rate * scale, t = static_cast<double>(steps_);
-        const T keep = static_cast<T>(1.0 - (is_decayed(info.kind) ? rate * o.decay : 0.0));
+        const T keep = static_cast<T>(1.0 - (info.law.decayed ? rate * o.decay : 0.0));
         const T b1 = static_cast<T>(o.beta1), c1 = static_cast<T>(1.0 - o.beta1),
                 b2 = static_cast<T>(o.beta2), c2 = static_cast<T>(1.0 - o.beta2),
                 step = static_cast<T>(rate / (1.0 - std::pow(o.beta1, t))),
@@ -124,12 +117,13 @@ private:
     void muon(const ParameterInfo& info, Index offset, T* parameters, const T* gradient,
               double scale) noexcept {
         const T momentum = static_cast<T>(options_.muon.momentum);
-        const Index rows = info.rows() / info.parts, cols = info.cols(), size = rows * cols;
-        const double shape =
-            std::sqrt(std::max(1.0, static_cast<double>(rows) / static_cast<double>(cols)));
-        const T rate = static_cast<T>(options_.muon.rate * scale * shape);
-        for (Index part = 0; part < info.parts; ++part) {
-            const Index first = offset + part * size;
+        const Index cols = info.cols();
+        Index first = offset;
+        for (int part = 0; part < info.parts.count; ++part) {
+            const Index rows = info.parts.height(part, info.rows()), size = rows * cols;
+            const double shape =
+                std::sqrt(std::max(1.0, static_cast<double>(rows) / static_cast<double>(cols)));
+            const T rate = static_cast<T>(options_.muon.rate * scale * shape);
             T* const m = first_.data() + first;
             T* const w = parameters + first;
             const T* const g = gradient + first;
@@ -145,16 +139,19 @@ private:
             simd::map<T>(
                 size, w, [rate](auto a, auto b) { return a - decltype(a)(rate) * b; }, w,
                 update.data());
+            first += size;
         }
     }
 
     static Index workspace_bytes() noexcept {
         Index bytes = 0;
         for (const ParameterInfo& info : Model::parameters) {
-            if (optimiser_group(info.kind) != "muon") continue;
-            const Index rows = info.rows() / info.parts;
-            bytes = std::max(bytes, arena_bytes<T>(rows * info.cols()) +
-                                        newton_schulz_workspace_bytes<T>(rows, info.cols()));
+            if (info.law.group != OptimiserGroup::muon) continue;
+            for (int part = 0; part < info.parts.count; ++part) {
+                const Index rows = info.parts.height(part, info.rows());
+                bytes = std::max(bytes, arena_bytes<T>(rows * info.cols()) +
+                                            newton_schulz_workspace_bytes<T>(rows, info.cols()));
+            }
         }
         return bytes;
     }
