@@ -5,7 +5,9 @@
 
 #include "hydralm/io/checkpoint.hpp"
 #include "hydralm/io/config_json.hpp"
+#include "hydralm/io/json_difference.hpp"
 #include "hydralm/io/safetensors_writer.hpp"
+#include "hydralm/io/stack_json.hpp"
 #include "hydralm/io/state_file.hpp"
 #include "hydralm/model/hydra_lm.hpp"
 
@@ -21,10 +23,45 @@ std::vector<TensorSpec> tensor_specs(DType dtype) {
     return specs;
 }
 
+// A model that a config describes; another says in its files what it is made of.
+template <class Model>
+concept Configured = requires { Model::config; };
+
 template <class Model>
 std::string fingerprint() {
-    return state_fingerprint(Model::config,
-                             sizeof(typename Model::Scalar) == 4 ? "float" : "double");
+    constexpr std::string_view scalar = sizeof(typename Model::Scalar) == 4 ? "float" : "double";
+    if constexpr (Configured<Model>) return state_fingerprint(Model::config, scalar);
+    else return "{\"stack\":" + stack_to_json<Model>() + ",\"scalar\":" + quoted(scalar) + "}";
+}
+
+// Throws Error, naming the fields or the first module that differ, for the checkpoint of another
+// model.
+template <class Model>
+void expect_model(const Checkpoint& checkpoint) {
+    if constexpr (Configured<Model>) {
+        expect_config(Model::config, read_config(checkpoint), checkpoint.name());
+    } else {
+        const auto entry = checkpoint.metadata().find("hydra_stack");
+        if (entry == checkpoint.metadata().end())
+            throw Error({.file = checkpoint.name(),
+                         .expected = "__metadata__[\"hydra_stack\"]",
+                         .found = "none",
+                         .fix = "give a file that this model wrote; one with a config is loaded "
+                                "into the HydraLM of its config"});
+        const Json found = parse_json(entry->second, checkpoint.name(), "hydra_stack");
+        const std::string difference = json_difference(Json::parse(stack_to_json<Model>()), found);
+        if (!difference.empty())
+            throw Error({.file = checkpoint.name(),
+                         .field = "hydra_stack: " + difference,
+                         .fix = "use a model type of the layers that the file lists"});
+    }
+}
+
+template <class Model>
+Metadata model_metadata() {
+    if constexpr (Configured<Model>)
+        return {{"format", "pt"}, {"hydra_config", config_to_json(Model::config)}};
+    else return {{"format", "pt"}, {"hydra_stack", stack_to_json<Model>()}};
 }
 
 // Of a state: the model's, and how its banks keep the past unless they keep all of it exactly.
@@ -56,7 +93,7 @@ struct Silent {
 // that differ); missing, unknown and misshaped tensors.
 template <class Model, class Warn = Silent>
 Model load(const Checkpoint& checkpoint, const Warn& warn = {}) {
-    expect_config(Model::config, read_config(checkpoint), checkpoint.name());
+    detail::expect_model<Model>(checkpoint);
     checkpoint.expect(detail::tensor_specs<Model>(DType::f32));
     Model model;
     std::vector<std::string_view> not_finite;
@@ -88,7 +125,7 @@ template <class Model>
 void save(const Model& model, const std::filesystem::path& path) {
     constexpr DType dtype = sizeof(typename Model::Scalar) == 4 ? DType::f32 : DType::f64;
     SafetensorsWriter writer(path, detail::tensor_specs<Model>(dtype),
-                             {{"format", "pt"}, {"hydra_config", config_to_json(Model::config)}});
+                             detail::model_metadata<Model>());
     model.get_parameters(
         [&](const ParameterInfo& info, std::span<const typename Model::Scalar> values) {
             writer.write(info.name(), values);

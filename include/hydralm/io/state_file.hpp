@@ -15,6 +15,7 @@
 
 #include "hydralm/io/atomic_file.hpp"
 #include "hydralm/io/config_json.hpp"
+#include "hydralm/io/json_difference.hpp"
 
 namespace HYDRALM_NAMESPACE {
 
@@ -255,6 +256,10 @@ private:
         for (const auto& [key, value] : expected.items()) {
             const auto other = found.find(key);
             if (other != found.end() && *other == value) continue;
+            if (key == "stack" && other != found.end()) {
+                list += (list.empty() ? "" : "; ") + detail::json_difference(value, *other);
+                continue;
+            }
             list += (list.empty() ? "" : "; ") + key + ": expected " + detail::shown(value) +
                     ", found " + (other == found.end() ? "nothing" : detail::shown(*other));
         }

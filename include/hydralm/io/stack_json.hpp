@@ -1,0 +1,58 @@
+// What a model is made of as JSON, for models that no config describes, and where two differ.
+//
+// Such a model's files carry it as __metadata__["hydra_stack"]:
+//   {"vocab_size": 256, "tied": true, "norm": MODULE, "mtp": {"depth": 1, "module": …},
+//    "blocks": [{"mixer": MODULE, "mlp": MODULE, "norm": MODULE}, …]}
+// with MODULE = {"module": its name, option: value, …}, as the module's describe says.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "hydralm/io/json_text.hpp"
+#include "hydralm/model/language_model.hpp"
+
+namespace HYDRALM_NAMESPACE {
+namespace detail {
+
+class ModuleJson {
+public:
+    void module(std::string_view name) { json_["module"] = name; }
+    void option(std::string_view field, const auto& value) { json_[std::string(field)] = value; }
+    const Json& json() const noexcept { return json_; }
+
+private:
+    Json json_ = Json::object();
+};
+
+template <class Module>
+Json module_json(const Module& module) {
+    ModuleJson described;
+    module.describe(described);
+    return described.json();
+}
+
+}  // namespace detail
+
+// The text of hydra_stack for a model. Allocates.
+template <class Model>
+std::string stack_to_json() {
+    using detail::Json;
+    Json blocks = Json::array();
+    Model::stack.for_each([&](const auto& block, auto) {
+        blocks.push_back({{"mixer", detail::module_json(block.mixer())},
+                          {"mlp", detail::module_json(block.mlp_part().inner())},
+                          {"norm", detail::module_json(block.mixer_part().norm())}});
+    });
+    Json json{{"vocab_size", Model::vocab_size()},
+              {"tied", Model::ties_head},
+              {"norm", detail::module_json(Model::norm)},
+              {"blocks", std::move(blocks)}};
+    if constexpr (Model::mtp_depth > 0) {
+        json["mtp"] = detail::module_json(Model::mtp_module);
+        json["mtp"]["depth"] = Model::mtp_depth;
+    }
+    return json.dump();
+}
+
+}  // namespace HYDRALM_NAMESPACE

@@ -1,0 +1,54 @@
+// Every layer's backward against central differences, as a user checks a layer of their own.
+#include "hydralm/training/gradient_check.hpp"
+
+#include "../../examples/decayed_attention.hpp"
+
+#include "support/catch.hpp"
+
+using namespace hydralm;
+
+namespace {
+
+template <class Mixer>
+void check(const GradientCheckOptions& options = {}) {
+    const GradientCheck found = check_gradient(Mixer{}, options);
+    INFO(found.tensor << ": " << found.error);
+    CHECK(found.error < 1e-6);
+}
+
+// Half of the gradient of the decay.
+class Wrong : public my::DecayedAttention<double, 16, 2> {
+    using Right = my::DecayedAttention<double, 16, 2>;
+
+public:
+    template <class P, class Q, class G>
+    void backward(const P& p, const Q& transposed, const Tape& tape, Streams streams, Index N,
+                  MatrixView<const double> x, MatrixView<const double> dy, MatrixView<double> dx,
+                  G& gradients, Streams dstates, Arena& arena) const noexcept {
+        Right::backward(p, transposed, tape, streams, N, x, dy, dx, gradients, dstates, arena);
+        for (double& g : gradients.decay) g *= 0.5;
+    }
+};
+
+}  // namespace
+
+TEST_CASE("Layers pass the gradient check", "[gradient_check]") {
+    check<GatedDeltaNet<double, 8, 64, DeltaNetShape<16, 2>>>();
+    check<GatedDeltaNet<double, 8, 64, DeltaNetShape<16, 2, 3, false, false>>>();
+    check<SlidingWindowAttention<double, 8, 64, WindowShape<16, 2, 6>>>();
+    check<RetrievalAttention<double, 8, 4, RetrievalShape<16, 2, 64>>>();
+    check<SwiGLU<double, MlpShape<16, 40>>>();
+    check<my::DecayedAttention<double, 16, 2>>();
+}
+
+TEST_CASE("The gradient check takes one stream, no past and one token", "[gradient_check]") {
+    check<my::DecayedAttention<double, 16, 2>>({.streams = 1, .tokens = 1, .past = 0});
+    check<GatedDeltaNet<double, 8, 64, DeltaNetShape<16, 2>>>(
+        {.streams = 3, .tokens = 70, .past = 1, .most = 4});
+}
+
+TEST_CASE("The gradient check names the tensor whose gradient is wrong", "[gradient_check]") {
+    const GradientCheck found = check_gradient<Wrong>();
+    CHECK(found.tensor == "decay");
+    CHECK(found.error > 0.1);
+}
