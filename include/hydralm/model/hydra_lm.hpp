@@ -19,13 +19,15 @@
 #include "hydralm/kernels/matmul/matmul.hpp"
 #include "hydralm/model/stream_values.hpp"
 #include "hydralm/model/structure.hpp"
+#include "hydralm/model/weight_memory.hpp"
 
 namespace HYDRALM_NAMESPACE {
 // T: scalar of weights, activations and state, float or double.
 //
 // A const model may be used by many threads at once, each with its own State. Movable, not
-// copyable. Sizes are constants of the type: parameter_count, state_bytes, weight_bytes,
-// workspace_bytes(B, N, form).
+// copyable; one that was moved from is refused where Error is thrown, and may be assigned to. Sizes
+// are constants of the type: parameter_count, state_bytes, weight_bytes, workspace_bytes(B, N,
+// form).
 template <HydraConfig given, Real T = float>
 class HydraLM {
     static_assert(ValidConfig<given>::value);
@@ -83,13 +85,13 @@ public:
     }
 
     // All parameters zero, in memory of the model's own.
-    HydraLM() : owned_(weight_bytes), memory_(owned_.data()) { bind(); }
+    HydraLM() : memory_(weight_bytes) { bind(); }
     // Weights in the caller's memory: at least weight_bytes, aligned to hydralm::alignment,
     // outliving the model. Its contents become the weights as they are (zeros, or what another such
     // model left there). No allocation.
-    explicit HydraLM(std::span<std::byte> memory) : memory_(memory.data()) {
+    explicit HydraLM(std::span<std::byte> memory) : memory_(memory) {
         if (static_cast<Index>(memory.size()) < weight_bytes ||
-            reinterpret_cast<std::uintptr_t>(memory_) % alignment != 0)
+            reinterpret_cast<std::uintptr_t>(memory_.data()) % alignment != 0)
             throw Error({.field = "weight memory",
                          .expected = std::to_string(weight_bytes) + " bytes aligned to " +
                                      std::to_string(alignment),
@@ -99,20 +101,24 @@ public:
     }
     HydraLM(HydraLM&&) noexcept = default;
     HydraLM& operator=(HydraLM&&) noexcept = default;
+    // Throws Error when this model was moved from. Called by what takes a model and throws Error.
+    void expect_weights() const { memory_.expect(); }
 
     // f(const ParameterInfo&, std::span<T> values) fills every tensor, row-major, in file order.
     // Allocates one tensor's worth of scratch. When f throws, the tensors before have their new
     // values.
     template <class F>
     void set_parameters(F f) {
+        expect_weights();
         AlignedBuffer<T> scratch(largest_parameter);
-        StorePacked<T, F> store(reinterpret_cast<T*>(memory_), scratch.span(), f);
+        StorePacked<T, F> store(reinterpret_cast<T*>(memory_.data()), scratch.span(), f);
         Structure{}.visit(weights_, store);
     }
     // f(const ParameterInfo&, std::span<const T> values) is shown every tensor, row-major, in file
     // order.
     template <class F>
     void get_parameters(F f) const {
+        expect_weights();
         AlignedBuffer<T> scratch(largest_parameter);
         ReadPacked<T, F> read(scratch.span(), f);
         Structure{}.visit(weights_, read);
@@ -181,6 +187,7 @@ public:
     // tile in order, the state behind it. What f throws leaves the state there.
     template <class F>
     void run(std::span<const token_id> tokens, State& state, Form form, const F& f) const {
+        expect_weights();
         check(tokens);
         state.expect_bytes(state_bytes);
         state.reserve_growth(static_cast<Index>(tokens.size()));  // for all, or nothing is fed
@@ -266,12 +273,11 @@ public:
 
 private:
     void bind() noexcept {
-        BindPacked<T> binder(reinterpret_cast<T*>(memory_));
+        BindPacked<T> binder(reinterpret_cast<T*>(memory_.data()));
         Structure{}.visit(weights_, binder);
     }
 
-    AlignedBuffer<std::byte> owned_;
-    std::byte* memory_ = nullptr;
+    WeightMemory memory_;
     Parameters<PackedStorage<T>> weights_;
 };
 
