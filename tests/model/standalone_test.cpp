@@ -127,6 +127,11 @@ TEST_CASE("a mixer alone: parameters come back bit for bit, also after a move", 
     });
     CHECK(before.size() == 72 * 24 + 6 * 24 + 6 + 72 * 4 + 72 + 24 * 24 + 24 * 24);
     CHECK(before == after);
+    auto state = moved.new_state();
+    std::vector<float> x(24), y(24);
+    CHECK_THROWS_AS(source.step(x, y, state), Error);
+    CHECK_THROWS_AS(source.get_parameters([](const ParameterInfo&, auto) {}), Error);
+    CHECK_THROWS_AS(source.set_parameters([](const ParameterInfo&, auto) {}), Error);
 }
 
 TEST_CASE("a mixer alone: wrong widths are refused, the state unchanged", "[standalone]") {

@@ -179,3 +179,32 @@ TEST_CASE("A model lives in memory of the caller's", "[state]") {
     }
     CHECK_THROWS_AS(Model(std::span(memory).subspan(1)), Error);
 }
+
+TEST_CASE("A model that was moved from is refused, and may be assigned to", "[state]") {
+    auto source = random_model<Model>(5);
+    auto state = source.new_state();
+    BatchDecoder<Model> decoder(source, 1);
+    const std::vector<float> expected = go_on(source, state);
+    Model moved = std::move(source);
+
+    const auto tokens = random_tokens(3, V, 5);
+    std::vector<float> out(3 * static_cast<std::size_t>(V));
+    const auto fill = [](const ParameterInfo&, auto) {};
+    const std::string refusal =
+        "hydralm: model: expected one with weights, found one that was moved from; use the model "
+        "that has its weights now, or assign one to it";
+    state.reset();
+    CHECK_THROWS_WITH(source.prefill(tokens, state), refusal);
+    CHECK_THROWS_WITH(source.step(1, state), refusal);
+    CHECK_THROWS_WITH(source.logits(tokens, state, {out.data(), 3, V}), refusal);
+    CHECK_THROWS_WITH(source.get_parameters(fill), refusal);
+    CHECK_THROWS_WITH(source.set_parameters(fill), refusal);
+    CHECK_THROWS_WITH(decoder.step(std::vector<token_id>{1}), refusal);
+    CHECK(state.position() == 0);
+
+    CHECK(same_bits(go_on(moved, state), expected));
+    source = std::move(moved);
+    CHECK_THROWS_WITH(moved.step(1, state), refusal);
+    state.reset();
+    CHECK(same_bits(go_on(source, state), expected));
+}

@@ -1,27 +1,33 @@
 // parallel_for: independent tasks over a pool of threads, with the same numbers for any number of
 // threads.
 //
-// The pool is process-wide, made once, and sized by set_num_threads or HYDRALM_NUM_THREADS
-// (default: the hardware; fewer, with a warning, when the system refuses threads). A task writes
-// only what belongs to it, so results cannot depend on which thread ran it. Calls from inside a
-// task, and calls while another thread uses the pool, run on the calling thread alone.
+// The pool is process-wide and sized by set_num_threads or HYDRALM_NUM_THREADS (default: the
+// hardware; fewer, with a warning, when the system refuses threads). It lives as long as the
+// process: destructors of static objects and detached threads still have it. Around fork it has no
+// threads; parent and child start theirs again when they compute. A task writes only what belongs
+// to it, so results cannot depend on which thread ran it. Calls from inside a task, and calls while
+// another thread uses the pool, run on the calling thread alone.
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <condition_variable>
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
-#include <memory>
 #include <mutex>
+#include <new>
 #include <thread>
-#include <utility>
 #include <vector>
 
 #include "hydralm/core/types.hpp"
 
+#if __has_include(<pthread.h>)
+#include <pthread.h>
+#endif
 #if defined(__x86_64__) || defined(__i386__)
 #include <immintrin.h>
 #endif
@@ -37,6 +43,19 @@ inline void spin_pause() noexcept {
 #endif
 }
 
+inline int default_num_threads() noexcept {
+    if (const char* text = std::getenv("HYDRALM_NUM_THREADS")) {
+        char* end = nullptr;
+        const long n = std::strtol(text, &end, 10);
+        if (end != text && *end == '\0' && n >= 1 && n <= 1024) return static_cast<int>(n);
+        std::fprintf(stderr,
+                     "hydralm: HYDRALM_NUM_THREADS: expected an integer in [1, 1024], found '%s'; "
+                     "using every core\n",
+                     text);
+    }
+    return static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1U, 1024U));
+}
+
 // One job at a time: tasks 0 … count−1 are claimed from a shared counter. Workers spin for a
 // fraction of a millisecond between jobs (a decoded token is dozens of short jobs), then sleep. A
 // job never waits for a worker that has not joined it, so a busy machine costs a thread's help, not
@@ -45,24 +64,40 @@ class ThreadPool {
 public:
     using Task = void (*)(const void* context, Index task);
 
-    ThreadPool() = default;  // of the calling thread alone
-    ~ThreadPool() { stop(); }
+    ThreadPool() = default;
     ThreadPool(const ThreadPool&) = delete;
     ThreadPool& operator=(const ThreadPool&) = delete;
 
-    int size() const noexcept { return static_cast<int>(workers_.size()) + 1; }
+    // Threads that run a job, the caller included. Starts those that are missing.
+    int size() noexcept {
+        if (!started_.load(std::memory_order_acquire)) {
+            const std::lock_guard lock(submit_);
+            start();
+        }
+        return threads_.load(std::memory_order_relaxed);
+    }
 
     // Makes it a pool of so many threads, while no job runs. Throws when the system refuses one;
     // those that started stay.
     void resize(int threads) {
-        if (threads < size()) stop();
-        workers_.reserve(static_cast<std::size_t>(threads - 1));
-        while (size() < threads) workers_.emplace_back([this] { work(); });
+        const std::lock_guard lock(submit_);
+        if (threads < present()) stop();
+        grow(threads);
     }
 
-    // False when another thread is using the pool: the caller then runs the tasks itself.
+    // Between these two no job runs and the pool has no threads.
+    void pause() noexcept {
+        submit_.lock();
+        started_.store(false, std::memory_order_release);
+        stop();
+    }
+    void resume() noexcept { submit_.unlock(); }
+
+    // False when another thread is using the pool, or none helps: the caller then runs the tasks
+    // itself.
     bool run(Index count, Task task, const void* context) noexcept {
-        if (!submit_.try_lock()) return false;
+        if (size() == 1 || !submit_.try_lock()) return false;
+        start();  // another thread may just have forked
         task_ = task;
         context_ = context;
         count_ = count;
@@ -100,6 +135,38 @@ private:
 
     void claim() noexcept {
         for (Index i = next_.fetch_add(1); i < count_; i = next_.fetch_add(1)) task_(context_, i);
+    }
+
+    int present() const noexcept { return static_cast<int>(workers_.size()) + 1; }
+
+    void grow(int threads) {
+        try {
+            workers_.reserve(static_cast<std::size_t>(threads - 1));
+            while (present() < threads) workers_.emplace_back([this] { work(); });
+        } catch (...) {
+            set_started(present());
+            throw;
+        }
+        set_started(threads);
+    }
+    void set_started(int threads) noexcept {
+        threads_.store(threads, std::memory_order_relaxed);
+        started_.store(true, std::memory_order_release);
+    }
+
+    // All threads at first, and after a fork; as many as the system gives.
+    void start() noexcept {
+        if (started_.load(std::memory_order_relaxed)) return;
+        const int known = threads_.load(std::memory_order_relaxed);
+        const int threads = known > 0 ? known : default_num_threads();
+        try {
+            grow(threads);
+        } catch (const std::exception& refusal) {
+            std::fprintf(stderr,
+                         "hydralm: threads: expected %d, found %d (%s); using these, set "
+                         "HYDRALM_NUM_THREADS or raise the limit of threads\n",
+                         threads, present(), refusal.what());
+        }
     }
 
     void stop() noexcept {
@@ -142,7 +209,9 @@ private:
         }
     }
 
-    std::mutex submit_;  // held while a job runs
+    std::mutex submit_;  // held while a job runs, or threads come and go
+    std::atomic<bool> started_{false};
+    std::atomic<int> threads_{0};  // that it should have, when started has; 0: the default
     Task task_ = nullptr;
     const void* context_ = nullptr;
     Index count_ = 0;
@@ -155,52 +224,36 @@ private:
     std::vector<std::thread> workers_;
 };
 
-inline int default_num_threads() noexcept {
-    if (const char* text = std::getenv("HYDRALM_NUM_THREADS")) {
-        char* end = nullptr;
-        const long n = std::strtol(text, &end, 10);
-        if (end != text && *end == '\0' && n >= 1 && n <= 1024) return static_cast<int>(n);
-        std::fprintf(stderr,
-                     "hydralm: HYDRALM_NUM_THREADS: expected an integer in [1, 1024], found '%s'; "
-                     "using every core\n",
-                     text);
-    }
-    return static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1U, 1024U));
-}
-
-// Of the default size, or of as many threads as the system gives.
-inline std::unique_ptr<ThreadPool> default_pool() {
-    auto pool = std::make_unique<ThreadPool>();
-    const int threads = default_num_threads();
-    try {
-        pool->resize(threads);
-    } catch (const std::exception& refusal) {
-        std::fprintf(stderr,
-                     "hydralm: threads: expected %d, found %d (%s); using these, set "
-                     "HYDRALM_NUM_THREADS or raise the limit of threads\n",
-                     threads, pool->size(), refusal.what());
-    }
+// The pool of the process. Nobody destroys it, so whatever computes last still has it; a checker of
+// leaks finds it here.
+inline ThreadPool& thread_pool() noexcept {
+    alignas(ThreadPool) static std::array<std::byte, sizeof(ThreadPool)> memory;
+    static ThreadPool& pool = *new (memory.data()) ThreadPool;
     return pool;
 }
 
-// The one of the process, which the first call makes.
-inline ThreadPool& thread_pool(std::unique_ptr<ThreadPool> (*make)() = default_pool) {
-    static const std::unique_ptr<ThreadPool> pool = make();
-    return *pool;
+#if __has_include(<pthread.h>)
+// The process has none of our threads when it forks, so that the child lacks none. A task that
+// forks leaves them: its child may only become another program.
+template <void (ThreadPool::*change)() noexcept>
+void around_fork() noexcept {
+    ThreadPool& pool = thread_pool();
+    if (!ThreadPool::inside()) (pool.*change)();
 }
+inline const int fork_handlers =
+    ::pthread_atfork(around_fork<&ThreadPool::pause>, around_fork<&ThreadPool::resume>,
+                     around_fork<&ThreadPool::resume>);
+#endif
 
 }  // namespace detail
 
 // Threads that parallel_for uses, the caller included.
 inline int num_threads() { return detail::thread_pool().size(); }
 
-// Makes the pool one of n threads, n in [1, 1024]. Not while another thread computes. Allocates;
-// throws std::system_error when the system refuses a thread: the pool is then of those it gave.
-inline void set_num_threads(int n) {
-    detail::thread_pool([] {
-        return std::make_unique<detail::ThreadPool>();
-    }).resize(std::clamp(n, 1, 1024));
-}
+// Makes the pool one of n threads, n in [1, 1024]; 1 ends the others, as before a library that has
+// computed is unloaded. Not while another thread computes. Allocates; throws std::system_error when
+// the system refuses a thread: the pool is then of those it gave.
+inline void set_num_threads(int n) { detail::thread_pool().resize(std::clamp(n, 1, 1024)); }
 
 // Calls task(i) for every i in [0, count), in any order, on any thread of the pool; returns when
 // all are done. Tasks must be independent and must not throw. worthwhile = false runs them here, in
@@ -210,15 +263,12 @@ void parallel_for(Index count, const F& task, bool worthwhile = true) noexcept {
     if (count <= 0) return;
     auto& inside = detail::ThreadPool::inside();
     if (count > 1 && worthwhile && !inside) {
-        auto& pool = detail::thread_pool();
-        if (pool.size() > 1) {
-            inside = true;
-            const bool done = pool.run(
-                count, [](const void* context, Index i) { (*static_cast<const F*>(context))(i); },
-                &task);
-            inside = false;
-            if (done) return;
-        }
+        inside = true;
+        const bool done = detail::thread_pool().run(
+            count, [](const void* context, Index i) { (*static_cast<const F*>(context))(i); },
+            &task);
+        inside = false;
+        if (done) return;
     }
     for (Index i = 0; i < count; ++i) task(i);
 }

@@ -44,6 +44,7 @@ public:
                          .expected = std::to_string(streams()) + " ids, one per stream",
                          .found = std::to_string(tokens.size()),
                          .fix = "give every stream a token"});
+        model_.expect_weights();
         Model::check(tokens);
         for (const State& state : states_) state.expect_bytes(Model::state_bytes);
         for (State& state : states_) state.reserve(1);

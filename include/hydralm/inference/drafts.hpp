@@ -41,7 +41,8 @@ public:
           logits_(Model::vocab_size()) {}
 
     void reset() noexcept {}
-    void begin(std::span<const token_id>, MatrixView<const T> hidden) noexcept {
+    void begin(std::span<const token_id>, MatrixView<const T> hidden) {
+        model_.expect_weights();
         std::copy_n(hidden.data(), d, row(0).data());
         module_ = 0;
     }

@@ -137,6 +137,7 @@ private:
         return draft_tokens;
     }
     void expect_rounds(const State& state) const {
+        model_.expect_weights();
         state.expect_bytes(Model::state_bytes);
         for (const PageBank& bank : state.banks())
             if (bank.policy().bounded() && most_ >= state.tile())

@@ -19,6 +19,7 @@
 #include "hydralm/layers/transposed_parameters.hpp"
 #include "hydralm/model/mtp.hpp"
 #include "hydralm/model/stack.hpp"
+#include "hydralm/model/weight_memory.hpp"
 #include "hydralm/state/stream_values.hpp"
 
 namespace HYDRALM_NAMESPACE {
@@ -40,8 +41,9 @@ struct Vocabulary {
 // Layers: a Stack whose shapes are constants. Norm: of what the head reads. Drafts: Mtp or NoMtp.
 //
 // A const model may be used by many threads at once, each with its own State. Movable, not
-// copyable. Sizes are constants of the type: parameter_count, state_bytes, weight_bytes,
-// workspace_bytes(B, N, form).
+// copyable; one that was moved from is refused where Error is thrown, and may be assigned to. Sizes
+// are constants of the type: parameter_count, state_bytes, weight_bytes, workspace_bytes(B, N,
+// form).
 template <class Words, class Layers, class Norm = typename Layers::NormType, class Drafts = NoMtp>
 class LanguageModel {
 public:
@@ -134,13 +136,13 @@ public:
     }
 
     // All parameters zero, in memory of the model's own.
-    LanguageModel() : owned_(weight_bytes), memory_(owned_.data()) { bind(); }
+    LanguageModel() : memory_(weight_bytes) { bind(); }
     // Weights in the caller's memory: at least weight_bytes, aligned to hydralm::alignment,
     // outliving the model. Its contents become the weights as they are (zeros, or what another such
     // model left there). No allocation.
-    explicit LanguageModel(std::span<std::byte> memory) : memory_(memory.data()) {
+    explicit LanguageModel(std::span<std::byte> memory) : memory_(memory) {
         if (static_cast<Index>(memory.size()) < weight_bytes ||
-            reinterpret_cast<std::uintptr_t>(memory_) % alignment != 0)
+            reinterpret_cast<std::uintptr_t>(memory_.data()) % alignment != 0)
             throw Error({.field = "weight memory",
                          .expected = std::to_string(weight_bytes) + " bytes aligned to " +
                                      std::to_string(alignment),
@@ -150,20 +152,24 @@ public:
     }
     LanguageModel(LanguageModel&&) noexcept = default;
     LanguageModel& operator=(LanguageModel&&) noexcept = default;
+    // Throws Error when this model was moved from. Called by what takes a model and throws Error.
+    void expect_weights() const { memory_.expect(); }
 
     // f(const ParameterInfo&, std::span<T> values) fills every tensor, row-major, in file order.
     // Allocates one tensor's worth of scratch. When f throws, the tensors before have their new
     // values.
     template <class F>
     void set_parameters(F f) {
+        expect_weights();
         AlignedBuffer<T> scratch(largest_parameter);
-        StorePacked<T, F> store(reinterpret_cast<T*>(memory_), scratch.span(), f);
+        StorePacked<T, F> store(reinterpret_cast<T*>(memory_.data()), scratch.span(), f);
         Structure::visit(weights_, store);
     }
     // f(const ParameterInfo&, std::span<const T> values) is shown every tensor, row-major, in file
     // order.
     template <class F>
     void get_parameters(F f) const {
+        expect_weights();
         AlignedBuffer<T> scratch(largest_parameter);
         ReadPacked<T, F> read(scratch.span(), f);
         Structure::visit(weights_, read);
@@ -232,6 +238,7 @@ public:
     // tile in order, the state behind it. What f throws leaves the state there.
     template <class F>
     void run(std::span<const token_id> tokens, State& state, Form form, const F& f) const {
+        expect_weights();
         check(tokens);
         state.expect_bytes(state_bytes);
         state.reserve_growth(static_cast<Index>(tokens.size()));  // for all, or nothing is fed
@@ -317,12 +324,11 @@ public:
 
 private:
     void bind() noexcept {
-        BindPacked<T> binder(reinterpret_cast<T*>(memory_));
+        BindPacked<T> binder(reinterpret_cast<T*>(memory_.data()));
         Structure::visit(weights_, binder);
     }
 
-    AlignedBuffer<std::byte> owned_;
-    std::byte* memory_ = nullptr;
+    WeightMemory memory_;
     Parameters<PackedStorage<T>> weights_;
 };
 

@@ -11,6 +11,7 @@
 #include "hydralm/core/error.hpp"
 #include "hydralm/core/parallel.hpp"
 #include "hydralm/layers/module.hpp"
+#include "hydralm/model/weight_memory.hpp"
 #include "hydralm/state/stream_values.hpp"
 
 namespace HYDRALM_NAMESPACE {
@@ -18,7 +19,8 @@ namespace HYDRALM_NAMESPACE {
 // Mixer: a module (layers/module.hpp), the library's with a static or a run-time Shape or a user's.
 //
 // A const Standalone may be used by many threads at once, each with its own State. Movable, not
-// copyable: weights are views into its buffer.
+// copyable: weights are views into its buffer; one that was moved from is refused where Error is
+// thrown, and may be assigned to.
 template <class Mixer>
 class Standalone {
     static_assert(ExpectModule<Mixer>::value);
@@ -34,8 +36,8 @@ public:
 
     // All parameters zero; allocates them. Throws Error for a run-time shape that is impossible.
     explicit Standalone(Mixer mixer = {})
-        : mixer_(checked(mixer)), memory_(packed_elements(mixer)) {
-        BindPacked<T> binder(memory_.data());
+        : mixer_(checked(mixer)), memory_(packed_elements(mixer) * static_cast<Index>(sizeof(T))) {
+        BindPacked<T> binder(weight_data());
         mixer_.visit(weights_, binder);
     }
     Standalone(Standalone&&) noexcept = default;
@@ -53,14 +55,16 @@ public:
     // Allocates one tensor's worth of scratch.
     template <class F>
     void set_parameters(F f) {
+        memory_.expect();
         AlignedBuffer<T> scratch(largest_parameter());
-        StorePacked<T, F> store(memory_.data(), scratch.span(), f);
+        StorePacked<T, F> store(weight_data(), scratch.span(), f);
         mixer_.visit(weights_, store);
     }
     // f(const ParameterInfo&, std::span<const T> values) is shown every tensor, row-major, in file
     // order. Allocates one tensor's worth of scratch.
     template <class F>
     void get_parameters(F f) const {
+        memory_.expect();
         AlignedBuffer<T> scratch(largest_parameter());
         ReadPacked<T, F> read(scratch.span(), f);
         mixer_.visit(weights_, read);
@@ -86,6 +90,7 @@ public:
     // the pages of a retrieval bank, as HydraLM::prefill has it.
     void forward(MatrixView<const T> x, MatrixView<T> y, State& state,
                  Form form = Form::parallel) const {
+        memory_.expect();
         check(x, y);
         state.expect_bytes(state_bytes(mixer_));
         state.reserve_growth(x.rows());  // for all, or nothing is fed
@@ -134,6 +139,7 @@ private:
         }
         return mixer;
     }
+    T* weight_data() const noexcept { return reinterpret_cast<T*>(memory_.data()); }
     static Index packed_elements(const Mixer& mixer) {
         Index n = 0;
         describe_parameters(mixer, [&](const ParameterInfo& info) { n += packed_size<T>(info); });
@@ -159,7 +165,7 @@ private:
     }
 
     Mixer mixer_;
-    AlignedBuffer<T> memory_;
+    WeightMemory memory_;
     typename Mixer::template Parameters<PackedStorage<T>> weights_;
 };
 

@@ -27,6 +27,7 @@ public:
     // one to the next where the source says so. Leaves the source after them. Throws Error for
     // another shape of batch, a token or label outside the vocabulary, and what the source throws.
     double loss(const Model& model, BatchSource& source, std::int64_t batches) {
+        model.expect_weights();
         source.seek(0);
         kernels::LossSum total;
         for (std::int64_t i = 0; i < batches; ++i) {

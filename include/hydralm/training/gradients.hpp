@@ -106,6 +106,7 @@ public:
     // for the pages of retrieval banks and of their gradients.
     kernels::LossSum add(const Model& model, std::span<const token_id> tokens,
                          std::span<const token_id> labels, Streams streams, double scale) {
+        model.expect_weights();
         check_tokens(tokens, streams);
         check_labels(labels, tokens.size(), Model::vocab_size());
         for (Index b = 0; b < streams_; ++b)  // a bank's gradient has the bank's pages
