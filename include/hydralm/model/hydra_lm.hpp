@@ -17,6 +17,7 @@
 #include "hydralm/core/aligned_buffer.hpp"
 #include "hydralm/core/error.hpp"
 #include "hydralm/kernels/matmul/matmul.hpp"
+#include "hydralm/model/config_fields.hpp"
 #include "hydralm/model/stream_values.hpp"
 #include "hydralm/model/structure.hpp"
 
