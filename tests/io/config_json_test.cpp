@@ -26,6 +26,7 @@ const HydraConfig unusual{
     .dn_use_gate = false,
     .dn_chunk_size = 16,
     .dn_norm_qk = false,
+    .dn_negative_eigenvalues = true,
     .swa_window = 33,
     .swa_rope_base = 500000.5,
     .layer_types = {LayerType::retrieval, LayerType::swa, LayerType::deltanet},

@@ -1,12 +1,13 @@
 // Gated DeltaNet: the linear-time mixer with constant state.
 //
 //   [q; k; v] = silu(conv(qkv_proj x)), per head q/‖q‖, k/‖k‖
-//   [a; b] = ab_proj x + bias, α = σ(a), β = σ(b)
+//   [a; b] = ab_proj x + bias, α = σ(a), β = σ(b), or 2σ(b) with negative eigenvalues
 //   S_t = α_t S_{t−1} (I − β_t k_t k_tᵀ) + β_t v_t k_tᵀ, o_t = S_t q_t
 //   y = o_proj (o ⊙ silu(gate_proj x))
 //
 // Source: Yang, Kautz, Hatamizadeh, "Gated Delta Networks" (arXiv 2412.06464), without the output
-// norm.
+// norm. α(I − β k kᵀ) has the eigenvalue α(1 − β) along a unit key: with β above 1 it is negative
+// (Grazzi et al., arXiv 2411.12537).
 #pragma once
 
 #include <array>
@@ -34,10 +35,10 @@ struct MultiplySilu {
 
 }  // namespace detail
 
-// T: scalar of weights, activations and state. HeadDim: D. ChunkSize: the chunk a sequence may be
-// cut at (dn_chunk_size); the kernel's own block is what is fastest. Shape: DeltaNetShape or
-// RuntimeDeltaNetShape.
-template <Real T, Index HeadDim, Index ChunkSize = 64, class Shape = RuntimeDeltaNetShape>
+// T: scalar of weights, activations and state. HeadDim: D. ChunkSize: tokens of a block of the
+// chunkwise form, 0: the fastest for this instruction set; results differ by rounding only. Shape:
+// DeltaNetShape or RuntimeDeltaNetShape.
+template <Real T, Index HeadDim, Index ChunkSize = 0, class Shape = RuntimeDeltaNetShape>
 class GatedDeltaNet {
     static_assert(DeltaNetShaped<Shape>,
                   "hydralm: shape: must be one of this module's; give GatedDeltaNet a "
@@ -45,15 +46,20 @@ class GatedDeltaNet {
     static_assert(
         HeadDim >= 4 && HeadDim % 4 == 0,
         "hydralm: head_dim: must be a multiple of 4; choose n_heads so that d_model / n_heads is");
-    static_assert(ChunkSize >= 1, "hydralm: dn_chunk_size: must be positive; 64 is usual");
+    static_assert(ChunkSize == 0 || kernels::gated_delta_has_block(ChunkSize),
+                  "hydralm: chunk: must be 4, 8, 16, 32 or 64; 0 takes the fastest");
 
 public:
     using Scalar = T;
     static constexpr Index head_dim = HeadDim;
+    static constexpr Index block =
+        ChunkSize == 0 ? kernels::gated_delta_default_block<T, HeadDim> : ChunkSize;
 
     constexpr GatedDeltaNet() = default;
     constexpr explicit GatedDeltaNet(Shape shape) : shape_(shape) {}
     constexpr const Shape& shape() const noexcept { return shape_; }
+    // β = beta_scale · σ(b).
+    constexpr T beta_scale() const noexcept { return shape_.negative_eigenvalues ? T(2) : T(1); }
 
     template <class Storage>
     struct Parameters {
@@ -138,7 +144,9 @@ public:
             for (Index h = 0; h < H; ++h)
                 gates(r, h) = -simd::softplus(-gates(r, h));  // g = ln σ(a)
             simd::map(
-                H, gates.row(r) + H, [](auto b) { return simd::sigmoid(b); }, gates.row(r) + H);
+                H, gates.row(r) + H,
+                [s = simd::Batch<T>(beta_scale())](auto b) { return s * simd::sigmoid(b); },
+                gates.row(r) + H);
         }
         parallel_for(
             B * H,
@@ -224,7 +232,6 @@ private:
                 {gates.data() + h, N, gates.stride()},
                 {gates.data() + H + h, N, gates.stride()}};
     }
-    static constexpr Index block = kernels::gated_delta_default_block<T, HeadDim>;
     static constexpr Index head_scratch(Form form) noexcept {
         return form == Form::recurrent
                    ? 0

@@ -1,5 +1,6 @@
 // Gradient of Gated DeltaNet. Kept: the convolution's input and output, gates, the delta rule's
-// output, and its state every gated_delta_training_chunk tokens; all else is computed again.
+// output, and its state every gated_delta_training_chunk tokens (every block, where that is
+// larger); all else is computed again.
 #pragma once
 
 #include <algorithm>
@@ -63,7 +64,10 @@ public:
         for (Index r = 0; r < rows; ++r) {
             T* const g = tape.gates.row(r);
             for (Index h = 0; h < H; ++h) g[h] = -simd::softplus(-g[h]);  // ln σ(a)
-            simd::map(H, g + H, [](auto b) { return simd::sigmoid(b); }, g + H);
+            simd::map(
+                H, g + H,
+                [s = simd::Batch<T>(module_.beta_scale())](auto b) { return s * simd::sigmoid(b); },
+                g + H);
         }
         if (shape().use_gate)
             kernels::matmul(x, p.gate_proj, tape.out.middle_cols(0, I), kernels::Assign{});
@@ -110,7 +114,7 @@ public:
             for (Index h = 0; h < H; ++h) {
                 const T beta = tape.gates(r, H + h);
                 dgates(r, h) *= -std::expm1(tape.gates(r, h));  // d ln σ(a) = 1 − α
-                dgates(r, H + h) *= beta * (T(1) - beta);
+                dgates(r, H + h) *= beta * (T(1) - beta / module_.beta_scale());
             }
             for (Index i = 0; i < 2 * H; ++i)
                 gradients.ab_bias[static_cast<std::size_t>(i)] += dgates(r, i);
@@ -126,8 +130,8 @@ public:
     }
 
 private:
-    static constexpr Index chunk = kernels::gated_delta_training_chunk;
-    static constexpr Index block = kernels::gated_delta_default_block<T, HeadDim>;
+    static constexpr Index block = Module::block;
+    static constexpr Index chunk = std::max(kernels::gated_delta_training_chunk, block);
 
     constexpr const Shape& shape() const noexcept { return module_.shape(); }
     constexpr Index inner() const noexcept { return shape().n_heads * HeadDim; }
@@ -136,7 +140,7 @@ private:
     constexpr Index head_scratch() const noexcept {
         return round_up(
             std::max({kernels::gated_delta_workspace_bytes<T, HeadDim>(block),
-                      kernels::gated_delta_backward_workspace_bytes<T, HeadDim>(),
+                      kernels::gated_delta_backward_workspace_bytes<T, HeadDim, chunk>(),
                       kernels::short_conv_backward_workspace_bytes<T>(shape().conv_kernel)}),
             static_cast<Index>(alignment));
     }

@@ -65,6 +65,7 @@ struct HydraConfig {
     bool dn_use_gate = true;
     int dn_chunk_size = 64;
     bool dn_norm_qk = true;
+    bool dn_negative_eigenvalues = false;
     int swa_window = 512;
     double swa_rope_base = 10000.0;
     LayerTypes layer_types{};

@@ -109,6 +109,9 @@ inline constexpr std::tuple config_fields = [] {
             "kept for other implementations; the kernels choose their own chunk", nowhere,
             {between<1, extent>, "must be in [1, 2^24]; 64 is usual"}),
         Switch("dn_norm_qk", &C::dn_norm_qk, "unit queries and keys"),
+        Switch(
+            "dn_negative_eigenvalues", &C::dn_negative_eigenvalues,
+            "β in (0, 2) instead of (0, 1): a memory that can also flip signs, for state tracking"),
         Int("swa_window", &C::swa_window,
             "tokens a sliding-window layer sees, the current one included", everywhere,
             {between<1, extent>, "must be in [1, 2^24]; 512 is usual"}),
