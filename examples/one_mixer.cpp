@@ -15,7 +15,7 @@ using hydralm::ParameterInfo;
 int main() {
     // 4 heads of 32 on vectors of 128. The shape is part of the type; RuntimeDeltaNetShape takes it
     // from run-time numbers instead.
-    using Mixer = hydralm::GatedDeltaNet<float, 32, 64, hydralm::DeltaNetShape<128, 4>>;
+    using Mixer = hydralm::GatedDeltaNet<float, 32, 0, hydralm::DeltaNetShape<128, 4>>;
     constexpr Index N = 100, d = 128;
 
     // Your weights come from wherever you keep them; here they are drawn. The names and shapes are

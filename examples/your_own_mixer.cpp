@@ -22,7 +22,7 @@ namespace {
 constexpr Index width = 64, heads = 2;
 using Norm = RmsNorm<float, NormShape<width>>;
 using Mlp = SwiGLU<float, MlpShape<width, 128>>;
-using Linear = Block<GatedDeltaNet<float, 32, 64, DeltaNetShape<width, heads>>, Mlp, Norm>;
+using Linear = Block<GatedDeltaNet<float, 32, 0, DeltaNetShape<width, heads>>, Mlp, Norm>;
 using Mine = Block<my::DecayedAttention<float, width, heads>, Mlp, Norm>;
 using Far = Block<RetrievalAttention<float, 32, 16, RetrievalShape<width, heads, 4>>, Mlp, Norm>;
 using Model = LanguageModel<Vocabulary<256, tied>, Stack<Repeat<2, Linear, Mine>, Far>, Norm,

@@ -3,42 +3,28 @@
 
 Usage: generate_config_header.py HEADER [CONFIG.json]
 
-Without a config the header names the small preset. Only fields that are given are emitted, in the
-order of HydraConfig; whether the values make a possible model is for the C++ compiler to say.
+Without a config the header names the small preset. Fields and layer types are those that
+include/hydralm/model/config.hpp declares; those that are given are emitted, in its order; whether the values make a possible model is for the C++ compiler to say.
 """
 
 import json
 import pathlib
+import re
 import sys
 
-FIELDS = {
-    "vocab_size": int,
-    "pad_token_id": int,
-    "d_model": int,
-    "n_layers": int,
-    "n_heads": int,
-    "head_dim": int,
-    "mlp_mult": float,
-    "mlp_multiple_of": int,
-    "dn_short_conv_kernel": int,
-    "dn_use_gate": bool,
-    "dn_chunk_size": int,
-    "dn_norm_qk": bool,
-    "swa_window": int,
-    "swa_rope_base": float,
-    "layer_types": list,
-    "swa_every": int,
-    "retrieval_every": int,
-    "retrieval_chunk_size": int,
-    "retrieval_top_k": int,
-    "mtp_depth": int,
-    "mtp_loss_weight": float,
-    "rms_eps": float,
-    "tie_embeddings": bool,
-    "initializer_range": float,
-    "max_position_embeddings": int,
-}
-LAYER_TYPES = ("deltanet", "swa", "retrieval")
+SOURCE = pathlib.Path(__file__).resolve().parent.parent / "include/hydralm/model/config.hpp"
+KINDS = {"int": int, "double": float, "bool": bool, "LayerTypes": list}
+
+
+def declared(source):
+    """{field: kind} of HydraConfig in its order, and the names of the layer types, from the header."""
+    members = re.search(r"^struct HydraConfig \{\n(.*?)\n\n", source, re.M | re.S)[1]
+    fields = {name: KINDS[kind] for kind, name in re.findall(r"^    (\w+) (\w+)(?: =|\{)", members, re.M)}
+    names = re.search(r"\blayer_type_names\{([^}]*)\}", source)[1]
+    return fields, re.findall(r'"(\w+)"', names)
+
+
+FIELDS, LAYER_TYPES = declared(SOURCE.read_text(encoding="utf-8"))
 EXPECTED = {
     int: "an integer from 0 to 2^31 - 1",
     float: "a number",
@@ -50,7 +36,7 @@ HEADER = """\
 // Generated from {origin}. Do not edit.
 #pragma once
 
-#include <hydralm/model/config.hpp>
+#include <hydralm/model/config_fields.hpp>
 
 inline constexpr hydralm::HydraConfig program_config{value};
 static_assert(hydralm::ValidConfig<program_config>::value);

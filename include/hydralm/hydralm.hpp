@@ -11,6 +11,7 @@
 #include "hydralm/inference/stop_tokens.hpp"
 #include "hydralm/inference/streaming.hpp"
 #include "hydralm/model/config.hpp"
+#include "hydralm/model/config_fields.hpp"
 #include "hydralm/model/hydra_lm.hpp"
 #include "hydralm/model/initialise.hpp"
 #include "hydralm/model/schedule_summary.hpp"

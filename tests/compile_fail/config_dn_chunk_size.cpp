@@ -1,5 +1,5 @@
 // expect: hydralm: dn_chunk_size: must be in [1, 2^24]; 64 is usual
-#include <hydralm/model/config.hpp>
+#include <hydralm/model/config_fields.hpp>
 
 #ifdef HYDRALM_CONTROL
 constexpr hydralm::HydraConfig config{.dn_chunk_size = 1};

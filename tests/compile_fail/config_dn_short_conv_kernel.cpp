@@ -1,5 +1,5 @@
 // expect: hydralm: dn_short_conv_kernel: must be in [1, 64]; 4 is usual
-#include <hydralm/model/config.hpp>
+#include <hydralm/model/config_fields.hpp>
 
 #ifdef HYDRALM_CONTROL
 constexpr hydralm::HydraConfig config{.dn_short_conv_kernel = 1};

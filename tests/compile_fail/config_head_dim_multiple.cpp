@@ -1,5 +1,5 @@
 // expect: hydralm: head_dim: must be a multiple of 4 in [4, 4096] (RoPE pairs, SIMD); choose n_heads so that it is
-#include <hydralm/model/config.hpp>
+#include <hydralm/model/config_fields.hpp>
 
 #ifdef HYDRALM_CONTROL
 constexpr hydralm::HydraConfig config{.d_model = 24, .n_heads = 2};

@@ -1,5 +1,5 @@
 // expect: hydralm: initializer_range: must be positive and finite; 0.02 is usual
-#include <hydralm/model/config.hpp>
+#include <hydralm/model/config_fields.hpp>
 
 #ifdef HYDRALM_CONTROL
 constexpr hydralm::HydraConfig config{.initializer_range = 0.01};

@@ -1,5 +1,5 @@
 // expect: hydralm: layer_types: must name n_layers layers or none; leave it empty for the schedule
-#include <hydralm/model/config.hpp>
+#include <hydralm/model/config_fields.hpp>
 
 using enum hydralm::LayerType;
 

@@ -1,5 +1,5 @@
 // expect: hydralm: max_position_embeddings: must be positive; it is advice only
-#include <hydralm/model/config.hpp>
+#include <hydralm/model/config_fields.hpp>
 
 #ifdef HYDRALM_CONTROL
 constexpr hydralm::HydraConfig config{.max_position_embeddings = 1};

@@ -1,5 +1,5 @@
 // expect: hydralm: n_heads: must be in [1, 2^24]; usual is d_model / 64
-#include <hydralm/model/config.hpp>
+#include <hydralm/model/config_fields.hpp>
 
 #ifdef HYDRALM_CONTROL
 constexpr hydralm::HydraConfig config{.n_heads = 1};

@@ -1,5 +1,5 @@
 // expect: hydralm: pad_token_id: must be in [0, vocab_size); use 0 when there is no padding
-#include <hydralm/model/config.hpp>
+#include <hydralm/model/config_fields.hpp>
 
 #ifdef HYDRALM_CONTROL
 constexpr hydralm::HydraConfig config{.vocab_size = 256, .pad_token_id = 255};

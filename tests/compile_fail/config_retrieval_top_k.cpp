@@ -1,5 +1,5 @@
 // expect: hydralm: retrieval_top_k: must be in [1, 2^24]; 8 is usual
-#include <hydralm/model/config.hpp>
+#include <hydralm/model/config_fields.hpp>
 
 #ifdef HYDRALM_CONTROL
 constexpr hydralm::HydraConfig config{.retrieval_top_k = 1};

@@ -1,5 +1,5 @@
 // expect: hydralm: rms_eps: must be in [1e-37, 1e37]; 1e-5 is usual
-#include <hydralm/model/config.hpp>
+#include <hydralm/model/config_fields.hpp>
 
 #ifdef HYDRALM_CONTROL
 constexpr hydralm::HydraConfig config{.rms_eps = 1e-6};

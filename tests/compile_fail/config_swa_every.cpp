@@ -1,5 +1,5 @@
 // expect: hydralm: swa_every: must not be negative; 0 means no sliding-window layer
-#include <hydralm/model/config.hpp>
+#include <hydralm/model/config_fields.hpp>
 
 #ifdef HYDRALM_CONTROL
 constexpr hydralm::HydraConfig config{.swa_every = 0};

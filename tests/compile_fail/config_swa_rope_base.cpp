@@ -1,5 +1,5 @@
 // expect: hydralm: swa_rope_base: must be positive and finite; 10000 is usual
-#include <hydralm/model/config.hpp>
+#include <hydralm/model/config_fields.hpp>
 
 #ifdef HYDRALM_CONTROL
 constexpr hydralm::HydraConfig config{.swa_rope_base = 500000.0};

@@ -1,5 +1,5 @@
 // expect: hydralm: swa_window: must be in [1, 2^24]; 512 is usual
-#include <hydralm/model/config.hpp>
+#include <hydralm/model/config_fields.hpp>
 
 #ifdef HYDRALM_CONTROL
 constexpr hydralm::HydraConfig config{.swa_window = 1};

@@ -1,5 +1,5 @@
-// expect: hydralm: vocab_size: must be in [1, 2^24]; set the size of the tokeniser's vocabulary
-#include <hydralm/model/config.hpp>
+// expect: hydralm: vocab_size: must be in [1, 2^24]; set what the tokeniser has
+#include <hydralm/model/config_fields.hpp>
 
 #ifdef HYDRALM_CONTROL
 constexpr hydralm::HydraConfig config{.vocab_size = 256};

@@ -7,4 +7,4 @@ using Shape = hydralm::DeltaNetShape<64, 4>;
 using Shape = hydralm::WindowShape<64, 4>;
 #endif
 
-hydralm::GatedDeltaNet<float, 16, 64, Shape> mixer;
+hydralm::GatedDeltaNet<float, 16, 0, Shape> mixer;

@@ -1,4 +1,4 @@
-// expect: hydralm: vocab_size: must be in [1, 2^24]; set the size of the tokeniser's vocabulary
+// expect: hydralm: vocab_size: must be in [1, 2^24]; set what the tokeniser has
 #include <hydralm/model/hydra_lm.hpp>
 
 #ifdef HYDRALM_CONTROL

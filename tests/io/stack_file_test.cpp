@@ -17,7 +17,7 @@ constexpr Index d = 16;
 using Norm = RmsNorm<float, NormShape<d>>;
 using Mlp = SwiGLU<float, MlpShape<d, 24>>;
 template <Index Window>
-using Local = Block<SlidingWindowAttention<float, 8, 64, WindowShape<d, 2, Window>>, Mlp, Norm>;
+using Local = Block<SlidingWindowAttention<float, 8, 0, WindowShape<d, 2, Window>>, Mlp, Norm>;
 using Own = Block<my::DecayedAttention<float, d, 2>, Mlp, Norm>;
 template <class... Layers>
 using Model = LanguageModel<Vocabulary<31>, Stack<Layers...>>;

@@ -217,3 +217,34 @@ TEST_CASE("the state of another model is refused by the fields that differ", "[i
     same.swa_every = 1;
     CHECK_NOTHROW(StateFile(path, state_fingerprint(same, "float")));
 }
+
+TEST_CASE("a state of an earlier version continues", "[io]") {
+    const TemporaryDirectory directory;
+    const auto path = directory / "s.state";
+    // As it was written before dn_negative_eigenvalues, when every field was, with a chunk of its
+    // own.
+    const std::string whole =
+        R"({"vocab_size":32000,"pad_token_id":0,"d_model":64,"n_layers":2,"n_heads":2,"head_dim":32,)"
+        R"("mlp_mult":2.6666666666666665,"mlp_multiple_of":64,"dn_short_conv_kernel":4,)"
+        R"("dn_use_gate":true,"dn_chunk_size":16,"dn_norm_qk":true,"swa_window":512,)"
+        R"("swa_rope_base":10000.0,"layer_types":["deltanet","deltanet"],"swa_every":4,)"
+        R"("retrieval_every":0,"retrieval_chunk_size":128,"retrieval_top_k":8,"mtp_depth":0,)"
+        R"("mtp_loss_weight":0.1,"rms_eps":1e-05,"tie_embeddings":true,"initializer_range":0.02,)"
+        R"("max_position_embeddings":1048576,"scalar":"float"})";
+    HydraConfig same{.d_model = 64, .n_layers = 2, .n_heads = 2};
+    Sample().save(path, whole);
+    for (const int chunk : {16, 64}) {
+        same.dn_chunk_size = chunk;
+        CHECK_NOTHROW(StateFile(path, state_fingerprint(same, "float")));
+    }
+
+    // A field that the file lacks has its default.
+    same.dn_negative_eigenvalues = true;
+    check_error([&] { StateFile(path, state_fingerprint(same, "float")); },
+                {"config: dn_negative_eigenvalues: expected true, found false;"});
+
+    // Fields that make no model are refused as those of a config are.
+    Sample().save(path, R"({"n_heads":0,"scalar":"float"})");
+    check_error([&] { StateFile(path, state_fingerprint(same, "float")); },
+                {path.string() + ": n_heads: found 0; must be in [1, 2^24]"});
+}

@@ -50,17 +50,17 @@ Gradients<T, D> oracle(const DeltaRuleCase<T, D>& c, const std::vector<T>& dout,
     return g;
 }
 
-template <Index Chunk, class T, Index D>
+// Recorded in blocks of 8 tokens, or of Block.
+template <Index Chunk, Index Block = 8, class T, Index D>
 Gradients<T, D> chunked(const DeltaRuleCase<T, D>& c, const std::vector<T>& dout,
                         const std::vector<T>& dstate) {
     AlignedBuffer<std::byte> bytes(
-        std::max(kernels::gated_delta_workspace_bytes<T, D>(),
+        std::max(kernels::gated_delta_workspace_bytes<T, D>(Block),
                  kernels::gated_delta_backward_workspace_bytes<T, D, Chunk>()));
     Arena arena(bytes.span());
     std::vector<T> kept(static_cast<std::size_t>(ceil_div(c.N, Chunk) * D * D));
     run(c, [&](const auto& input, auto state, auto out) {
-        constexpr Index block = kernels::gated_delta_default_block<T, D>;
-        kernels::gated_delta_chunkwise<block>(input, state, out, block, arena,
+        kernels::gated_delta_chunkwise<Block>(input, state, out, Block, arena,
                                               {kept.data(), Chunk});
     });
     Gradients<T, D> g(c.N, dstate);
@@ -124,14 +124,15 @@ void check_all_golden() {
     check_golden<T, 128>("d128_n33.safetensors", chunk_32);
 }
 
-template <Index Chunk, class T, Index D>
+template <Index Chunk, Index Block = 8, class T, Index D>
 void check_against_oracle(const DeltaRuleCase<T, D>& c, bool with_dstate) {
     const auto dout = random_values<T>(c.N * D, c.seed);
     const auto dstate = with_dstate ? random_values<T>(D * D, c.seed + 1)
                                     : std::vector<T>(static_cast<std::size_t>(D * D));
     const auto expected = oracle(c, dout, dstate);
-    const auto actual = chunked<Chunk>(c, dout, with_dstate ? dstate : std::vector<T>());
-    const std::string where = c.where() + ", chunk " + std::to_string(Chunk);
+    const auto actual = chunked<Chunk, Block>(c, dout, with_dstate ? dstate : std::vector<T>());
+    const std::string where =
+        c.where() + ", chunk " + std::to_string(Chunk) + ", block " + std::to_string(Block);
     check_close(actual.q, expected.q, bound<T>, "dq, " + where);
     check_close(actual.k, expected.k, bound<T>, "dk, " + where);
     check_close(actual.v, expected.v, bound<T>, "dv, " + where);
@@ -140,10 +141,10 @@ void check_against_oracle(const DeltaRuleCase<T, D>& c, bool with_dstate) {
     if (with_dstate) check_close(actual.state, expected.state, bound<T>, "dS, " + where);
 }
 
-template <class T, Index D, Index Chunk>
+template <class T, Index D, Index Chunk, Index Block = 8>
 void sweep() {
     for (const Index N : {Index(0), Index(1), Chunk - 1, Chunk, Chunk + 1, 3 * Chunk + 5})
-        check_against_oracle<Chunk>(
+        check_against_oracle<Chunk, Block>(
             DeltaRuleCase<T, D>(N, static_cast<std::uint64_t>(N + D), -0.5, N % 2 == 1),
             N % 3 != 0);
 }
@@ -163,6 +164,9 @@ TEST_CASE("gated delta rule backward: the token-level oracle", "[kernels][delta_
     sweep<double, 4, 16>();
     sweep<double, 36, 8>();
     sweep<double, 64, 64>();
+    sweep<float, 64, 64, 64>();
+    sweep<double, 20, 32, 32>();
+    sweep<double, 12, 32, 4>();
 }
 
 TEST_CASE("gated delta rule backward: decay down to nothing stays exact", "[kernels][delta_rule]") {

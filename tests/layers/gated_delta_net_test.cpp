@@ -10,24 +10,30 @@ namespace {
 using namespace hydralm;
 using namespace hydralm::test;
 
-constexpr Index C = 64;  // the chunk of the default configuration
+constexpr Index C = 64;  // the largest chunk
 constexpr Index d_model = 20;
 
 template <class T>
 constexpr double bound = sizeof(T) == 4 ? 2e-4 : 1e-10;
 
-template <Real T, Index D>
+template <Real T, Index D, Index Chunk = 0>
 struct Case {
-    using Layer = GatedDeltaNet<T, D, C>;
+    using Layer = GatedDeltaNet<T, D, Chunk>;
 
     explicit Case(RuntimeDeltaNetShape shape, std::uint64_t seed)
         : layer(shape),
-          reference_shape{shape.d_model,     shape.n_heads,  D,
-                          shape.conv_kernel, shape.use_gate, shape.norm_qk},
+          reference_shape{shape.d_model,
+                          shape.n_heads,
+                          D,
+                          shape.conv_kernel,
+                          shape.use_gate,
+                          shape.norm_qk,
+                          shape.negative_eigenvalues},
           tensors(random_tensors(layer, seed)),
-          where("D " + std::to_string(D) + ", K " + std::to_string(shape.conv_kernel) + ", gate " +
-                std::to_string(shape.use_gate) + ", norm " + std::to_string(shape.norm_qk) +
-                ", seed " + std::to_string(seed)) {
+          where("D " + std::to_string(D) + ", chunk " + std::to_string(Chunk) + ", K " +
+                std::to_string(shape.conv_kernel) + ", gate " + std::to_string(shape.use_gate) +
+                ", norm " + std::to_string(shape.norm_qk) + ", negative " +
+                std::to_string(shape.negative_eigenvalues) + ", seed " + std::to_string(seed)) {
         if (!shape.norm_qk)  // keys short enough for a stable recurrence
             for (double& w : tensors["qkv_proj.weight"])
                 w = static_cast<double>(static_cast<float>(w / std::sqrt(double(D))));
@@ -67,8 +73,17 @@ void sweep() {
                 const Case<T, D> c({d_model, 2, K, gate, norm}, ++seed);
                 c.check(random_rows(3 * 8 + 5, d_model, seed), {0, 1, 2, 7, 8, 9, 29});
             }
-    const Case<T, D> c({d_model, 1, 4, true, true}, 100);
-    c.check(random_rows(3 * C + 5, d_model, 100), {C - 1, C, C + 1, 3 * C + 5});
+    for (const bool negative : {false, true}) {
+        const Case<T, D> c({d_model, 1, 4, true, true, negative}, 100);
+        c.check(random_rows(3 * C + 5, d_model, 100), {C - 1, C, C + 1, 3 * C + 5});
+    }
+}
+
+template <Real T, Index D, Index Chunk>
+void check_chunk() {
+    const Case<T, D, Chunk> c({d_model, 2, 4, true, true}, 9);
+    c.check(random_rows(3 * Chunk + 5, d_model, 9),
+            {0, 1, Chunk - 1, Chunk, Chunk + 1, 3 * Chunk + 5});
 }
 
 template <Real T, Index D>
@@ -79,8 +94,9 @@ void check_extreme_gates() {
             all[n][0] = n / static_cast<std::size_t>(C) % 2 == 0 ? -1.0 : 1.0;
         return all;
     }();
-    const auto with_bias = [&](double alpha_weight, double alpha_bias, double beta_bias) {
-        Case<T, D> c({d_model, 2, 4, true, true}, 7);
+    const auto with_bias = [&](double alpha_weight, double alpha_bias, double beta_bias,
+                               bool negative = false) {
+        Case<T, D> c({d_model, 2, 4, true, true, negative}, 7);
         Values& weight = c.tensors["ab_proj.weight"];  // [2H, d]
         for (Index i = 0; i < 2 * d_model; ++i)
             at(weight, i) = i % d_model == 0 ? alpha_weight : 0.0;
@@ -95,12 +111,13 @@ void check_extreme_gates() {
         with_bias(69.0, 0.0, beta);   // α = 1e-30 for a chunk, then 1 for a chunk
         with_bias(-5.0, 0.0, beta);   // the cumulated decay of a chunk underflows, no single α does
     }
+    with_bias(0.0, 69.0, 60.0, true);  // α = 1, β = 2: reflections, which nothing damps
 }
 
 template <Real T, Index D>
 void check_static_shape() {
-    using Static = GatedDeltaNet<T, D, C, DeltaNetShape<d_model, 3, 4, true, true>>;
-    const GatedDeltaNet<T, D, C> runtime({d_model, 3, 4, true, true});
+    using Static = GatedDeltaNet<T, D, 0, DeltaNetShape<d_model, 3, 4, true, true, true>>;
+    const GatedDeltaNet<T, D> runtime({d_model, 3, 4, true, true, true});
     STATIC_REQUIRE(state_bytes(Static{}) > 0);
     REQUIRE(state_bytes(Static{}) == state_bytes(runtime));
     for (const Form form : {Form::parallel, Form::recurrent})
@@ -109,7 +126,7 @@ void check_static_shape() {
     const auto rows = random_rows(2 * C + 3, d_model, 5);
     for (const Form form : {Form::parallel, Form::recurrent}) {
         LayerCase<Static> a(Static{}, tensors);
-        LayerCase<GatedDeltaNet<T, D, C>> b(runtime, tensors);
+        LayerCase<GatedDeltaNet<T, D>> b(runtime, tensors);
         CHECK(same_bits(a.forward(rows, form), b.forward(rows, form)));
         CHECK(same_bits(a.memory().bytes(), b.memory().bytes()));
     }
@@ -123,7 +140,7 @@ void check_writes() {
     Values expected = run_reference(reference, rows);
     for (double& y : expected) y += 3.0;
     for (const Form form : {Form::parallel, Form::recurrent}) {
-        LayerCase<GatedDeltaNet<T, 12, C>> actual(c.layer, c.tensors);
+        LayerCase<GatedDeltaNet<T, 12>> actual(c.layer, c.tensors);
         check_close(actual.forward(rows, form, Write::add), expected, bound<T>, c.where + ", add");
         actual.check_state(reference, bound<T>, c.where + ", add");
     }
@@ -147,6 +164,17 @@ TEST_CASE("Gated DeltaNet in double is its reference", "[gated_delta_net]") {
     sweep<double, 64>();
 }
 
+TEST_CASE("Gated DeltaNet is its reference in every chunk", "[gated_delta_net]") {
+    check_chunk<float, 12, 4>();
+    check_chunk<float, 64, 8>();
+    check_chunk<float, 64, 16>();
+    check_chunk<float, 32, 32>();
+    check_chunk<float, 64, 64>();
+    check_chunk<double, 20, 4>();
+    check_chunk<double, 16, 32>();
+    check_chunk<double, 12, 64>();
+}
+
 TEST_CASE("Gated DeltaNet stays exact where decay underflows and where it is absent",
           "[gated_delta_net]") {
     check_extreme_gates<float, 12>();
@@ -167,7 +195,7 @@ TEST_CASE("Gated DeltaNet adds to its output when asked to", "[gated_delta_net]"
 
 TEST_CASE("Gated DeltaNet: a stream has the same bits whatever its neighbours",
           "[gated_delta_net]") {
-    const GatedDeltaNet<float, 12, C> layer({d_model, 3, 4, true, true});
+    const GatedDeltaNet<float, 12> layer({d_model, 3, 4, true, true});
     for (const Index N : {1, 9, 40})
         for (const Form form : {Form::parallel, Form::recurrent})
             check_batch(layer, random_tensors(layer, 3), N, form);

@@ -100,7 +100,7 @@ void sweep() {
 
 template <Real T, Index D>
 void check_static_shape() {
-    using Static = SlidingWindowAttention<T, D, 64, WindowShape<d_model, 3, 17, 10000.0>>;
+    using Static = SlidingWindowAttention<T, D, 0, WindowShape<d_model, 3, 17, 10000.0>>;
     const SlidingWindowAttention<T, D> runtime({d_model, 3, 17, 10000.0});
     STATIC_REQUIRE(state_bytes(Static{}) > 0);
     REQUIRE(state_bytes(Static{}) == state_bytes(runtime));

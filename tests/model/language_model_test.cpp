@@ -17,9 +17,9 @@ using Norm = RmsNorm<T, NormShape<d>>;
 template <Real T>
 using Mlp = SwiGLU<T, MlpShape<d, 65>>;
 template <Real T>
-using Linear = Block<GatedDeltaNet<T, 12, 64, DeltaNetShape<d, 2>>, Mlp<T>, Norm<T>>;
+using Linear = Block<GatedDeltaNet<T, 12, 0, DeltaNetShape<d, 2>>, Mlp<T>, Norm<T>>;
 template <Real T>
-using Local = Block<SlidingWindowAttention<T, 12, 64, WindowShape<d, 2, 24>>, Mlp<T>, Norm<T>>;
+using Local = Block<SlidingWindowAttention<T, 12, 0, WindowShape<d, 2, 24>>, Mlp<T>, Norm<T>>;
 template <Real T>
 using Far = Block<RetrievalAttention<T, 12, 13, RetrievalShape<d, 2, 64>>, Mlp<T>, Norm<T>>;
 template <Real T>

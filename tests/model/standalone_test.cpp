@@ -17,9 +17,9 @@ using namespace hydralm::test;
 namespace {
 
 template <class T, Index D>
-using StaticDelta = GatedDeltaNet<T, D, 64, DeltaNetShape<24, 3>>;
+using StaticDelta = GatedDeltaNet<T, D, 0, DeltaNetShape<24, 3>>;
 template <class T, Index D>
-using StaticWindow = SlidingWindowAttention<T, D, 64, WindowShape<24, 3, 19>>;
+using StaticWindow = SlidingWindowAttention<T, D, 0, WindowShape<24, 3, 19>>;
 
 template <class Mixer>
 void draw_parameters(Standalone<Mixer>& mixer, std::uint64_t seed) {
@@ -106,7 +106,7 @@ TEST_CASE("a mixer alone: the forms agree", "[standalone]") {
 
 TEST_CASE("a mixer alone: a run-time shape has the bits of the static one", "[standalone]") {
     const Case<StaticDelta<float, 8>> fixed({}, 100);
-    using Runtime = GatedDeltaNet<float, 8, 64, RuntimeDeltaNetShape>;
+    using Runtime = GatedDeltaNet<float, 8, 0, RuntimeDeltaNetShape>;
     const Case<Runtime> read(Runtime({.d_model = 24, .n_heads = 3}), 100);
     auto a = fixed.mixer.new_state();
     auto b = read.mixer.new_state();

@@ -1,16 +1,19 @@
 #!/usr/bin/env python3
-"""The generator of the config header: what it emits, and what it says of a bad config."""
+"""The generator of the config header: what it takes for the fields, what it emits, and what it says
+of a bad config."""
 
 import json
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 SCRIPTS = HERE.parent.parent / "scripts"
-sys.path.insert(0, str(HERE.parent / "support"))
+sys.path[:0] = [str(HERE.parent / "support"), str(SCRIPTS)]
 import compiling
+import generate_config_header
 
 GOOD = {
     '{"n_heads": 4, "d_model": 64}': ".d_model = 64,\n    .n_heads = 4,\n}",
@@ -42,6 +45,42 @@ BAD = {
     "[" * 200000: "expected JSON, found: ",
     '{"d_model": 64': "expected JSON, found: ",
 }
+
+
+DECLARATIONS = """
+inline constexpr std::array layer_type_names{"one",
+                                             "two"};
+struct Other {
+    int before = 1;
+};
+struct HydraConfig {
+    int a = 0;
+    double b_c = 8.0 / 3.0;  // a comment
+    // int no = 1;
+    LayerTypes d{};
+    bool e = true;
+
+    constexpr bool operator==(const HydraConfig&) const = default;
+};
+struct Another {
+    int after = 1;
+};
+"""
+
+
+def reads_declarations():
+    found = generate_config_header.declared(DECLARATIONS)
+    if found != ({"a": int, "b_c": float, "d": list, "e": bool}, ["one", "two"]) or list(found[0]) != [
+            "a", "b_c", "d", "e"]:
+        return f"the declarations are read as {found}"
+
+
+def fields_are_documented():
+    """The fields are those of docs/configuration.md, which a test holds to the table in C++."""
+    page = (SCRIPTS.parent / "docs" / "configuration.md").read_text(encoding="utf-8")
+    documented = re.findall(r"^\| `(\w+)` \|", page.split("\n## ")[0], re.M)
+    if documented != list(generate_config_header.FIELDS):
+        return f"{documented} are documented, {list(generate_config_header.FIELDS)} read"
 
 
 def generated(text):
@@ -94,6 +133,6 @@ def resolves():
 
 
 compiling.run_all(
-    [resolves, cannot_be_left]
+    [reads_declarations, fields_are_documented, resolves, cannot_be_left]
     + [lambda case=case: emits(*case) for case in GOOD.items()]
     + [lambda case=case: refuses(*case) for case in BAD.items()])

@@ -8,7 +8,7 @@
 
 namespace hydralm::test {
 
-using Whole = GatedDeltaNet<float, 8, 64, DeltaNetShape<16, 2>>;
+using Whole = GatedDeltaNet<float, 8, 0, DeltaNetShape<16, 2>>;
 using Mlp = SwiGLU<float, MlpShape<16, 32>>;
 using Norm = RmsNorm<float, NormShape<16>>;
 template <class Mixer>

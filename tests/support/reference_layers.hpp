@@ -46,7 +46,7 @@ class ReferenceDeltaNet {
 public:
     struct Shape {
         Index d_model, n_heads, head_dim, conv_kernel;
-        bool use_gate, norm_qk;
+        bool use_gate, norm_qk, negative_eigenvalues;
     };
 
     ReferenceDeltaNet(Shape shape, const NamedValues& tensors)
@@ -77,7 +77,8 @@ public:
                 normalise(k);
             }
             const double alpha = sigmoid(at(ab, h) + at(p_.at("ab_proj.bias"), h));
-            const double beta = sigmoid(at(ab, H + h) + at(p_.at("ab_proj.bias"), H + h));
+            const double beta = (s_.negative_eigenvalues ? 2 : 1) *
+                                sigmoid(at(ab, H + h) + at(p_.at("ab_proj.bias"), H + h));
             for (Index i = 0; i < D; ++i) {  // row i of S: value index i
                 double* const row = &at(S, (h * D + i) * D);
                 double recalled = 0;

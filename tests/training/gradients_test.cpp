@@ -71,6 +71,14 @@ inline constexpr HydraConfig free_qk_wide{.vocab_size = 11,
                                           .dn_norm_qk = false,
                                           .swa_window = 64,
                                           .layer_types = LayerTypes{swa, deltanet}};
+inline constexpr HydraConfig reflecting{.vocab_size = 11,
+                                        .d_model = 8,
+                                        .n_layers = 1,
+                                        .n_heads = 2,
+                                        .head_dim = 4,
+                                        .mlp_multiple_of = 4,
+                                        .dn_negative_eigenvalues = true,
+                                        .layer_types = LayerTypes{deltanet}};
 // All chunks kept, so that no difference moves a selection; and two of them, for exact identities.
 inline constexpr HydraConfig remembering{.vocab_size = 11,
                                          .d_model = 8,
@@ -289,6 +297,7 @@ TEST_CASE("gradients against central differences") {
         for (const Index N : {1, 4, 37}) {
             check_central_differences<HydraLM<ungated_untied, double>>(before, N);
             check_central_differences<HydraLM<free_qk_wide, double>>(before, N);
+            check_central_differences<HydraLM<reflecting, double>>(before, N);
             // The gate's logit has a factor of 8: its seventh derivative counts.
             check_central_differences<HydraLM<remembering, double>>(before, N, 5e-7);
         }

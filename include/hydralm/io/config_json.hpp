@@ -1,50 +1,14 @@
 // HydraConfig as JSON, both ways, and how two configurations differ.
 //
-// Field names are those of HydraConfig. A config travels in a checkpoint's
+// Field by field as config_fields says. A config travels in a checkpoint's
 // __metadata__["hydra_config"], else in a config.json beside it.
 #pragma once
 
 #include "hydralm/io/checkpoint.hpp"
-#include "hydralm/model/config.hpp"
+#include "hydralm/model/config_fields.hpp"
 
 namespace HYDRALM_NAMESPACE {
 namespace detail {
-
-// visit(name, field) for every field, in order. The binding names them all: adding a field breaks
-// it.
-template <class Config, class Visit>
-constexpr void for_each_field(Config& config, Visit visit) {
-    auto& [vocab_size, pad_token_id, d_model, n_layers, n_heads, head_dim, mlp_mult,
-           mlp_multiple_of, dn_short_conv_kernel, dn_use_gate, dn_chunk_size, dn_norm_qk,
-           swa_window, swa_rope_base, layer_types, swa_every, retrieval_every, retrieval_chunk_size,
-           retrieval_top_k, mtp_depth, mtp_loss_weight, rms_eps, tie_embeddings, initializer_range,
-           max_position_embeddings] = config;
-    visit("vocab_size", vocab_size);
-    visit("pad_token_id", pad_token_id);
-    visit("d_model", d_model);
-    visit("n_layers", n_layers);
-    visit("n_heads", n_heads);
-    visit("head_dim", head_dim);
-    visit("mlp_mult", mlp_mult);
-    visit("mlp_multiple_of", mlp_multiple_of);
-    visit("dn_short_conv_kernel", dn_short_conv_kernel);
-    visit("dn_use_gate", dn_use_gate);
-    visit("dn_chunk_size", dn_chunk_size);
-    visit("dn_norm_qk", dn_norm_qk);
-    visit("swa_window", swa_window);
-    visit("swa_rope_base", swa_rope_base);
-    visit("layer_types", layer_types);
-    visit("swa_every", swa_every);
-    visit("retrieval_every", retrieval_every);
-    visit("retrieval_chunk_size", retrieval_chunk_size);
-    visit("retrieval_top_k", retrieval_top_k);
-    visit("mtp_depth", mtp_depth);
-    visit("mtp_loss_weight", mtp_loss_weight);
-    visit("rms_eps", rms_eps);
-    visit("tie_embeddings", tie_embeddings);
-    visit("initializer_range", initializer_range);
-    visit("max_position_embeddings", max_position_embeddings);
-}
 
 inline Json field_json(bool value) { return value; }
 inline Json field_json(int value) { return value; }
@@ -62,10 +26,10 @@ struct FieldValue {
     const Json& json;
 };
 
-[[noreturn]] inline void refuse(const FieldValue& value, const char* expected) {
+[[noreturn]] inline void refuse(const FieldValue& value, std::string expected) {
     throw Error({.file = value.file,
                  .field = value.name,
-                 .expected = expected,
+                 .expected = std::move(expected),
                  .found = shown(value.json),
                  .fix = "correct the value, or remove it to use the default"});
 }
@@ -92,21 +56,49 @@ inline void take(const FieldValue& value, LayerTypes& field) {
     const Json& json = value.json;
     if (json.is_null()) return;
     const auto expect = [&](bool good) {
-        if (!good) refuse(value, "a list of at most 256 of \"deltanet\", \"swa\", \"retrieval\"");
+        if (good) return;
+        std::string names;
+        for (const char* const known : layer_type_names)
+            names += (names.empty() ? "\"" : ", \"") + std::string(known) + '"';
+        refuse(value, "a list of at most " + std::to_string(LayerTypes::capacity) + " of " + names);
     };
     expect(json.is_array() && json.size() <= LayerTypes::capacity);
     LayerTypes types;
     for (const Json& item : json) {
         const auto* text = item.get_ptr<const std::string*>();
-        bool known = false;
-        for (const LayerType type : {LayerType::deltanet, LayerType::swa, LayerType::retrieval}) {
-            if (text == nullptr || *text != name(type)) continue;
-            types.push_back(type);
-            known = true;
-        }
-        expect(known);
+        expect(text != nullptr);
+        const auto* const found = std::ranges::find(layer_type_names, std::string_view(*text));
+        expect(found != layer_type_names.end());
+        types.push_back(static_cast<LayerType>(found - layer_type_names.begin()));
     }
     field = types;
+}
+
+inline bool is_config_field(std::string_view key) {
+    bool known = false;
+    for_each_config_field([&](const auto& field) { known = known || key == field.name; });
+    return known;
+}
+
+// The configuration that an object of nothing but fields describes. Throws Error naming the field
+// for a value of another type and for one that breaks its rule.
+inline HydraConfig config_of(const Json& fields, const std::string& file_name) {
+    HydraConfig config;
+    for_each_config_field([&](const auto& field) {
+        const auto found = fields.find(field.name);
+        if (found == fields.end()) return;
+        if (found->is_null() && field.name == std::string_view("head_dim")) return;
+        take({file_name, field.name, *found}, config.*field.member);
+    });
+    const BrokenRule broken = broken_rule(config);
+    for_each_config_field([&](const auto& field) {
+        if (broken.field != field.name) return;
+        throw Error({.file = file_name,
+                     .field = field.name,
+                     .found = shown(field_json(config.*field.member)),
+                     .fix = std::string(broken.text)});
+    });
+    return config;
 }
 
 }  // namespace detail
@@ -123,43 +115,14 @@ inline HydraConfig config_from_json(std::string_view text, const std::string& fi
                      .expected = "a JSON object",
                      .found = detail::shown(json),
                      .fix = "use {}"});
-    HydraConfig config;
-    std::size_t known = 0;
-    detail::for_each_field(config, [&](const char* field_name, auto& field) {
-        const auto found = json.find(field_name);
-        if (found == json.end()) return;
-        ++known;
-        if (found->is_null() && std::string_view(field_name) == "head_dim") return;
-        detail::take({file_name, field_name, *found}, field);
-    });
-    if (known != json.size()) {
-        const HydraConfig defaults;
-        std::set<std::string_view> names;
-        detail::for_each_field(
-            defaults, [&](const char* field_name, const auto&) { names.insert(field_name); });
-        for (const auto& [key, value] : json.items()) {
-            if (names.contains(key)) continue;
+    for (const auto& [key, value] : json.items())
+        if (!detail::is_config_field(key))
             throw Error({.file = file_name,
                          .field = key,
                          .expected = "only fields of HydraConfig",
                          .found = "an unknown one",
                          .fix = "remove it or correct its spelling"});
-        }
-    }
-    if (const ConfigRule broken = broken_rule(config); broken != ConfigRule::none) {
-        const std::string_view rule = hydralm::text(broken);  // "<field>: <rule>; <fix>"
-        const std::size_t colon = rule.find(": ");
-        const std::string field_name(rule.substr(0, colon));
-        std::string value;
-        detail::for_each_field(config, [&](const char* other, const auto& field) {
-            if (field_name == other) value = detail::shown(detail::field_json(field));
-        });
-        throw Error({.file = file_name,
-                     .field = field_name,
-                     .found = value,
-                     .fix = std::string(rule.substr(std::min(colon + 2, rule.size())))});
-    }
-    return config;
+    return detail::config_of(json, file_name);
 }
 
 // Every field, in the order of HydraConfig, head_dim and layer_types written out. One line; indent
@@ -170,32 +133,29 @@ inline std::string config_to_json(const HydraConfig& config, int indent = -1) {
     const std::string line =
         indent < 0 ? "" : "\n" + std::string(static_cast<std::size_t>(indent), ' ');
     std::string text = "{";
-    detail::for_each_field(full, [&](const char* name, const auto& field) {
-        text += (text.size() > 1 ? "," : "") + line + "\"" + name + (indent < 0 ? "\":" : "\": ");
-        text += detail::field_json(field).dump();
+    for_each_config_field([&](const auto& field) {
+        text += (text.size() > 1 ? "," : "") + line + "\"" + field.name;
+        text += (indent < 0 ? "\":" : "\": ") + detail::field_json(full.*field.member).dump();
     });
     return text + (indent < 0 ? "}" : "\n}\n");
 }
 
-// "field: expected X, found Y" for every field in which two valid configurations differ, advice and
-// training included; empty when they are the same. head_dim and layer_types are compared as what
-// they come to, and the two fields of the schedule by the layers they make.
+// "field: expected X, found Y" for every field in which two valid configurations are those of
+// different checkpoints, advice and training included; empty when there is none. head_dim and
+// layer_types are compared as what they come to, the two fields of the schedule by the layers they
+// make, dn_chunk_size not at all.
 inline std::vector<std::string> config_differences(const HydraConfig& expected,
                                                    const HydraConfig& found) {
-    using detail::Json;
     const HydraConfig a = resolved(expected);
     const HydraConfig b = resolved(found);
-    std::vector<Json> values;
-    detail::for_each_field(
-        a, [&](const char*, const auto& field) { values.push_back(detail::field_json(field)); });
     std::vector<std::string> differences;
-    std::size_t i = 0;
-    detail::for_each_field(b, [&](std::string_view field_name, const auto& field) {
-        const Json value = detail::field_json(field);
-        const Json& other = values[i++];
-        if (value == other || field_name == "swa_every" || field_name == "retrieval_every") return;
-        differences.push_back(std::string(field_name) + ": expected " + detail::shown(other) +
-                              ", found " + detail::shown(value));
+    for_each_config_field([&](const auto& field) {
+        const auto& value = a.*field.member;
+        const auto& other = b.*field.member;
+        if (field.compared == Compared::nowhere || value == other) return;
+        differences.push_back(field.name +
+                              (": expected " + detail::shown(detail::field_json(value))) +
+                              ", found " + detail::shown(detail::field_json(other)));
     });
     return differences;
 }

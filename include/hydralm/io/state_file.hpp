@@ -31,19 +31,39 @@ StateSection state_section(std::string name, std::span<const T> values) {
     return {std::move(name), std::as_bytes(values)};
 }
 
-// The fingerprint of a state of this model: its config, and the scalar it computes in ("float",
-// "double"). All but pad_token_id, mtp_loss_weight, initializer_range, max_position_embeddings.
-inline std::string state_fingerprint(HydraConfig config, std::string_view scalar) {
-    const HydraConfig defaults;
-    config.pad_token_id = defaults.pad_token_id;
-    config.mtp_loss_weight = defaults.mtp_loss_weight;
-    config.initializer_range = defaults.initializer_range;
-    config.max_position_embeddings = defaults.max_position_embeddings;
-    config = resolved(config);
-    config.swa_every = defaults.swa_every;  // the layers are written out
-    config.retrieval_every = defaults.retrieval_every;
-    const std::string fields = config_to_json(config);
-    return fields.substr(0, fields.size() - 1) + ",\"scalar\":" + detail::quoted(scalar) + "}";
+namespace detail {
+
+// The fields of a valid config that a state depends on, as what they come to.
+inline Json state_fields(const HydraConfig& config) {
+    const HydraConfig full = resolved(config);
+    Json fields = Json::object();
+    for_each_config_field([&](const auto& field) {
+        if (field.compared == Compared::everywhere)
+            fields[field.name] = field_json(full.*field.member);
+    });
+    return fields;
+}
+
+// A fingerprint of a file as it would be written today: fields of the config that it lacks have
+// their defaults, those no state depends on are left out. Throws Error where config_of does.
+inline Json todays_fingerprint(Json fingerprint, const std::string& file_name) {
+    Json fields = Json::object();
+    for (const auto& [key, value] : fingerprint.items())
+        if (is_config_field(key)) fields[key] = value;
+    if (fields.empty()) return fingerprint;
+    for (const auto& [key, value] : fields.items()) fingerprint.erase(key);
+    fingerprint.update(state_fields(config_of(fields, file_name)));
+    return fingerprint;
+}
+
+}  // namespace detail
+
+// The fingerprint of a state of this model, a JSON object: the fields of its config that a state
+// depends on, and the scalar it computes in ("float", "double"). config is valid.
+inline std::string state_fingerprint(const HydraConfig& config, std::string_view scalar) {
+    detail::Json fields = detail::state_fields(config);
+    fields["scalar"] = scalar;
+    return fields.dump();
 }
 
 namespace detail {
@@ -205,7 +225,7 @@ public:
         if (!table.is_object() || !table.contains("fingerprint") || !table.contains("sections"))
             fail("table", "fingerprint and sections", detail::shown(table), changed);
         expect_fingerprint(detail::parse_json(fingerprint, "fingerprint", ""),
-                           table["fingerprint"]);
+                           detail::todays_fingerprint(table["fingerprint"], name()));
         read_sections(table["sections"], sizeof(header) + header.table_bytes);
     }
 

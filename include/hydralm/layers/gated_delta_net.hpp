@@ -1,12 +1,13 @@
 // Gated DeltaNet: the linear-time mixer with constant state.
 //
 //   [q; k; v] = silu(conv(qkv_proj x)), per head q/‖q‖, k/‖k‖
-//   [a; b] = ab_proj x + bias, α = σ(a), β = σ(b)
+//   [a; b] = ab_proj x + bias, α = σ(a), β = σ(b), or 2σ(b) with negative eigenvalues
 //   S_t = α_t S_{t−1} (I − β_t k_t k_tᵀ) + β_t v_t k_tᵀ, o_t = S_t q_t
 //   y = o_proj (o ⊙ silu(gate_proj x))
 //
 // Source: Yang, Kautz, Hatamizadeh, "Gated Delta Networks" (arXiv 2412.06464), without the output
-// norm.
+// norm. α(I − β k kᵀ) has the eigenvalue α(1 − β) along a unit key: with β above 1 it is negative
+// (Grazzi et al., arXiv 2411.12537).
 #pragma once
 
 #include <array>
@@ -34,10 +35,10 @@ struct MultiplySilu {
 
 }  // namespace detail
 
-// T: scalar of weights, activations and state. HeadDim: D. ChunkSize: the chunk a sequence may be
-// cut at (dn_chunk_size); the kernel's own block is what is fastest. Shape: DeltaNetShape or
-// RuntimeDeltaNetShape.
-template <Real T, Index HeadDim, Index ChunkSize = 64, class Shape = RuntimeDeltaNetShape>
+// T: scalar of weights, activations and state. HeadDim: D. ChunkSize: tokens of a block of the
+// chunkwise form, 0: the fastest for this instruction set; results differ by rounding only. Shape:
+// DeltaNetShape or RuntimeDeltaNetShape.
+template <Real T, Index HeadDim, Index ChunkSize = 0, class Shape = RuntimeDeltaNetShape>
 class GatedDeltaNet {
     static_assert(DeltaNetShaped<Shape>,
                   "hydralm: shape: must be one of this module's; give GatedDeltaNet a "
@@ -45,16 +46,21 @@ class GatedDeltaNet {
     static_assert(
         HeadDim >= 4 && HeadDim % 4 == 0,
         "hydralm: head_dim: must be a multiple of 4; choose n_heads so that d_model / n_heads is");
-    static_assert(ChunkSize >= 1, "hydralm: dn_chunk_size: must be positive; 64 is usual");
+    static_assert(ChunkSize == 0 || kernels::gated_delta_has_block(ChunkSize),
+                  "hydralm: chunk: must be 4, 8, 16, 32 or 64; 0 takes the fastest");
 
 public:
     using Scalar = T;
     static constexpr Index head_dim = HeadDim;
+    static constexpr Index block =
+        ChunkSize == 0 ? kernels::gated_delta_default_block<T, HeadDim> : ChunkSize;
 
     constexpr GatedDeltaNet() = default;
     constexpr explicit GatedDeltaNet(Shape shape) : shape_(shape) {}
     constexpr const Shape& shape() const noexcept { return shape_; }
     constexpr Index d_model() const noexcept { return shape_.d_model; }
+    // β = beta_scale · σ(b).
+    constexpr T beta_scale() const noexcept { return shape_.negative_eigenvalues ? T(2) : T(1); }
 
     template <class V>
     constexpr void describe(V& v) const {
@@ -65,6 +71,7 @@ public:
         v.option("conv_kernel", shape_.conv_kernel);
         v.option("use_gate", shape_.use_gate);
         v.option("norm_qk", shape_.norm_qk);
+        v.option("negative_eigenvalues", shape_.negative_eigenvalues);
     }
 
     template <class Storage>
@@ -221,7 +228,9 @@ public:
         for (Index r = 0; r < rows; ++r) {
             T* const g = w.gates.row(r);
             for (Index h = 0; h < H; ++h) g[h] = -simd::softplus(-g[h]);  // ln σ(a)
-            simd::map(H, g + H, [](auto b) { return simd::sigmoid(b); }, g + H);
+            simd::map(
+                H, g + H,
+                [s = simd::Batch<T>(beta_scale())](auto b) { return s * simd::sigmoid(b); }, g + H);
         }
         parallel_for(
             B * H,
@@ -287,8 +296,7 @@ private:
         }
     };
 
-    static constexpr Index block = kernels::gated_delta_default_block<T, HeadDim>;
-    static constexpr Index chunk = kernels::gated_delta_training_chunk;
+    static constexpr Index chunk = std::max(kernels::gated_delta_training_chunk, block);
 
     constexpr Index inner() const noexcept { return shape_.n_heads * HeadDim; }
     constexpr Index out_width() const noexcept { return (shape_.use_gate ? 2 : 1) * inner(); }

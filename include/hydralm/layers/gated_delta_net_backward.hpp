@@ -1,5 +1,6 @@
 // Gradient of Gated DeltaNet: GatedDeltaNet::backward. The delta rule's state is kept every
-// gated_delta_training_chunk tokens; what lies between is computed again.
+// gated_delta_training_chunk tokens (every block, where that is larger); what lies between is
+// computed again.
 #pragma once
 
 #include <algorithm>
@@ -24,7 +25,7 @@ constexpr void GatedDeltaNet<T, HeadDim, ChunkSize, Shape>::visit_backward_scrat
         v.matrix(s.dgated, rows, I);
     }
     v.tasks(s.heads, H,
-            std::max(kernels::gated_delta_backward_workspace_bytes<T, HeadDim>(),
+            std::max(kernels::gated_delta_backward_workspace_bytes<T, HeadDim, chunk>(),
                      kernels::short_conv_backward_workspace_bytes<T>(shape_.conv_kernel)));
 }
 
@@ -61,7 +62,7 @@ void GatedDeltaNet<T, HeadDim, ChunkSize, Shape>::backward(const P& p, const Q& 
         for (Index h = 0; h < H; ++h) {
             const T beta = tape.gates(r, H + h);
             s.dgates(r, h) *= -std::expm1(tape.gates(r, h));  // d ln σ(a) = 1 − α
-            s.dgates(r, H + h) *= beta * (T(1) - beta);
+            s.dgates(r, H + h) *= beta * (T(1) - beta / beta_scale());
         }
         for (Index i = 0; i < 2 * H; ++i)
             gradients.ab_bias[static_cast<std::size_t>(i)] += s.dgates(r, i);

@@ -18,12 +18,14 @@ struct MixerShape {
     static constexpr Index n_heads = NHeads;
 };
 
-// Gated DeltaNet: taps of the short convolution, output gate, unit queries and keys.
-template <Index DModel, Index NHeads, Index ConvKernel = 4, bool UseGate = true, bool NormQK = true>
+// Gated DeltaNet: taps of the short convolution, output gate, unit queries and keys, β in (0, 2).
+template <Index DModel, Index NHeads, Index ConvKernel = 4, bool UseGate = true, bool NormQK = true,
+          bool NegativeEigenvalues = false>
 struct DeltaNetShape : MixerShape<DModel, NHeads> {
     static constexpr Index conv_kernel = ConvKernel;
     static constexpr bool use_gate = UseGate;
     static constexpr bool norm_qk = NormQK;
+    static constexpr bool negative_eigenvalues = NegativeEigenvalues;
 };
 
 struct RuntimeDeltaNetShape {
@@ -32,6 +34,7 @@ struct RuntimeDeltaNetShape {
     Index conv_kernel = 4;
     bool use_gate = true;
     bool norm_qk = true;
+    bool negative_eigenvalues = false;
 };
 
 template <class S>
@@ -39,6 +42,7 @@ concept DeltaNetShaped = requires(const S& s) {
     { s.d_model + s.n_heads + s.conv_kernel } -> std::convertible_to<Index>;
     { s.use_gate } -> std::convertible_to<bool>;
     { s.norm_qk } -> std::convertible_to<bool>;
+    { s.negative_eigenvalues } -> std::convertible_to<bool>;
 };
 
 // Sliding-window attention: the window, the base of the rotary frequencies.

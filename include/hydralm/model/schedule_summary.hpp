@@ -24,11 +24,12 @@ inline std::string schedule_summary(const HydraConfig& config) {
     std::string text;
     for (int i = 0; i < period; ++i) {
         if (i > 0) text += ' ';
-        text += "DSR"[static_cast<std::size_t>(layers[i])];
+        text += static_cast<char>(name(layers[i])[0] - 'a' + 'A');
     }
     if (period < n) text = std::to_string(n / period) + " x (" + text + ")";
     const char* separator = ": ";
-    for (const LayerType type : {LayerType::deltanet, LayerType::swa, LayerType::retrieval}) {
+    for (std::size_t i = 0; i < layer_type_names.size(); ++i) {
+        const auto type = static_cast<LayerType>(i);
         if (layers.count_of(type) == 0) continue;
         text += separator + std::to_string(layers.count_of(type)) + ' ' + name(type);
         separator = ", ";

@@ -8,7 +8,7 @@
 #include "hydralm/layers/rms_norm.hpp"
 #include "hydralm/layers/sliding_window_attention.hpp"
 #include "hydralm/layers/swiglu.hpp"
-#include "hydralm/model/config.hpp"
+#include "hydralm/model/config_fields.hpp"
 #include "hydralm/model/language_model.hpp"
 
 namespace HYDRALM_NAMESPACE {
@@ -17,13 +17,13 @@ namespace detail {
 template <HydraConfig c, Real T, LayerType type>
 constexpr auto make_mixer() {
     if constexpr (type == LayerType::deltanet) {
-        return GatedDeltaNet<T, c.head_dim, c.dn_chunk_size,
-                             DeltaNetShape<c.d_model, c.n_heads, c.dn_short_conv_kernel,
-                                           c.dn_use_gate, c.dn_norm_qk>>();
+        return GatedDeltaNet<
+            T, c.head_dim, 0,
+            DeltaNetShape<c.d_model, c.n_heads, c.dn_short_conv_kernel, c.dn_use_gate, c.dn_norm_qk,
+                          c.dn_negative_eigenvalues>>();
     } else if constexpr (type == LayerType::swa) {
         return SlidingWindowAttention<
-            T, c.head_dim, c.dn_chunk_size,
-            WindowShape<c.d_model, c.n_heads, c.swa_window, c.swa_rope_base>>();
+            T, c.head_dim, 0, WindowShape<c.d_model, c.n_heads, c.swa_window, c.swa_rope_base>>();
     } else {
         return RetrievalAttention<
             T, c.head_dim, c.retrieval_chunk_size,
@@ -33,7 +33,7 @@ constexpr auto make_mixer() {
 
 // config resolved, or, of an impossible one, what lets the compiler go on to the message.
 constexpr HydraConfig usable(const HydraConfig& config) {
-    return resolved(broken_rule(config) == ConfigRule::none ? config : presets::tiny);
+    return resolved(broken_rule(config) ? presets::tiny : config);
 }
 
 // What a valid, resolved configuration means.

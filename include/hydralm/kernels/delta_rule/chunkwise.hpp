@@ -15,6 +15,11 @@ namespace HYDRALM_NAMESPACE::kernels {
 template <Real T, Index D>
 inline constexpr Index gated_delta_default_block = 8;
 
+// The blocks that are tested and measured. They differ by rounding.
+constexpr bool gated_delta_has_block(Index block) noexcept {
+    return block >= 4 && block <= 64 && (block & (block - 1)) == 0;
+}
+
 // Bytes of arena that gated_delta_chunkwise<block> takes and gives back.
 template <Real T, Index D>
 constexpr Index gated_delta_workspace_bytes(
