@@ -106,6 +106,42 @@ def generate_until(directory):
     assert sampled(40, "--stop", "not in it") == sampled(40)
 
 
+def values_as_written(directory):
+    """No text is a list, an empty one, or the name of an option, whatever brackets it has."""
+    model, text = initialised(directory), directory / "text"
+    text.write_text(TEXT)
+
+    def generated(*options):
+        return run("generate", "--model", model, "--tokens", 30, *options)
+    plain = generated("--prompt", "It is")
+    first = os.fsdecode(next(plain[i:i + 1] for i in range(30) if plain[i] > 32))
+    for stop in (f"[{first}]", f"[{first},x]", f"[[{first}]]", f"[[{first}{first}]]", "[]", "[[]]",
+                 "{}", "[", "%%", "--seed", "--stop=[]", "\x01\x02"):
+        for words in (["--stop", stop], [f"--stop={stop}"]):
+            assert generated("--prompt", "It is", *words) == plain, words
+    assert generated("--prompt", "It is", "--stop", f"{first}]", "--stop", first) != plain
+    for prompt in ("[a]", "[[a]]", "[[aa]]", "{}", "[a,b]", "--tokens", "--x=", "--x=[", "\x01\x02",
+                   "a=[b]", "'a'", '"a\\n"'):
+        text.write_text(prompt)
+        expected = generated("--text", text)
+        for words in (["--prompt", prompt], [f"--prompt={prompt}"]):
+            assert generated(*words) == expected, words
+    line = refusal("generate", "--model", model, "--prompt=", "--tokens", "3")
+    assert "--prompt" in line and "--tokens" not in line, line
+    for folder in ("[books]", "[a,b]", "{}"):
+        (directory / folder).mkdir()
+        (directory / folder / "[1]").write_text(TEXT)
+        out = directory / "[out].safetensors"
+        shutil.rmtree(directory / "[out].training", ignore_errors=True)
+        run("train", "--out", out.name, "--text", folder, f"{folder}/[1]", "--steps", 1, "--batch",
+            1, "--seq-len", 8, cwd=directory)
+        assert out.is_file()
+    for words, part in ((["--seed", "[1]"], "decimal digits, 0 to 18446744073709551615, found [1];"),
+                        (["--seed="], "found ;"), (["[x]"], "found [x];")):
+        line = refusal("generate", "--model", model, "--prompt", "a", "--tokens", 1, *words)
+        assert part in line, line
+
+
 def score(directory):
     text = directory / "text"
     text.write_text(TEXT)
@@ -517,7 +553,8 @@ def refusals(directory):
 
 
 run_checks([
-    info, init, logits, generate, generate_until, score, stream, train, train_stops,
+    info, init, logits, generate, generate_until, values_as_written,
+    score, stream, train, train_stops,
     train_without_room, train_further, threads, command_line, gradients, task,
     generate_with_draft,
     held_out, kernel_delta_rule, kernel_retrieval, refusals])
