@@ -160,7 +160,7 @@ void row(const Texts& fit, const Texts& held_out, const Budget& b) {
 }
 
 void report(const TextCorpus& corpus) {
-    const auto [text, held_out] = corpus.split(0.1, 1);
+    const auto [text, held_out] = corpus.split(0.1, 1, 2 * N);  // a passage is in the second half
     const Model model = benchmarks::trained_on_text<Model>(text, training);
     const auto texts_of = [&](const TextCorpus& part) {
         Texts texts;

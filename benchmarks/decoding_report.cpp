@@ -131,21 +131,21 @@ double acceptance(const Model& model, const std::vector<Text>& prompts, double t
 }
 
 void report(const TextCorpus& corpus) {
-    const auto [text, held_out] = corpus.split(0.1, 1);
+    const auto [text, held_out] = corpus.split(0.1, 1, 4096);
     const Model model = benchmarks::trained_on_text<Model>(text, training);
     std::vector<Text> prompts;
-    for (const auto& file : held_out.texts())
-        for (std::size_t i = 0; prompts.size() < 5 && (i + 1) * 4096 < file.size(); ++i)
-            prompts.push_back(benchmarks::passage(file.subspan(i * 4096, 4096), prompt_tokens));
+    for (const auto& piece : held_out.texts())
+        for (std::size_t i = 0; prompts.size() < 5 && (i + 1) * 4096 < piece.size(); ++i)
+            prompts.push_back(benchmarks::passage(piece.subspan(i * 4096, 4096), prompt_tokens));
     std::printf(
         "# Speculative decoding\n"
         "\n"
         "Measured by `./run reports` on %d threads: %d layers of d %d with %d modules of "
         "multi-token prediction, trained in\n"
-        "%lld steps of %td × %td bytes on the licenses of this machine (%td bytes; whole files of "
-        "%td bytes held out). A pass\n"
+        "%lld steps of %td × %td bytes on the licenses of this machine (%td bytes; pieces of %td "
+        "bytes together held out). A pass\n"
         "reads %.0f MiB of weights; the last-level cache has %.0f MiB. %zu prompts of %td bytes of "
-        "the held-out files, %td new\n"
+        "the held-out pieces, %td new\n"
         "bytes each. Plain and speculative decoding (`MtpDraft`, k drafts) take turns of 16 "
         "tokens; time: plain divided by\n"
         "speculative, median and range over the prompts. Greedy text (temperature 0) is compared "

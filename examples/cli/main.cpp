@@ -10,6 +10,7 @@
 #include <limits>
 #include <regex>
 
+#include "as_written.hpp"
 #include "options.hpp"
 #include "standard_streams.hpp"
 
@@ -144,7 +145,7 @@ void add_bank(CLI::App& app, Options& options) {
 void describe_train(CLI::App& app, Options& o) {
     TrainOptions& t = o.train;
     app.add_option("--out", o.out, "checkpoint to write")->required();
-    auto* text = app.add_option("--text", t.text, "files and folders of text");
+    auto* text = as_written::add_texts(app, "--text", t.text, "files and folders of text");
     auto* task = app.add_option("--task", t.task, "a task instead: mqar, needle or retrieval_qa")
                      ->check(one_of({"mqar", "needle", "retrieval_qa"}))
                      ->excludes(text);
@@ -294,8 +295,8 @@ void describe(CLI::App& app, Options& o) {
     generate_command.add_option("--seed", o.seed, "seed of the sampling")
         ->capture_default_str()
         ->check(seed);
-    generate_command.add_option("--stop", o.stop,
-                                "end before this text; may be given several times");
+    as_written::add_texts(generate_command, "--stop", o.stop,
+                          "end before this text; may be given several times");
     auto* draft = generate_command.add_option(
         "--draft", o.draft, "speculative decoding: mtp, or a checkpoint of the same config");
     generate_command.add_option("--draft-tokens", o.draft_tokens, "drafts a round")
@@ -387,21 +388,23 @@ int main(int argc, char** argv) {
     Options options;
     CLI::App app("HydraLM: a hybrid language model, sub-quadratic in time", "hydralm");
     describe(app, options);
+    as_written::unmark_values(app);
     app.set_version_flag("--version", "hydralm " + std::to_string(HYDRALM_VERSION_MAJOR) + "." +
                                           std::to_string(HYDRALM_VERSION_MINOR) + "." +
                                           std::to_string(HYDRALM_VERSION_PATCH));
     try {
         try {
-            app.parse(argc, argv);
+            app.parse(as_written::words_of(argc, argv));
         } catch (const CLI::Success& asked) {  // --help, --version
             app.exit(asked);
         }
         flush_output();
     } catch (const CLI::ParseError& error) {
-        std::string line = expected_and_found(error.what());
+        std::string line = expected_and_found(as_written::without_marks(error.what()));
         for (const std::string& word : app.remaining(true))
             if (word != "--") {
-                line = "expected a known command or option, found " + word;
+                line =
+                    "expected a known command or option, found " + as_written::without_marks(word);
                 break;
             }
         std::fprintf(

@@ -4,6 +4,7 @@
 
 #include <csignal>
 #include <cstdio>
+#include <numbers>
 
 #include "options.hpp"
 #include "program_model.hpp"
@@ -87,27 +88,64 @@ std::filesystem::path run_directory(const Options& o) {
 // Refuses before the training what could not be written after it.
 void expect_writable(const std::filesystem::path& path) { hydralm::AtomicFile{path}; }
 
+// What a progress line gives losses in, and how many nats one is.
+struct LossUnit {
+    const char* name;
+    double nats;
+};
+constexpr LossUnit bits_per_byte{"bits per byte", std::numbers::ln2};
+constexpr LossUnit nats_per_answer{"nats per answer", 1.0};
+
 void print_progress(const hydralm::StepReport& step, const hydralm::RunReport& run,
-                    std::int64_t steps, std::int64_t here) {
+                    std::int64_t steps, std::int64_t here, const LossUnit& unit) {
     static double last = -1.0;
     if (step.step != steps && run.seconds - last < 1.0) return;
     last = run.seconds;
     const double rate = static_cast<double>(run.tokens_here) / run.seconds;
     const double left =
         run.seconds / static_cast<double>(here) * static_cast<double>(steps - step.step);
-    std::fprintf(stderr, "step %lld/%lld  loss %.4f", static_cast<long long>(step.step),
-                 static_cast<long long>(steps), step.loss);
+    std::fprintf(stderr, "step %lld/%lld  loss %.4f %s", static_cast<long long>(step.step),
+                 static_cast<long long>(steps), step.loss / unit.nats, unit.name);
     if (std::isfinite(run.validation_loss))
-        std::fprintf(stderr, "  held out %.4f", run.validation_loss);
+        std::fprintf(stderr, "  held out %.4f", run.validation_loss / unit.nats);
     std::fprintf(stderr, "  rate %.2e  %.0f tokens/s  ETA %.0f s\n", step.rate, rate, left);
 }
 
-// Trains the model from source and writes it. data: what the numbers depend on beside the options,
-// as members of a JSON object.
+// What is learned from, and what the result says of it.
+struct Lessons {
+    hydralm::BatchSource& training;
+    hydralm::BatchSource& validation;
+    std::int64_t eval_batches;
+    LossUnit unit;
+    std::string data;     // what the numbers depend on beside the options: members of a JSON object
+    std::string sizes{};  // said before the first step
+};
+
+void print_result(const hydralm::RunReport& report, const LossUnit& unit) {
+    const auto number = [](double x) {
+        return std::isfinite(x) ? hydralm::detail::Json(x).dump() : std::string("null");
+    };
+    const auto losses = [&](const std::string& suffix, double nats) {
+        return "\"train_" + suffix + "\": " + number(report.train_loss / nats) + ", \"validation_" +
+               suffix + "\": " + number(report.validation_loss / nats) + ", \"best_validation_" +
+               suffix + "\": " + number(report.best_validation_loss / nats);
+    };
+    const bool of_text = unit.nats != 1.0;
+    std::printf(
+        "{\"steps\": %lld, \"seconds\": %s, \"tokens_per_second\": %s, %s, \"loss_unit\": "
+        "\"%s\"%s}\n",
+        static_cast<long long>(report.steps), number(report.seconds).c_str(),
+        number(report.seconds > 0.0 ? static_cast<double>(report.tokens_here) / report.seconds
+                                    : 0.0)
+            .c_str(),
+        losses("loss", 1.0).c_str(), of_text ? "nats per byte" : "nats per answer",
+        of_text ? (", " + losses("bits_per_byte", unit.nats)).c_str() : "");
+}
+
+// Trains the model and writes it.
 template <class Model>
-void train_on(const Options& o, Model& model, hydralm::BatchSource& source,
-              hydralm::BatchSource& validation, const hydralm::TrainerOptions& trainer_options,
-              std::int64_t eval_batches, const std::string& data) {
+void train_on(const Options& o, Model& model, const Lessons& lessons,
+              const hydralm::TrainerOptions& trainer_options) {
     const TrainOptions& t = o.train;
     expect_writable(o.out);
     std::uint32_t weights = 0;  // the checksum of those it begins with
@@ -117,7 +155,7 @@ void train_on(const Options& o, Model& model, hydralm::BatchSource& source,
     hydralm::Trainer<Model> trainer(model, trainer_options);
     const hydralm::RunOptions options{.steps = trainer_options.rate.total,
                                       .eval_every = t.eval_every,
-                                      .eval_batches = eval_batches,
+                                      .eval_batches = lessons.eval_batches,
                                       .save_every = t.save_every,
                                       .keep = t.keep,
                                       .directory = run_directory(o),
@@ -125,18 +163,21 @@ void train_on(const Options& o, Model& model, hydralm::BatchSource& source,
     const std::string description = "{\"seed\":" + std::to_string(o.seed) + "," +
                                     (t.init.empty() ? "\"scheme\":\"" + t.scheme + "\""
                                                     : "\"init\":" + std::to_string(weights)) +
-                                    "," + data + "}";
-    hydralm::TrainingRun<Model> run(trainer, source, &validation, options, description);
+                                    "," + lessons.data + "}";
+    hydralm::TrainingRun<Model> run(trainer, lessons.training, &lessons.validation, options,
+                                    description);
     if (!t.resume.empty())
         run.resume([](const std::string& text) { std::fprintf(stderr, "%s\n", text.c_str()); });
     const std::int64_t begin = trainer.steps();
 
     std::signal(SIGINT, stop_after_this_step);
     std::signal(SIGTERM, stop_after_this_step);
-    const auto report = run.run([] { return interrupted != 0; },
-                                [&](const auto& step, const auto& so_far) {
-                                    print_progress(step, so_far, options.steps, step.step - begin);
-                                });
+    const auto report =
+        run.run([] { return interrupted != 0; },
+                [&](const auto& step, const auto& so_far) {
+                    if (step.step == begin + 1) std::fputs(lessons.sizes.c_str(), stderr);
+                    print_progress(step, so_far, options.steps, step.step - begin, lessons.unit);
+                });
     if (report.interrupted) {
         throw hydralm::Error(
             {.field = "train",
@@ -146,24 +187,25 @@ void train_on(const Options& o, Model& model, hydralm::BatchSource& source,
              .fix = "to go on, give the same command with --resume " + options.directory.string()});
     }
     hydralm::save(model, o.out);
-    const auto number = [](double x) {
-        return std::isfinite(x) ? hydralm::detail::Json(x).dump() : std::string("null");
-    };
-    std::printf(
-        "{\"steps\": %lld, \"seconds\": %s, \"tokens_per_second\": %s, \"train_loss\": %s, "
-        "\"validation_loss\": %s, \"best_validation_loss\": %s}\n",
-        static_cast<long long>(report.steps), number(report.seconds).c_str(),
-        number(report.seconds > 0.0 ? static_cast<double>(report.tokens_here) / report.seconds
-                                    : 0.0)
-            .c_str(),
-        number(report.train_loss).c_str(), number(report.validation_loss).c_str(),
-        number(report.best_validation_loss).c_str());
+    print_result(report, lessons.unit);
 }
 
 std::uint32_t checksum(const hydralm::TextCorpus& corpus) {
     std::uint32_t sum = 0;
     for (const auto text : corpus.texts()) sum = hydralm::detail::crc_of(text, sum);
     return sum;
+}
+
+// How much of the text is read for what.
+std::string sizes_of(const hydralm::TextCorpus& training, const hydralm::TextCorpus& validation,
+                     std::int64_t seq_len) {
+    const hydralm::Index read = training.bytes_in_longer_than(seq_len);
+    std::string line = "text: " + std::to_string(read) + " bytes to train on, " +
+                       std::to_string(validation.size()) + " held out";
+    if (read < training.size())
+        line += "; " + std::to_string(training.size() - read) + " unread, in texts of at most " +
+                std::to_string(seq_len) + " bytes: give a smaller --seq-len to read them";
+    return line + "\n";
 }
 
 template <class Model>
@@ -174,20 +216,25 @@ void train_on_text(const Options& o, Model& model) {
                               .expected = "at least 256 to read text",
                               .found = std::to_string(Model::vocab_size()),
                               .fix = "build the program for a config with 256 ids or more"});
-    const auto [training, validation] = hydralm::TextCorpus(t.text).split(0.05, o.seed);
+    const auto [training, validation] = hydralm::TextCorpus(t.text).split(0.05, o.seed, t.seq_len);
     hydralm::RandomWindows source(training, t.batch, t.seq_len, o.seed);
-    const hydralm::Index length =
-        std::max<hydralm::Index>(1, std::min<hydralm::Index>(t.seq_len, validation.size() / 2));
-    const hydralm::Index streams = std::max<hydralm::Index>(
-        1, std::min<hydralm::Index>(t.batch, (validation.size() - 1) / length));
-    hydralm::ConsecutiveChunks held_out(validation, streams, length);
-    train_on(o, model, source, held_out, trainer_options(t, t.steps),
-             std::min<std::int64_t>(held_out.chunks_per_pass(), 32),
-             "\"batch\":" + std::to_string(t.batch) + ",\"seq_len\":" + std::to_string(t.seq_len) +
-                 ",\"training_bytes\":" + std::to_string(training.size()) +
-                 ",\"training_crc32\":" + std::to_string(checksum(training)) +
-                 ",\"validation_bytes\":" + std::to_string(validation.size()) +
-                 ",\"validation_crc32\":" + std::to_string(checksum(validation)));
+    // What is held out is read as training reads: windows from everywhere in it, each from an empty
+    // state, as long as those it has room for.
+    const hydralm::Index length = std::min<hydralm::Index>(t.seq_len, validation.longest() - 1);
+    hydralm::RandomWindows held_out(validation, t.batch, length, o.seed);
+    train_on(o, model,
+             {.training = source,
+              .validation = held_out,
+              .eval_batches = std::clamp<std::int64_t>(validation.size() / t.batch / length, 1, 32),
+              .unit = bits_per_byte,
+              .data = "\"batch\":" + std::to_string(t.batch) +
+                      ",\"seq_len\":" + std::to_string(t.seq_len) + ",\"held_out\":\"pieces\"" +
+                      ",\"training_bytes\":" + std::to_string(training.size()) +
+                      ",\"training_crc32\":" + std::to_string(checksum(training)) +
+                      ",\"validation_bytes\":" + std::to_string(validation.size()) +
+                      ",\"validation_crc32\":" + std::to_string(checksum(validation)),
+              .sizes = sizes_of(training, validation, t.seq_len)},
+             trainer_options(t, t.steps));
 }
 
 // Output projections of DeltaNet mixers at zero: such a mixer adds nothing.
@@ -218,8 +265,13 @@ void train_on_task(const Options& o, Model& model) {
     };
     const hydralm::MappedFile file(t.stages);
     const auto text = hydralm::detail::parse_json(file.text(), file.name(), "").dump();
-    train_on(o, model, source, held_out, options, 4,
-             "\"task\":\"" + t.task + "\",\"stages\":" + text);
+    train_on(o, model,
+             {.training = source,
+              .validation = held_out,
+              .eval_batches = 4,
+              .unit = nats_per_answer,
+              .data = "\"task\":\"" + t.task + "\",\"stages\":" + text},
+             options);
 }
 
 template <class Model>

@@ -129,7 +129,7 @@ void training() {
     for (int i = 0; i < 100; ++i) std::fputs("What is said once is said again. ", file);
     std::fclose(file);
 
-    const auto [text, held_out] = hydralm::TextCorpus({"prose.txt"}).split(0.1, 1);
+    const auto [text, held_out] = hydralm::TextCorpus({"prose.txt"}).split(0.1, 1, 16);
     hydralm::RandomWindows source(text, 2, 16, 1);  // 2 windows of 16 bytes, seed 1
 
     Model learner;

@@ -106,6 +106,42 @@ def generate_until(directory):
     assert sampled(40, "--stop", "not in it") == sampled(40)
 
 
+def values_as_written(directory):
+    """No text is a list, an empty one, or the name of an option, whatever brackets it has."""
+    model, text = initialised(directory), directory / "text"
+    text.write_text(TEXT)
+
+    def generated(*options):
+        return run("generate", "--model", model, "--tokens", 30, *options)
+    plain = generated("--prompt", "It is")
+    first = os.fsdecode(next(plain[i:i + 1] for i in range(30) if plain[i] > 32))
+    for stop in (f"[{first}]", f"[{first},x]", f"[[{first}]]", f"[[{first}{first}]]", "[]", "[[]]",
+                 "{}", "[", "%%", "--seed", "--stop=[]", "\x01\x02"):
+        for words in (["--stop", stop], [f"--stop={stop}"]):
+            assert generated("--prompt", "It is", *words) == plain, words
+    assert generated("--prompt", "It is", "--stop", f"{first}]", "--stop", first) != plain
+    for prompt in ("[a]", "[[a]]", "[[aa]]", "{}", "[a,b]", "--tokens", "--x=", "--x=[", "\x01\x02",
+                   "a=[b]", "'a'", '"a\\n"'):
+        text.write_text(prompt)
+        expected = generated("--text", text)
+        for words in (["--prompt", prompt], [f"--prompt={prompt}"]):
+            assert generated(*words) == expected, words
+    line = refusal("generate", "--model", model, "--prompt=", "--tokens", "3")
+    assert "--prompt" in line and "--tokens" not in line, line
+    for folder in ("[books]", "[a,b]", "{}"):
+        (directory / folder).mkdir()
+        (directory / folder / "[1]").write_text(TEXT)
+        out = directory / "[out].safetensors"
+        shutil.rmtree(directory / "[out].training", ignore_errors=True)
+        run("train", "--out", out.name, "--text", folder, f"{folder}/[1]", "--steps", 1, "--batch",
+            1, "--seq-len", 8, cwd=directory)
+        assert out.is_file()
+    for words, part in ((["--seed", "[1]"], "decimal digits, 0 to 18446744073709551615, found [1];"),
+                        (["--seed="], "found ;"), (["[x]"], "found [x];")):
+        line = refusal("generate", "--model", model, "--prompt", "a", "--tokens", 1, *words)
+        assert part in line, line
+
+
 def score(directory):
     text = directory / "text"
     text.write_text(TEXT)
@@ -152,8 +188,12 @@ def train(directory):
                "--eval-every", 8, "--optimizer", "muon"]
     whole = directory / "whole.safetensors"
     result = json_of("train", "--out", whole, *options, "--log", directory / "log")
-    assert result.keys() == {"steps", "seconds", "tokens_per_second", "train_loss",
-                             "validation_loss", "best_validation_loss"}, result
+    losses = {f"{part}_{unit}" for part in ("train", "validation", "best_validation")
+              for unit in ("loss", "bits_per_byte")}
+    assert result.keys() == {"steps", "seconds", "tokens_per_second", "loss_unit", *losses}, result
+    assert result["loss_unit"] == "nats per byte", result
+    assert math.isclose(result["validation_bits_per_byte"],
+                        result["validation_loss"] / math.log(2)), result
     assert result["steps"] == 24 and result["tokens_per_second"] > 0, result
     assert result["train_loss"] < 4 and result["validation_loss"] < 4.5, result
     log = [json.loads(line) for line in (directory / "log").read_text().splitlines()]
@@ -187,8 +227,47 @@ def train(directory):
     text.write_text((TEXT * 3).swapcase())
     line = refusal("train", "--out", killed, *options, "--resume", checkpoints)
     assert "training.training_crc32: expected" in line, line
+    line = refusal("train", "--out", killed, *options)
+    assert "expected no checkpoints of another run" in line, line
     line = refusal("train", "--out", killed, "--text", directory / "none", "--steps", 1)
     assert "none" in line, line
+
+
+def held_out(directory):
+    """A twentieth of the bytes, whatever the sizes of the files; training and it are of one kind."""
+    noise = random.Random(1)
+    book = "".join(noise.choice("abcdefgh ") for _ in range(40000))
+    corpora = {"one_big": [book] + [f"{i}" * 200 for i in range(9)], "two": [book, "x" * 400],
+               "tiny": [book[:3000], "\n"], "one": [book]}
+    for name, texts in corpora.items():
+        (directory / name).mkdir()
+        for i, text in enumerate(texts):
+            (directory / name / str(i)).write_text(text)
+        total = sum(map(len, texts))
+        for seed in range(3):
+            shutil.rmtree(directory / "out.training", ignore_errors=True)
+            trained = subprocess.run(
+                [PROGRAM, "train", "--out", directory / "out.safetensors", "--text",
+                 directory / name, "--steps", "1", "--batch", "1", "--seq-len", "1000", "--seed",
+                 str(seed)], capture_output=True, text=True, check=True)
+            sizes = re.match(r"text: (\d+) bytes to train on, (\d+) held out(?:; (\d+) unread)?",
+                             trained.stderr)
+            read, out, short = (int(size or 0) for size in sizes.groups())
+            assert read + out + short == total and 0.045 < out / total < 0.055, trained.stderr
+            assert re.search(r"loss \S+ bits per byte  held out ", trained.stderr), trained.stderr
+    text = directory / "text"
+    text.write_text("seventeen letters")
+    few = ("train", "--out", directory / "few.safetensors", "--text", text, "--steps", 2,
+           "--batch", 1)
+    assert json_of(*few, "--seq-len", 8)["validation_loss"] > 0
+    line = refusal(*few, "--seq-len", 16)
+    assert "held-out part: expected 2 bytes for it, beside a text of 17" in line, line
+
+    # Two kinds of text in one file: its end would be of one alone.
+    text.write_text(book[:30000] + "z" * 10000)
+    result = json_of("train", "--out", directory / "mixed.safetensors", "--text", text, "--steps",
+                     60, "--batch", 8, "--seq-len", 32)
+    assert result["validation_loss"] > 0.5, result
 
 
 def train_stops(directory):
@@ -199,6 +278,7 @@ def train_stops(directory):
                "--seq-len", 16, "--save-every", 0]
     process = subprocess.Popen([PROGRAM, *map(str, command)], stdout=subprocess.DEVNULL,
                                stderr=subprocess.PIPE, text=True)
+    process.stderr.readline()  # the sizes of its text
     process.stderr.readline()  # it has begun
     process.send_signal(signal.SIGINT)
     last = process.communicate()[1].splitlines()[-1]
@@ -473,7 +553,8 @@ def refusals(directory):
 
 
 run_checks([
-    info, init, logits, generate, generate_until, score, stream, train, train_stops,
+    info, init, logits, generate, generate_until, values_as_written,
+    score, stream, train, train_stops,
     train_without_room, train_further, threads, command_line, gradients, task,
     generate_with_draft,
-    kernel_delta_rule, kernel_retrieval, refusals])
+    held_out, kernel_delta_rule, kernel_retrieval, refusals])

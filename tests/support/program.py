@@ -35,8 +35,8 @@ assert not any(row.fullmatch("hydralm: a: b: expected c, found d; e") for row in
 BOUNDS = {"float": 2e-4, "double": 1e-9}  # of golden vectors, relative to a tensor's largest value
 
 
-def run(*arguments):
-    result = subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True)
+def run(*arguments, **options):
+    result = subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, **options)
     assert result.returncode == 0, f"exit {result.returncode}: {result.stderr.decode()}"
     return result.stdout
 

@@ -44,25 +44,84 @@ TEST_CASE("A corpus is all files below its folders, each text once", "[data]") {
     CHECK_THROWS_WITH(TextCorpus({(folder / ".hidden/z").string()}), containing("z"));
 }
 
-TEST_CASE("Whole files are held out; of one file its end", "[data]") {
+TEST_CASE("A share of the bytes is held out, in whole pieces, whatever the files", "[data]") {
     const TemporaryDirectory folder;
-    for (int i = 0; i < 20; ++i)
-        write_text(folder / std::to_string(i), std::string(100, static_cast<char>('a' + i)));
-    const TextCorpus corpus({folder.path().string()});
-    const auto [training, held_out] = corpus.split(0.2, 3);
-    CHECK(held_out.texts().size() == 4);
-    CHECK(training.texts().size() == 16);
-    std::set<std::string> seen;
-    for (const auto* part : {&training, &held_out})
-        for (const auto& text : part->texts()) CHECK(seen.insert(text_of(text)).second);
-    CHECK(seen.size() == 20);
-    CHECK(text_of(corpus.split(0.2, 3).second.texts()[0]) == text_of(held_out.texts()[0]));
+    std::string all;  // numbers, so that every place is a text of its own
+    for (int i = 0; std::ssize(all) < 200'000; ++i) all += std::to_string(1'000'000 + i);
+    all.resize(200'000);
+    const std::vector<std::vector<std::size_t>> corpora{
+        {200'000},                            // one file
+        {150'000, 25'000, 20'000, 3000, 50},  // a large one, and one that is never read
+        std::vector<std::size_t>(100, 2000),  // one piece each, or two
+        {199'999, 1},
+        {5000, 50},  // too small for two pieces
+        {1101}};
+    for (const auto& sizes : corpora) {
+        std::filesystem::remove_all(folder / "c");
+        std::filesystem::create_directories(folder / "c");
+        std::size_t begin = 0, long_ones = 0;
+        for (const std::size_t size : sizes) {
+            write_text(folder / "c" / std::to_string(1'000'000 + begin), all.substr(begin, size));
+            begin += size;
+            long_ones += size > 1000 ? size : 0;
+        }
+        const TextCorpus corpus({(folder / "c").string()});
+        for (const std::uint64_t seed : {0, 1, 2}) {
+            INFO(sizes.size() << " files, the first of " << sizes[0] << " bytes, seed " << seed);
+            const auto [training, held_out] = corpus.split(0.05, seed, 1000);
+            CHECK(training.size() + held_out.size() == static_cast<Index>(begin));
+            CHECK(std::abs(static_cast<double>(held_out.size()) -
+                           0.05 * static_cast<double>(long_ones)) <= 1001);
+            std::map<const std::byte*, const std::byte*> places;  // of all texts: none overlap
+            for (const auto* part : {&training, &held_out})
+                for (const auto& text : part->texts())
+                    CHECK(places.emplace(text.data(), text.data() + text.size()).second);
+            for (auto place = places.begin(); std::next(place) != places.end(); ++place)
+                CHECK(place->second <= std::next(place)->first);
+            for (const auto& text : training.texts())  // no remnant that is not read
+                CHECK((text.size() > 1000 || text.size() <= 50));
+            CHECK(text_of(corpus.split(0.05, seed, 1000).second.texts()[0]) ==
+                  text_of(held_out.texts()[0]));
+        }
+    }
+}
 
-    const TextCorpus one({(folder / "0").string()});
-    const auto [begin, end] = one.split(0.05, 1);
-    CHECK(begin.size() == 95);
-    CHECK(end.size() == 5);
-    CHECK_THROWS_WITH(one.split(1.0, 1), containing("held-out fraction"));
+TEST_CASE("What is held out comes from everywhere, another seed's from elsewhere", "[data]") {
+    const TemporaryDirectory folder;
+    write_text(folder / "1", std::string(1'000'000, 'a'));
+    const TextCorpus corpus({(folder / "1").string()});
+    const std::byte* const begin = corpus.texts()[0].data();
+    std::array<std::set<std::ptrdiff_t>, 2> places;
+    for (const std::uint64_t seed : {0, 1}) {
+        const auto held_out = corpus.split(0.05, seed).second;
+        CHECK(held_out.size() > 49'000);
+        CHECK(held_out.size() < 51'000);
+        std::array<Index, 4> quarters{};
+        for (const auto& text : held_out.texts()) {
+            places[seed].insert(text.data() - begin);
+            quarters[static_cast<std::size_t>((text.data() - begin) / 250'000)] +=
+                static_cast<Index>(text.size());
+        }
+        for (const Index bytes : quarters) CHECK(bytes > 5'000);  // of 12'500, σ = 1'500
+    }
+    CHECK(places[0] != places[1]);
+}
+
+TEST_CASE("A corpus too small for two parts is refused, naming the held-out one", "[data]") {
+    const TemporaryDirectory folder;
+    write_text(folder / "1", "seventeen letters");
+    const TextCorpus corpus({(folder / "1").string()});
+    const auto [training, held_out] = corpus.split(0.05, 1, 8);
+    CHECK(text_of(training.texts()[0]) == "seventeen lette");
+    CHECK(text_of(held_out.texts()[0]) == "rs");
+    CHECK_THROWS_WITH(corpus.split(0.05, 1, 16),
+                      containing("held-out part: expected 2 bytes for it") && containing("17"));
+    CHECK_THROWS_WITH(corpus.split(0.99, 1), containing("held-out part"));
+    CHECK_THROWS_WITH(corpus.split(1.0, 1), containing("a fraction in (0, 1)"));
+    CHECK_THROWS_WITH(corpus.split(0.1, 1, 0), containing("at least 1 byte"));
+    write_text(folder / "1", "a");
+    CHECK_THROWS_WITH(TextCorpus({(folder / "1").string()}).split(0.5, 1),
+                      containing("held-out part"));
 }
 
 TEST_CASE("Random windows lie in one text, and one number resumes them", "[data]") {
