@@ -3,8 +3,8 @@
 
 #include <limits>
 
+#include "hydralm/simd/activation.hpp"
 #include "hydralm/simd/batch.hpp"
-#include "hydralm/simd/math.hpp"
 
 namespace HYDRALM_NAMESPACE::simd {
 

@@ -141,7 +141,7 @@ T sigmoid(T x) noexcept {
     return (x >= T(0) ? T(1) : e) / (T(1) + e);
 }
 template <Real T>
-Batch<T> sigmoid(const Batch<T>& x) noexcept {
+[[gnu::always_inline]] inline Batch<T> sigmoid(const Batch<T>& x) noexcept {
     const Batch<T> e = exp_finite(-xsimd::abs(x));
     const Batch<T> one(T(1));
     return xsimd::select(x >= Batch<T>(T(0)), one, e) / (one + e);
@@ -153,7 +153,7 @@ T silu(T x) noexcept {
     return x * sigmoid(x);
 }
 template <Real T>
-Batch<T> silu(const Batch<T>& x) noexcept {
+[[gnu::always_inline]] inline Batch<T> silu(const Batch<T>& x) noexcept {
     return x * sigmoid(x);
 }
 
@@ -162,12 +162,6 @@ template <class V>
 V silu_derivative(const V& x) noexcept {
     const V s = sigmoid(x);
     return s * (V(1) + x * (V(1) - s));
-}
-
-// ln(1 + e^x), without overflow; softplus(−x) = −ln σ(x).
-template <Real T>
-T softplus(T x) noexcept {
-    return (x > T(0) ? x : T(0)) + std::log1p(std::exp(-std::abs(x)));
 }
 
 }  // namespace HYDRALM_NAMESPACE::simd
