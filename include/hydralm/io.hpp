@@ -9,6 +9,7 @@
 #include "hydralm/io/json_text.hpp"
 #include "hydralm/io/mapped_file.hpp"
 #include "hydralm/io/model_file.hpp"
+#include "hydralm/io/open.hpp"
 #include "hydralm/io/safetensors.hpp"
 #include "hydralm/io/safetensors_writer.hpp"
 #include "hydralm/io/state_file.hpp"

@@ -23,7 +23,7 @@ template <class Keep>
 void write_weights(const Model& model, const std::filesystem::path& path, DType dtype,
                    const Keep& keep) {
     std::vector<TensorSpec> specs;
-    for (const auto& spec : detail::tensor_specs<Model>(dtype))
+    for (const auto& spec : detail::tensor_specs(model, dtype))
         if (keep(spec.name)) specs.push_back(spec);
     SafetensorsWriter writer(path, specs, {{"hydra_config", config_to_json(Model::config)}});
     model.get_parameters([&](const ParameterInfo& info, std::span<const float> values) {
@@ -167,14 +167,14 @@ TEST_CASE("a stream's state goes on from its file; another's and a cut one are r
     // Sound to the byte, but of other sizes: values or banks that are cut, a bank of more or fewer
     // tokens.
     const std::string whole = read_text(path);
-    const StateFile file(path, detail::fingerprint<Model>(state));
+    const StateFile file(path, detail::fingerprint(model, state));
     const auto refused = [&](std::int64_t position, std::size_t values, std::size_t banks,
                              const char* part = "use a state made by this model's new_state()") {
         const std::array sections{
             state_section("position", std::span<const std::int64_t>(&position, 1)),
             StateSection{"values", file.section("values").first(values)},
             StateSection{"banks", file.section("banks").first(banks)}};
-        save_state(directory / "cut", detail::fingerprint<Model>(state), sections);
+        save_state(directory / "cut", detail::fingerprint(model, state), sections);
         INFO("position " << position << ", values " << values << ", banks " << banks);
         check_error([&] { load_state(model, directory / "cut"); }, {part});
     };

@@ -25,8 +25,8 @@ public:
         : model_(model),
           states_(checked(streams), model.new_state(1)),
           views_(static_cast<std::size_t>(streams)),
-          workspace_(Model::workspace_bytes(streams, 1, Form::recurrent)),
-          logits_(streams * Model::vocab_size()) {}
+          workspace_(model_.workspace_bytes(streams, 1, Form::recurrent)),
+          logits_(streams * model_.vocab_size()) {}
 
     Index streams() const noexcept { return static_cast<Index>(states_.size()); }
 
@@ -45,14 +45,14 @@ public:
                          .found = std::to_string(tokens.size()),
                          .fix = "give every stream a token"});
         model_.expect_weights();
-        Model::check(tokens);
-        for (const State& state : states_) state.expect_bytes(Model::state_bytes);
+        model_.check(tokens);
+        for (const State& state : states_) state.expect_bytes(model_.state_bytes);
         for (State& state : states_) state.reserve(1);
         for (std::size_t b = 0; b < states_.size(); ++b) views_[b] = states_[b].stream();
         Arena arena(workspace_.span());
         const auto hidden = model_.forward(tokens.data(), Streams(views_.data(), streams()), 1,
                                            Form::recurrent, arena);
-        const MatrixView<T> logits(logits_.data(), streams(), Model::vocab_size());
+        const MatrixView<T> logits(logits_.data(), streams(), model_.vocab_size());
         model_.head(hidden, logits);
         for (State& state : states_) state.advance(1);
         return logits;

@@ -53,8 +53,8 @@ public:
     // Allocates the states that are kept.
     std::span<const T> prefill(std::span<const token_id> prompt, State& state) {
         Model::expect_some(prompt);
-        Model::check(prompt);
-        state.expect_bytes(Model::state_bytes);
+        model_.check(prompt);
+        state.expect_bytes(model_.state_bytes);
         ++statistics_.prompts;
         statistics_.tokens += static_cast<std::int64_t>(prompt.size());
         // The last token is always fed: its logits are not kept.

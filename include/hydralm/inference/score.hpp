@@ -21,20 +21,20 @@ public:
     explicit Scorer(const Model&& model) = delete;
     explicit Scorer(const Model& model)
         : model_(model),
-          logits_(Model::prefill_tile * Model::vocab_size()),
-          last_(Model::vocab_size()) {}
+          logits_(Model::prefill_tile * model_.vocab_size()),
+          last_(model_.vocab_size()) {}
 
     // Advances state by tokens [N] and adds their log-likelihood. Throws Error as Model::prefill
     // does. No allocation but for pages of banks.
     void feed(std::span<const token_id> tokens, typename Model::State& state) {
         model_.run(
             tokens, state, Form::parallel, [&](MatrixView<const T> hidden, std::size_t first) {
-                const MatrixView<T> logits(logits_.data(), hidden.rows(), Model::vocab_size());
+                const MatrixView<T> logits(logits_.data(), hidden.rows(), model_.vocab_size());
                 model_.head(hidden, logits);
                 if (has_last_) add(last_.data(), tokens[first]);
                 for (Index i = 0; i + 1 < hidden.rows(); ++i)
                     add(logits.row(i), tokens[first + static_cast<std::size_t>(i) + 1]);
-                std::copy_n(logits.row(hidden.rows() - 1), Model::vocab_size(), last_.data());
+                std::copy_n(logits.row(hidden.rows() - 1), model_.vocab_size(), last_.data());
                 has_last_ = true;
             });
     }
@@ -57,7 +57,7 @@ public:
 private:
     void add(const T* row, token_id label) noexcept {
         log_likelihood_ += static_cast<double>(kernels::log_likelihood(
-            std::span<const T>(row, static_cast<std::size_t>(Model::vocab_size())), label));
+            std::span<const T>(row, static_cast<std::size_t>(model_.vocab_size())), label));
         ++predictions_;
     }
 

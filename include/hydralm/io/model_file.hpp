@@ -15,9 +15,9 @@ namespace HYDRALM_NAMESPACE {
 namespace detail {
 
 template <class Model>
-std::vector<TensorSpec> tensor_specs(DType dtype) {
+std::vector<TensorSpec> tensor_specs(const Model& model, DType dtype) {
     std::vector<TensorSpec> specs;
-    for (const auto& info : Model::parameters)
+    for (const auto& info : model.parameters)
         specs.push_back(
             {std::string(info.name()), {info.shape().begin(), info.shape().end()}, dtype});
     return specs;
@@ -25,21 +25,21 @@ std::vector<TensorSpec> tensor_specs(DType dtype) {
 
 // A model that a config describes; another says in its files what it is made of.
 template <class Model>
-concept Configured = requires { Model::config; };
+concept Configured = requires(const Model& model) { model.config; };
 
 template <class Model>
-std::string fingerprint() {
+std::string fingerprint(const Model& model) {
     constexpr std::string_view scalar = sizeof(typename Model::Scalar) == 4 ? "float" : "double";
-    if constexpr (Configured<Model>) return state_fingerprint(Model::config, scalar);
+    if constexpr (Configured<Model>) return state_fingerprint(model.config, scalar);
     else return "{\"stack\":" + stack_to_json<Model>() + ",\"scalar\":" + quoted(scalar) + "}";
 }
 
 // Throws Error, naming the fields or the first module that differ, for the checkpoint of another
 // model.
 template <class Model>
-void expect_model(const Checkpoint& checkpoint) {
+void expect_model(const Model& model, const Checkpoint& checkpoint) {
     if constexpr (Configured<Model>) {
-        expect_config(Model::config, read_config(checkpoint), checkpoint.name());
+        expect_config(model.config, read_config(checkpoint), checkpoint.name());
     } else {
         const auto entry = checkpoint.metadata().find("hydra_stack");
         if (entry == checkpoint.metadata().end())
@@ -58,16 +58,16 @@ void expect_model(const Checkpoint& checkpoint) {
 }
 
 template <class Model>
-Metadata model_metadata() {
+Metadata model_metadata(const Model& model) {
     if constexpr (Configured<Model>)
-        return {{"format", "pt"}, {"hydra_config", config_to_json(Model::config)}};
+        return {{"format", "pt"}, {"hydra_config", config_to_json(model.config)}};
     else return {{"format", "pt"}, {"hydra_stack", stack_to_json<Model>()}};
 }
 
 // Of a state: the model's, and how its banks keep the past unless they keep all of it exactly.
 template <class Model>
-std::string fingerprint(const typename Model::State& state) {
-    std::string text = fingerprint<Model>();
+std::string fingerprint(const Model& model, const typename Model::State& state) {
+    std::string text = fingerprint(model);
     if (state.banks().empty()) return text;
     const BankPolicy& policy = state.banks().front().policy();
     if (policy.format == BankFormat::exact && !policy.bounded()) return text;
@@ -76,6 +76,29 @@ std::string fingerprint(const typename Model::State& state) {
                     {"pooled_chunks", policy.pooled_chunks}};
     text.back() = ',';
     return text + "\"bank\":" + bank.dump() + "}";
+}
+
+// What load does to a model that there is.
+template <class Model, class Warn>
+void load_into(Model& model, const Checkpoint& checkpoint, const Warn& warn) {
+    expect_model(model, checkpoint);
+    checkpoint.expect(tensor_specs(model, DType::f32));
+    std::vector<std::string_view> not_finite;
+    model.set_parameters([&](const ParameterInfo& info, std::span<typename Model::Scalar> values) {
+        const StoredTensor& tensor = checkpoint.tensor(info.name());
+        tensor.read(values);
+        Index bad = 0;
+        for (const auto value : values) bad += std::isfinite(value) ? 0 : 1;
+        if (bad > 0) not_finite.push_back(tensor.name());
+    });
+    if (!not_finite.empty())
+        warn(Error({.file = checkpoint.name(),
+                    .field = std::string(not_finite.front()),
+                    .expected = "finite weights",
+                    .found = "NaN or infinity in " + listed(not_finite),
+                    .fix = "take a checkpoint from before training diverged; F64 weights beyond "
+                           "the range of float need a model of double"})
+                 .what());
 }
 
 }  // namespace detail
@@ -93,25 +116,8 @@ struct Silent {
 // that differ); missing, unknown and misshaped tensors.
 template <class Model, class Warn = Silent>
 Model load(const Checkpoint& checkpoint, const Warn& warn = {}) {
-    detail::expect_model<Model>(checkpoint);
-    checkpoint.expect(detail::tensor_specs<Model>(DType::f32));
     Model model;
-    std::vector<std::string_view> not_finite;
-    model.set_parameters([&](const ParameterInfo& info, std::span<typename Model::Scalar> values) {
-        const StoredTensor& tensor = checkpoint.tensor(info.name());
-        tensor.read(values);
-        Index bad = 0;
-        for (const auto value : values) bad += std::isfinite(value) ? 0 : 1;
-        if (bad > 0) not_finite.push_back(tensor.name());
-    });
-    if (!not_finite.empty())
-        warn(Error({.file = checkpoint.name(),
-                    .field = std::string(not_finite.front()),
-                    .expected = "finite weights",
-                    .found = "NaN or infinity in " + detail::listed(not_finite),
-                    .fix = "take a checkpoint from before training diverged; F64 weights beyond "
-                           "the range of float need a model of double"})
-                 .what());
+    detail::load_into(model, checkpoint, warn);
     return model;
 }
 template <class Model, class Warn = Silent>
@@ -124,8 +130,8 @@ Model load(const std::filesystem::path& path, const Warn& warn = {}) {
 template <class Model>
 void save(const Model& model, const std::filesystem::path& path) {
     constexpr DType dtype = sizeof(typename Model::Scalar) == 4 ? DType::f32 : DType::f64;
-    SafetensorsWriter writer(path, detail::tensor_specs<Model>(dtype),
-                             detail::model_metadata<Model>());
+    SafetensorsWriter writer(path, detail::tensor_specs(model, dtype),
+                             detail::model_metadata(model));
     model.get_parameters(
         [&](const ParameterInfo& info, std::span<const typename Model::Scalar> values) {
             writer.write(info.name(), values);
@@ -136,15 +142,15 @@ void save(const Model& model, const std::filesystem::path& path) {
 // Writes what a stream carries on; load_state gives a state that goes on exactly where this one is.
 // Atomic, page by page. Throws Error as AtomicFile does, and for a moved-from state.
 template <class Model>
-void save_state(const Model&, const typename Model::State& state,
+void save_state(const Model& model, const typename Model::State& state,
                 const std::filesystem::path& path) {
-    state.expect_bytes(Model::state_bytes);
+    state.expect_bytes(model.state_bytes);
     const std::int64_t position = state.position();
     std::uint64_t bank_bytes = 0;
     for (const PageBank& bank : state.banks())
         bank_bytes += static_cast<std::uint64_t>(bank.bytes(position));
     StateWriter writer(
-        path, detail::fingerprint<Model>(state),
+        path, detail::fingerprint(model, state),
         {{"position", sizeof(position)}, {"values", state.bytes().size()}, {"banks", bank_bytes}});
     writer.write(std::as_bytes(std::span(&position, 1)));
     writer.write(state.bytes());
@@ -161,7 +167,7 @@ template <class Model>
 typename Model::State load_state(const Model& model, const std::filesystem::path& path,
                                  const BankPolicy& policy = {}, Index tile = Model::prefill_tile) {
     auto state = model.new_state(tile, policy);
-    const StateFile file(path, detail::fingerprint<Model>(state));
+    const StateFile file(path, detail::fingerprint(model, state));
     file.expect_only({"position", "values", "banks"});
     std::int64_t position = 0;
     file.read("position", std::span(&position, 1));

@@ -4,7 +4,7 @@
 //   headᵀ
 //
 // Three forms that agree to rounding: prefill of a whole text, prefill in pieces from a carried
-// state, step by step.
+// state, step by step (model/model_calls.hpp).
 #pragma once
 
 #include <algorithm>
@@ -17,10 +17,10 @@
 #include "hydralm/core/aligned_buffer.hpp"
 #include "hydralm/core/error.hpp"
 #include "hydralm/layers/transposed_parameters.hpp"
+#include "hydralm/model/model_calls.hpp"
 #include "hydralm/model/mtp.hpp"
 #include "hydralm/model/stack.hpp"
 #include "hydralm/model/weight_memory.hpp"
-#include "hydralm/state/stream_values.hpp"
 
 namespace HYDRALM_NAMESPACE {
 
@@ -45,7 +45,8 @@ struct Vocabulary {
 // are constants of the type: parameter_count, state_bytes, weight_bytes, workspace_bytes(B, N,
 // form).
 template <class Words, class Layers, class Norm = typename Layers::NormType, class Drafts = NoMtp>
-class LanguageModel {
+class LanguageModel
+    : public ModelCalls<LanguageModel<Words, Layers, Norm, Drafts>, typename Layers::Scalar> {
 public:
     using Scalar = typename Layers::Scalar;
     using T = Scalar;
@@ -64,10 +65,6 @@ public:
     static constexpr double mtp_loss_weight = Drafts::loss_weight;
     // What the scheme InitScheme::normal scales by.
     static constexpr double initializer_range = 0.02;
-
-    // Tokens that prefill takes through the stack at once. Pieces end at absolute multiples of it,
-    // so that a text cut there gives the same bits as the whole.
-    static constexpr Index prefill_tile = 256;
 
     // ---- parameters
     // ---------------------------------------------------------------------------------------------
@@ -128,7 +125,7 @@ public:
     // The policy under which the banks of a stream together never take more than budget bytes, in
     // states of at most this tile. Throws Error for a budget too small for one chunk and its mean.
     static BankPolicy bounded_banks(Index budget, BankFormat format = BankFormat::exact,
-                                    Index tile = prefill_tile) {
+                                    Index tile = LanguageModel::prefill_tile) {
         const StreamMemory memory = new_memory();
         if (memory.banks().empty()) return {};
         return bounded_policy(memory.banks().front().layout(),
@@ -176,85 +173,10 @@ public:
     }
     const Parameters<PackedStorage<T>>& weights() const noexcept { return weights_; }
 
-    // ---- one stream
+    // ---- one stream: ModelCalls, and
     // ---------------------------------------------------------------------------------------------
 
-    // What one stream carries on, and its scratch memory. A value: a copy is a snapshot, from which
-    // the stream goes on exactly as the original. Belongs to one thread at a time.
     using State = StreamValues<T, LanguageModel>;
-
-    // A stream before its first token. tile: how many tokens prefill takes at once (stream_tile); a
-    // small one keeps scratch memory small, and changes no bit. policy: how the banks of retrieval
-    // layers keep the past. Throws Error for a policy that cannot be.
-    State new_state(Index tile = prefill_tile, const BankPolicy& policy = {}) const {
-        (void)num_threads();  // the pool is made here, not in the first step
-        tile = stream_tile(tile);
-        return State(new_memory(policy), workspace_bytes(1, tile) + arena_bytes<T>(vocab_size()),
-                     tile);
-    }
-
-    // Feeds tokens [N], N ≥ 1, and returns the logits [V] after the last: valid until the state is
-    // used again. Throws Error for an id outside [0, V), an empty span or a moved-from state, the
-    // state unchanged. No allocation, but for the pages of retrieval banks: throws std::bad_alloc,
-    // or what their source does, the state unchanged; only banks of bounded memory may run out
-    // between two tiles, and position() says how many tokens they have, to go on from there.
-    std::span<const T> prefill(std::span<const token_id> tokens, State& state,
-                               Form form = Form::parallel) const {
-        expect_some(tokens);
-        state.expect_bytes(state_bytes);
-        const MatrixView<T> logits = state.template outputs<T>(vocab_size());
-        const std::size_t last = tokens.size() - 1;
-        run(tokens, state, form, [&](MatrixView<const T> hidden, std::size_t first) {
-            if (first + static_cast<std::size_t>(hidden.rows()) > last)
-                head(hidden.middle_rows(hidden.rows() - 1, 1), logits);
-        });
-        return {logits.data(), static_cast<std::size_t>(vocab_size())};
-    }
-
-    // Feeds one token: O(1) in the length of the stream, but for the routing of retrieval layers
-    // (BankPolicy::open_groups). Otherwise as prefill, in the recurrent form.
-    std::span<const T> step(token_id token, State& state) const {
-        return prefill({&token, 1}, state, Form::recurrent);
-    }
-
-    // As prefill, writing the logits of every position to out [N, V]; N may be 0. Throws Error also
-    // for another shape of out.
-    void logits(std::span<const token_id> tokens, State& state, MatrixView<T> out,
-                Form form = Form::parallel) const {
-        const auto N = static_cast<Index>(tokens.size());
-        if (out.rows() != N || out.cols() != vocab_size())
-            throw Error(
-                {.field = "out",
-                 .expected = "[" + std::to_string(N) + ", " + std::to_string(vocab_size()) + "]",
-                 .found =
-                     "[" + std::to_string(out.rows()) + ", " + std::to_string(out.cols()) + "]",
-                 .fix = "give a row of vocab_size logits for every token"});
-        run(tokens, state, form, [&](MatrixView<const T> hidden, std::size_t first) {
-            head(hidden, out.middle_rows(static_cast<Index>(first), hidden.rows()));
-        });
-    }
-
-    // Feeds tokens tile by tile: f(hidden [n, d] after norm_f, index of its first token) for each
-    // tile in order, the state behind it. What f throws leaves the state there.
-    template <class F>
-    void run(std::span<const token_id> tokens, State& state, Form form, const F& f) const {
-        expect_weights();
-        check(tokens);
-        state.expect_bytes(state_bytes);
-        state.reserve_growth(static_cast<Index>(tokens.size()));  // for all, or nothing is fed
-        const Index tile = state.tile();
-        for (std::size_t first = 0; first < tokens.size();) {
-            const Index n = std::min<Index>(tile - state.position() % tile,
-                                            static_cast<Index>(tokens.size() - first));
-            state.reserve(n);
-            Arena arena(state.workspace());
-            const Stream stream = state.stream();
-            const auto hidden = forward(tokens.data() + first, Streams(&stream, 1), n, form, arena);
-            state.advance(n);
-            f(hidden, first);
-            first += static_cast<std::size_t>(n);
-        }
-    }
 
     // sink("<layer>.<name>", shape, std::vector<T>) for every array of the state, in the layout of
     // files: conv_cache [3I, K−1] and S [H, Dv, Dk]; k_cache and v_cache [H, min(position, W), D],
@@ -302,24 +224,6 @@ public:
     void head(MatrixView<const T> hidden, MatrixView<T> logits) const noexcept {
         if constexpr (ties_head) kernels::matmul(hidden, weights_.embed, logits, kernels::Assign{});
         else kernels::matmul(hidden, weights_.lm_head, logits, kernels::Assign{});
-    }
-
-    // Throws Error when there is no token to go on from.
-    static void expect_some(std::span<const token_id> tokens) {
-        if (tokens.empty())
-            throw Error({.field = "tokens",
-                         .expected = "at least one",
-                         .found = "none",
-                         .fix = "start with a prompt"});
-    }
-    // Throws Error when an id lies outside [0, V).
-    static void check(std::span<const token_id> tokens) {
-        for (std::size_t i = 0; i < tokens.size(); ++i)
-            if (tokens[i] < 0 || tokens[i] >= vocab_size())
-                throw Error({.field = "token " + std::to_string(i),
-                             .expected = "an id in [0, " + std::to_string(vocab_size()) + ")",
-                             .found = std::to_string(tokens[i]),
-                             .fix = "use the tokeniser the model was made for"});
     }
 
 private:

@@ -20,6 +20,8 @@ public:
     using T = typename Mlp::Scalar;
     using MlpPart = Residual<Norm, Mlp>;
 
+    constexpr MtpModule() = default;
+    constexpr MtpModule(Mlp mlp, Norm norm) : mlp_(norm, mlp) {}
     constexpr Index d_model() const noexcept { return mlp_.d_model(); }
 
     template <class V>

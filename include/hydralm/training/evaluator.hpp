@@ -41,7 +41,7 @@ public:
                                       std::to_string(batch_.length) + ", " +
                                       std::to_string(batch_.tokens.size()) + " tokens",
                              .fix = "evaluate with batches of one shape"});
-            Model::check(batch_.tokens);
+            model.check(batch_.tokens);
             check_labels(batch_.labels, batch_.tokens.size(), Model::vocab_size());
             if (batch_.fresh) states_.reset();
             const auto part = batch_loss(model);

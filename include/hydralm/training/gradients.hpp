@@ -107,7 +107,7 @@ public:
     kernels::LossSum add(const Model& model, std::span<const token_id> tokens,
                          std::span<const token_id> labels, Streams streams, double scale) {
         model.expect_weights();
-        check_tokens(tokens, streams);
+        check_tokens(model, tokens, streams);
         check_labels(labels, tokens.size(), Model::vocab_size());
         for (Index b = 0; b < streams_; ++b)  // a bank's gradient has the bank's pages
             dstates_[b].reserve(static_cast<Index>(streams.position(b)) + tokens_);
@@ -151,7 +151,7 @@ private:
         return loss;
     }
 
-    void check_tokens(std::span<const token_id> tokens, Streams streams) const {
+    void check_tokens(const Model& model, std::span<const token_id> tokens, Streams streams) const {
         if (static_cast<Index>(tokens.size()) != streams_ * tokens_ || streams.count() != streams_)
             throw Error(
                 {.field = "tokens",
@@ -159,7 +159,7 @@ private:
                  .found = std::to_string(streams.count()) + " streams, " +
                           std::to_string(tokens.size()) + " tokens",
                  .fix = "give the shape the gradients were made for"});
-        Model::check(tokens);
+        model.check(tokens);
     }
     static constexpr Index transposed_elements() noexcept {
         Index n = 0;

@@ -296,7 +296,7 @@ private:
 
     // Config, scalar, description and everything of the trainer that the numbers depend on.
     std::string fingerprint(const std::string& description) const {
-        auto all = detail::Json::parse(detail::fingerprint<Model>());
+        auto all = detail::Json::parse(detail::fingerprint(trainer_.model()));
         const TrainerOptions& o = trainer_.options();
         const bool muon = o.optimiser.kind == OptimiserKind::muon;
         const detail::Json training{

@@ -1,0 +1,53 @@
+// open: any checkpoint as one type; its states are those of the specialised model.
+#include "hydralm/io/open.hpp"
+
+#include "support/files.hpp"
+#include "support/small_model.hpp"
+#include "support/temporary_directory.hpp"
+
+using namespace hydralm;
+using namespace hydralm::test;
+
+namespace {
+using Compiled = Kernels<Sizes<12>, Sizes<13>>;
+}
+
+TEST_CASE("A checkpoint is opened, whatever its config, and saved again bit for bit", "[open]") {
+    const TemporaryDirectory directory;
+    const auto check = [&](const auto& model) {
+        using Model = std::decay_t<decltype(model)>;
+        save(model, directory / "m.safetensors");
+        const auto opened = open<typename Model::Scalar>(directory / "m.safetensors", Compiled{});
+        CHECK(opened.config == Model::config);
+        save(opened, directory / "again.safetensors");
+        CHECK(read_text(directory / "again.safetensors") == read_text(directory / "m.safetensors"));
+    };
+    check(random_model<HydraLM<small_hybrid, float>>(1));
+    check(random_model<HydraLM<small_remembering, double>>(2));
+}
+
+TEST_CASE("A stream goes on from a specialised model in a run-time one, and back", "[open]") {
+    const TemporaryDirectory directory;
+    using Model = HydraLM<small_remembering, float>;
+    const auto model = random_model<Model>(3);
+    save(model, directory / "m.safetensors");
+    const auto opened = open(directory / "m.safetensors", Compiled{});
+    const auto tokens = random_tokens(40, 53, 3);
+    auto a = model.new_state();
+    model.prefill(tokens, a);
+    save_state(model, a, directory / "m.state");
+    auto b = load_state(opened, directory / "m.state");
+    CHECK(same_state(a, b));
+    opened.prefill(tokens, b);
+    save_state(opened, b, directory / "m.state");
+    model.prefill(tokens, a);
+    CHECK(same_state(a, load_state(model, directory / "m.state")));
+}
+
+TEST_CASE("What cannot be opened is refused by file and field", "[open]") {
+    const TemporaryDirectory directory;
+    check_error([&] { open(directory / "none.safetensors", Compiled{}); }, {"none.safetensors"});
+    save(random_model<HydraLM<small_hybrid, float>>(1), directory / "m.safetensors");
+    check_error([&] { open(directory / "m.safetensors", Kernels<Sizes<16>, Sizes<16>>{}); },
+                {"head_dim: expected one of 16, found 12"});
+}

@@ -1,0 +1,136 @@
+// Models whose shape is read at run time: bit for bit those whose shape is a type.
+#include "hydralm/model/runtime_model.hpp"
+
+#include "hydralm/inference/batch_decoder.hpp"
+#include "hydralm/inference/generate.hpp"
+#include "support/catch.hpp"
+#include "support/files.hpp"
+#include "support/golden_model.hpp"
+#include "support/small_model.hpp"
+
+using namespace hydralm;
+using namespace hydralm::test;
+
+namespace {
+
+using Compiled = Kernels<Sizes<12, 16>, Sizes<13>>;
+
+// The weights of a model whose shape is a type, in one whose is not.
+template <class Model>
+RuntimeModel<typename Model::Scalar> runtime(const Model& model) {
+    using T = typename Model::Scalar;
+    RuntimeModel<T> made(Model::config, Compiled{});
+    std::vector<std::vector<T>> tensors;
+    model.get_parameters([&](const ParameterInfo&, std::span<const T> values) {
+        tensors.emplace_back(values.begin(), values.end());
+    });
+    auto next = tensors.begin();
+    made.set_parameters([&](const ParameterInfo& info, std::span<T> values) {
+        REQUIRE(next->size() == values.size());
+        INFO(info.name());
+        std::copy(next->begin(), next->end(), values.begin());
+        ++next;
+    });
+    return made;
+}
+
+template <class Model>
+void check_same(const Model& model, Index N) {
+    using T = typename Model::Scalar;
+    const auto erased = runtime(model);
+    CHECK(erased.parameter_count == Model::parameter_count);
+    CHECK(erased.weight_bytes == Model::weight_bytes);
+    CHECK(erased.state_bytes == Model::state_bytes);
+    REQUIRE(erased.parameters.size() == Model::parameters.size());
+    for (std::size_t i = 0; i < erased.parameters.size(); ++i)
+        CHECK(erased.parameters[i].name() == Model::parameters[i].name());
+
+    const Index V = Model::vocab_size();
+    const auto tokens = random_tokens(N, static_cast<int>(V), 3);
+    auto a = model.new_state();
+    auto b = erased.new_state();
+    const auto whole = logits_in_pieces(model, a, tokens, {7, N / 2});
+    std::vector<T> out(whole.size(), std::numeric_limits<T>::quiet_NaN());
+    Index first = 0;
+    for (const Index end : {Index{7}, N / 2, N}) {
+        erased.logits(slice(tokens, first, end - first), b,
+                      MatrixView<T>(out.data() + first * V, end - first, V));
+        first = end;
+    }
+    CHECK(same_bits(whole, out));
+    CHECK(same_state(a, b));
+    for (const token_id token : random_tokens(5, static_cast<int>(V), 4)) {
+        const auto x = model.step(token, a);
+        const auto y = erased.step(token, b);
+        CHECK(same_bits(std::vector<T>(x.begin(), x.end()), std::vector<T>(y.begin(), y.end())));
+    }
+    std::vector<std::string> names, others;
+    std::vector<std::vector<T>> states, other_states;
+    model.export_state(a, [&](const std::string& name, const auto&, const std::vector<T>& v) {
+        names.push_back(name), states.push_back(v);
+    });
+    erased.export_state(b, [&](const std::string& name, const auto&, const std::vector<T>& v) {
+        others.push_back(name), other_states.push_back(v);
+    });
+    CHECK(names == others);
+    for (std::size_t i = 0; i < states.size(); ++i) CHECK(same_bits(states[i], other_states[i]));
+}
+
+}  // namespace
+
+TEST_CASE("A run-time model computes the bits of the specialised one", "[runtime_model]") {
+    check_same(random_model<HydraLM<small_hybrid, float>>(1), 70);
+    check_same(random_model<HydraLM<small_remembering, float>>(2), 70);
+    check_same(random_model<HydraLM<small_remembering, double>>(3), 70);
+}
+
+TEST_CASE("A run-time model reproduces the golden models", "[runtime_model]") {
+    check_same(golden_model<HydraLM<hybrid_4l, double>>("hybrid_4l"), 40);
+    check_same(golden_model<HydraLM<default_schedule_8l, float>>("default_schedule_8l"), 40);
+    check_same(golden_model<HydraLM<no_qk_norm_2l, double>>("no_qk_norm_2l"), 40);
+}
+
+TEST_CASE("A run-time model decodes in batches and one by one", "[runtime_model]") {
+    const auto model = runtime(random_model<HydraLM<small_hybrid, float>>(4));
+    const auto prompt = random_tokens(9, 53, 4);
+    auto state = model.new_state();
+    Sampler<float> greedy(53, {.temperature = 0.0});
+    std::vector<token_id> text;
+    const auto first = model.prefill(prompt, state);
+    const std::vector<float> kept(first.begin(), first.end());
+    generate(model, state, kept, greedy, 6,
+             [&](token_id token) { return text.push_back(token), true; });
+    CHECK(text.size() == 6);
+
+    BatchDecoder<RuntimeModel<float>> batch(model, 2);
+    auto logits = std::vector<float>(kept);
+    for (Index b = 0; b < 2; ++b) model.prefill(prompt, batch.state(b));
+    for (const token_id token : text) {
+        CHECK(argmax(std::span<const float>(logits)) == token);
+        const auto rows = batch.step(std::vector{token, token});
+        logits.assign(rows.row(1), rows.row(1) + 53);
+    }
+}
+
+TEST_CASE("A run-time model refuses by field what it has no kernel for", "[runtime_model]") {
+    HydraConfig config = small_hybrid;
+    config.head_dim = 20;
+    check_error([&] { RuntimeModel<float>(config, Compiled{}); },
+                {"head_dim: expected one of 12, 16, found 20"});
+    config = small_remembering;
+    config.retrieval_chunk_size = 14;
+    check_error([&] { RuntimeModel<float>(config, Compiled{}); },
+                {"retrieval_chunk_size: expected one of 13, found 14"});
+    config = small_hybrid;
+    config.swa_window = 0;
+    check_error([&] { RuntimeModel<float>(config, Compiled{}); }, {"swa_window"});
+}
+
+TEST_CASE("A run-time model that was moved from is refused", "[runtime_model]") {
+    auto model = runtime(random_model<HydraLM<small_hybrid, float>>(5));
+    auto state = model.new_state();
+    const auto taken = std::move(model);
+    const auto tokens = random_tokens(3, 53, 5);
+    CHECK_NOTHROW(taken.prefill(tokens, state));
+    CHECK_THROWS_AS(model.prefill(tokens, state), Error);  // NOLINT(bugprone-use-after-move)
+}
