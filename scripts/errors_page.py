@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""docs/errors.md: every message of the library and the program, its cause, its mend.
+"""docs/errors.md: the messages of the library and the program that need more than they say.
 
-    errors_page.py          writes the page: messages and mends from the code, causes as they are there
-    errors_page.py --check  says where the page differs from the code, and which causes are missing
+    errors_page.py          brings the page's rows up to date with the code: messages, mends, places
+    errors_page.py --check  says which rows are of no message of the code any more
+    errors_page.py --all    prints every message of the code, with ? where the page has no cause
 
 A message is an Error({.field = ..., .expected = ...}), where it stands or through the function that
 makes it of its arguments; a static_assert; or a line the program prints. What is known only at run
-time is shown as an ellipsis. A cause is written in the page, by hand, and kept while its message is.
+time is shown as an ellipsis. A row is written in the page by hand, where a cause helps, and kept while
+its message is in the code.
 """
 
 import pathlib
@@ -139,8 +141,8 @@ def messages(path):
     return [(message, mend) for _, message, mend in sorted(found)]
 
 
-def page(old):
-    """The page, with the causes that the old one gives."""
+def page(old, every=False):
+    """The page, with the causes that the old one gives; every: with a row for every message."""
     head = old[:old.find("\n## ") + 1] if "\n## " in old else old
     causes = {(message, mend): cause for message, cause, mend in ROW.findall(old)}
     known, lines = set(), [head.rstrip("\n")]
@@ -149,27 +151,28 @@ def page(old):
         for key in ((f"`{message}`", mend) for message, mend in messages(path)):
             if key not in known:
                 known.add(key)
-                rows.append(f"| {key[0]} | {causes.get(key, '?')} | {key[1]} |")
+                if every or causes.get(key, "?") != "?":
+                    rows.append(f"| {key[0]} | {causes.get(key, '?')} | {key[1]} |")
         if rows:
             name = path.relative_to(ROOT).as_posix().removeprefix("include/hydralm/")
             lines += ["", f"## {name}", "", "| message | cause | mend |", "|---|---|---|", *rows]
     return "\n".join(lines) + "\n"
 
 
-def main(check):
+def main(mode):
     old = PAGE.read_text()
     new = page(old)
-    if not check:
+    if mode == "--all":
+        print(page(old, every=True), end="")
+    elif mode != "--check":
         PAGE.write_text(new)
-    missing = [message for message, cause, _ in ROW.findall(new) if cause == "?"]
-    for message in missing:
-        print(f"docs/errors.md: no cause for {message}")
-    if check and new != old:
+    elif new != old:
         for row in sorted(set(new.splitlines()) ^ set(old.splitlines())):
-            print(f"docs/errors.md: {'lacks' if row in new.splitlines() else 'has still'}: {row}")
-        print("docs/errors.md: run scripts/errors_page.py, then write the causes that are ?")
-    return 1 if missing or (check and new != old) else 0
+            print(f"docs/errors.md: {'should have' if row in new.splitlines() else 'has still'}: {row}")
+        print("docs/errors.md: run scripts/errors_page.py")
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:] == ["--check"]))
+    sys.exit(main(*sys.argv[1:2] or [""]))
