@@ -7,6 +7,7 @@ Without a config the header names the small preset. Fields and layer types are t
 include/hydralm/model/config.hpp declares; those that are given are emitted, in its order; whether the values make a possible model is for the C++ compiler to say.
 """
 
+import codecs
 import json
 import pathlib
 import re
@@ -113,14 +114,26 @@ def initialisers(config):
     return "{\n" + "".join(lines) + "}"
 
 
+def parsed(content):
+    """The value of JSON, by the rules of include/hydralm/io/json_text.hpp."""
+    if content.startswith(codecs.BOM_UTF8):
+        raise ValueError("a byte-order mark before it; save it as UTF-8 without one")
+    if b"\0" in content:
+        raise ValueError(f"a zero byte at {content.index(0)}; save it as UTF-8 without one")
+
+    def refuse(constant):
+        raise ValueError(f"{constant}, which is no JSON")
+    return json.loads(content.decode("utf-8"), object_pairs_hook=object_without_duplicates,
+                      parse_constant=refuse)
+
+
 def header(path):
     if path is None:
         return HEADER.format(origin="the preset for a build without -Dmodel_config",
                              value=" = hydralm::presets::small", file='""')
     place = on_one_line(str(path))
     try:
-        value = initialisers(json.loads(path.read_text(encoding="utf-8"),
-                                        object_pairs_hook=object_without_duplicates))
+        value = initialisers(parsed(path.read_bytes()))
     except OSError as error:
         raise SystemExit(f"{place}: expected a readable file, found: {error.strerror}")
     except ConfigError as error:

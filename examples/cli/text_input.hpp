@@ -40,6 +40,12 @@ inline std::vector<hydralm::token_id> read_ids(const std::string& path, int voca
         } catch (const std::exception&) {
             used = 0;
         }
+        if (ids.empty() && word.starts_with(hydralm::detail::byte_order_mark))
+            throw hydralm::Error({.file = path,
+                                  .field = "id 0",
+                                  .expected = "an integer in [0, " + std::to_string(vocab) + ")",
+                                  .found = "a byte-order mark before it",
+                                  .fix = "save the file as plain text without one"});
         if (used != word.size() || word.size() > longest || id < 0 || id >= vocab)
             throw hydralm::Error({.file = path,
                                   .field = "id " + std::to_string(ids.size()),

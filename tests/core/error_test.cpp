@@ -27,14 +27,16 @@ TEST_CASE("a message is UTF-8 that stays on its line, cut between characters", "
     const auto shown = [](const std::string& field) {
         return std::string(Error({.field = field}).what()).substr(9);
     };
-    for (const std::string control :
-         {"\n", "\x7f", "\xC2\x80", "\xC2\x9B", "\xC2\x9F", "\u061C", "\u200E", "\u200F", "\u2028",
-          "\u2029", "\u202A", "\u202E", "\u2066", "\u2069"})
-        CHECK(shown("a" + control + "b") == "a?b");
+    for (const std::string unseen :
+         {"\n",     "\x7f",   "\xC2\x80", "\xC2\x9B",   "\xC2\x9F",   "\u00A0",    "\u00AD",
+          "\u061C", "\u200B", "\u200D",   "\u200E",     "\u200F",     "\u2028",    "\u2029",
+          "\u202A", "\u202E", "\u202F",   "\u2060",     "\u2066",     "\u2069",    "\u3000",
+          "\uFE0F", "\uFEFF", "\uFFF9",   "\U0001D173", "\U000E0000", "\U000E0FFF"})
+        CHECK(shown("a" + unseen + "b") == "a?b");
     CHECK(shown(std::string("a\0b", 3)) == "a?b");
     for (const std::string text :
-         {" ~", "\u00A0", "\u061B", "\u061D", "\u200D", "\u2010", "\u2027", "\u202F", "\u2065",
-          "\u206A", "\uD7FF", "\U0001F409", "\U0010FFFF"})
+         {" ~", "\u00A1", "\u061B", "\u061D", "\u1FFF", "\u2010", "\u2027", "\u2030", "\u205E",
+          "\u2070", "\uD7FF", "\uFEFE", "\uFFFD", "\U0001F409", "\U0010FFFF"})
         CHECK(shown(text) == text);
     // Bytes that are no UTF-8, each of them; what follows is shown.
     CHECK(shown("\x80\xC3"

@@ -20,7 +20,7 @@ using namespace hydralm;
 }
 
 // A message is UTF-8 and one line: no control character of C0 or C1, no separator of lines or
-// paragraphs, nothing that turns the direction of text.
+// paragraphs, no other space than U+0020, nothing of no width or that turns the direction of text.
 bool is_one_line(std::string_view text) {
     Utf8Stream stream;
     const std::string valid(stream.push(text));
@@ -30,8 +30,9 @@ bool is_one_line(std::string_view text) {
         std::uint32_t c = byte < 0x80 ? byte : byte < 0xE0 ? byte & 31U : byte & 15U;
         while (i < text.size() && (text[i] & 0xC0) == 0x80)
             c = c << 6 | (static_cast<unsigned char>(text[i++]) & 63U);
-        if (c < 0x20 || (c >= 0x7F && c < 0xA0) || c == 0x61C || c == 0x200E || c == 0x200F ||
-            (c >= 0x2028 && c <= 0x202E) || (c >= 0x2066 && c <= 0x2069))
+        if (c < 0x20 || (c >= 0x7F && c <= 0xA0) || c == 0xAD || c == 0x61C || c == 0xFEFF ||
+            (c >= 0x2000 && c <= 0x200F) || (c >= 0x2028 && c <= 0x202F) ||
+            (c >= 0x205F && c <= 0x206F))
             return false;
     }
     return true;

@@ -57,6 +57,23 @@ void write_checkpoint(const std::filesystem::path& path, const Metadata& metadat
 
 }  // namespace
 
+TEST_CASE("the build takes the same texts as this reader", "[io]") {
+    // The other half is tests/scripts/check_config_header.py.
+    const auto texts =
+        detail::Json::parse(read_text(HYDRALM_GOLDEN_DIR "/../support/json_texts.json"));
+    for (const std::string part : {"taken", "refused"})
+        for (const auto& entry : texts.at(part)) {
+            std::string bytes;  // each character of the table is one
+            std::string_view left = entry.get_ref<const std::string&>();
+            for (; !left.empty(); left.remove_prefix(detail::utf8_length(left)))
+                bytes += static_cast<char>(
+                    detail::code_point(left.substr(0, detail::utf8_length(left))));
+            INFO(entry);
+            if (part == "taken") CHECK_NOTHROW(parsed(bytes));
+            else CHECK_THROWS_AS(parsed(bytes), Error);
+        }
+}
+
 TEST_CASE("every field travels through JSON", "[io]") {
     const HydraConfig defaults;
     for_each_config_field([&](const auto& field) {

@@ -28,6 +28,16 @@ void check_refused(const std::string& text, const std::vector<std::string>& part
 
 }  // namespace
 
+TEST_CASE("JSON is the whole text, without a byte-order mark", "[io]") {
+    using namespace std::string_literals;
+    CHECK(parse_header(" {}\r\n").is_object());
+    check_refused("\uFEFF{}",
+                  {"header: expected JSON, found a byte-order mark before it; save it as"});
+    check_refused("{}\0"s, {"header: expected JSON, found a zero byte at 2; save it as UTF-8"});
+    check_refused("{}\0{\"a\": 1}"s, {"found a zero byte at 2"});
+    check_refused("{}x", {"expected JSON"});
+}
+
 TEST_CASE("lists and objects lie at most 16 deep", "[io]") {
     const std::string depth = "hydralm: f: header: expected at most 16 lists and objects";
     CHECK_NOTHROW(parse_json(repeated("[", 16) + "1" + repeated("]", 16), "f", ""));

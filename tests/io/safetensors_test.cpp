@@ -1,4 +1,5 @@
 // Reading safetensors: conversions, golden files, and every refusal with its message.
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <cmath>
@@ -229,6 +230,41 @@ TEST_CASE("a file that is missing, a directory, a pipe or empty is refused", "[i
                 {"pipe", "found a device, pipe or socket"});
     write_text(directory / "empty", "");
     check_error([&] { SafetensorsFile file(directory / "empty"); }, {"found an empty file"});
+}
+
+TEST_CASE("where a limit of the system binds, the message has its name", "[io]") {
+    const auto lowered = [](auto resource, rlim_t value, const auto& action) {
+        rlimit before{};
+        REQUIRE(::getrlimit(resource, &before) == 0);
+        const rlimit limit{.rlim_cur = value, .rlim_max = before.rlim_max};
+        REQUIRE(::setrlimit(resource, &limit) == 0);
+        std::string text;
+        try {
+            action();
+        } catch (const Error& error) {
+            text = error.what();
+        }
+        REQUIRE(::setrlimit(resource, &before) == 0);
+        return text;
+    };
+    const TemporaryDirectory directory;
+    const auto path = directory / "f";
+    write_text(path, "x");
+    const auto map = [&] { const MappedFile file(path); };
+    CHECK(lowered(RLIMIT_NOFILE, 0, map) ==
+          "hydralm: " + path.string() +
+              ": expected a readable file, found Too many open files "
+              "(RLIMIT_NOFILE, ulimit -n); raise that limit");
+    std::filesystem::resize_file(path, std::uintmax_t{1} << 34);
+    std::size_t pages = 0;
+    std::ifstream("/proc/self/statm") >> pages;
+    const auto size = static_cast<rlim_t>(pages) * static_cast<rlim_t>(::sysconf(_SC_PAGESIZE));
+    CHECK(lowered(RLIMIT_AS, size + (1U << 28), map) ==
+          "hydralm: " + path.string() +
+              ": expected a file that can be mapped, found Cannot allocate "
+              "memory (vm.max_map_count, or RLIMIT_AS, ulimit -v); raise the limit that binds, or "
+              "use "
+              "fewer or smaller files");
 }
 
 TEST_CASE("a header that is not one is refused", "[io]") {

@@ -31,7 +31,7 @@ BAD = {
     '{"n_heads": -1}': "found -1",
     '{"n_heads": 4.5}': "found 4.5",
     '{"head_dim": false}': "field head_dim: expected an integer",
-    '{"rms_eps": NaN}': "field rms_eps: expected a number, found NaN",
+    '{"rms_eps": NaN}': "expected JSON, found: NaN, which is no JSON",
     '{"dn_use_gate": 1}': "field dn_use_gate: expected true or false, found 1",
     '{"layer_types": ["mamba"]}': 'field layer_types: expected a list of "deltanet", "swa", '
                                   '"retrieval", found ["mamba"]',
@@ -86,7 +86,7 @@ def fields_are_documented():
 def generated(text):
     with tempfile.TemporaryDirectory() as directory:
         config = pathlib.Path(directory, "config.json")
-        config.write_text(text)
+        config.write_bytes(text if isinstance(text, bytes) else text.encode())
         header = pathlib.Path(directory, "header.hpp")
         result = subprocess.run([sys.executable, SCRIPTS / "generate_config_header.py", header,
                                  config], text=True, capture_output=True)
@@ -108,6 +108,13 @@ def cannot_be_left():
 def emits(config, part):
     header, errors = generated(config)
     return None if part in header and not errors else f"{config} gave\n{header}{errors}"
+
+
+def same_verdict(text, taken):
+    """As the program's reader in tests/io/config_json_test.cpp, of the same table."""
+    header, errors = generated(text.encode("latin-1"))
+    as_it_should = (header and not errors) if taken else (not header and errors.count("\n") == 1)
+    return None if as_it_should else f"{text!r} gave\n{header}{errors}"
 
 
 def refuses(config, part):
@@ -132,7 +139,10 @@ def resolves():
                 return f"called from {place}: {result.stdout}{result.stderr}"
 
 
+TEXTS = json.loads((HERE.parent / "support" / "json_texts.json").read_text())
 compiling.run_all(
     [reads_declarations, fields_are_documented, resolves, cannot_be_left]
+    + [lambda text=text, part=part: same_verdict(text, part == "taken")
+       for part in ("taken", "refused") for text in TEXTS[part]]
     + [lambda case=case: emits(*case) for case in GOOD.items()]
     + [lambda case=case: refuses(*case) for case in BAD.items()])

@@ -1,4 +1,5 @@
 // Text as training data: what is read, how it is divided, and batches that one number resumes.
+#include <fstream>
 #include <map>
 #include <set>
 
@@ -42,6 +43,29 @@ TEST_CASE("A corpus is all files below its folders, each text once", "[data]") {
     CHECK(corpus.size() == 11);
     CHECK_THROWS_WITH(TextCorpus({(folder / "none").string()}), containing("none"));
     CHECK_THROWS_WITH(TextCorpus({(folder / ".hidden/z").string()}), containing("z"));
+}
+
+TEST_CASE("Small files take no map, no open file, and are the same bytes", "[data]") {
+    const TemporaryDirectory folder;
+    for (int i = 0; i < 500; ++i)
+        write_text(folder / std::to_string(1000 + i), std::string(200, 'a') + std::to_string(i));
+    write_text(folder / "2000", std::string(100'000, 'b'));
+    const auto count = [](const char* what) {
+        std::ifstream maps("/proc/self/maps");
+        std::ptrdiff_t lines = 0;
+        for (std::string line; std::getline(maps, line);) lines += line.find(what) != line.npos;
+        return lines;
+    };
+    const auto files = [] {
+        return std::distance(std::filesystem::directory_iterator("/proc/self/fd"), {});
+    };
+    const auto files_before = files();
+    const TextCorpus corpus({folder.path().string()});
+    CHECK(files() == files_before);
+    CHECK(count(folder.path().c_str()) == 1);  // the large one
+    REQUIRE(corpus.texts().size() == 501);
+    CHECK(text_of(corpus.texts()[7]) == std::string(200, 'a') + "7");
+    CHECK(corpus.texts()[500].size() == 100'000);
 }
 
 TEST_CASE("A share of the bytes is held out, in whole pieces, whatever the files", "[data]") {

@@ -11,6 +11,9 @@
 
 namespace HYDRALM_NAMESPACE::detail {
 
+// U+FEFF, which some editors write before a text.
+inline constexpr std::string_view byte_order_mark = "\xEF\xBB\xBF";
+
 // What the first byte of a character says: how many bytes it has, and the range of the second. All
 // others are in [0x80, 0xBF].
 struct Utf8Lead {
@@ -43,26 +46,42 @@ constexpr std::size_t utf8_length(std::string_view text) noexcept {
     return lead.length;
 }
 
-// Whether a character moves the cursor, ends the line or turns the direction of what follows: the
-// control characters C0, DEL and C1, U+2028 and U+2029, and the bidirectional controls.
-constexpr bool is_control(std::string_view character) noexcept {
-    const auto is_in = [character](std::string_view first, std::string_view last) {
-        return character.size() == first.size() && character >= first && character <= last;
-    };
-    return is_in(std::string_view("\0", 1), "\x1F") || character == "\x7F" ||
-           is_in("\xC2\x80", "\xC2\x9F") || character == "\xD8\x9C" ||  // U+061C
-           is_in("\xE2\x80\x8E", "\xE2\x80\x8F") ||                     // U+200E
-           is_in("\xE2\x80\xA8", "\xE2\x80\xAE") ||                     // U+2028
-           is_in("\xE2\x81\xA6", "\xE2\x81\xA9");                       // U+2066
+// The number of a character, given its bytes.
+constexpr char32_t code_point(std::string_view character) noexcept {
+    const std::size_t length = character.size();
+    char32_t value =
+        static_cast<unsigned char>(character[0]) & (length == 1 ? 0x7F : 0xFF >> (length + 1));
+    for (std::size_t i = 1; i < length; ++i)
+        value = value << 6 | (static_cast<unsigned char>(character[i]) & 0x3F);
+    return value;
 }
 
-// The characters of text, at most so many bytes and then "..."; ? for each control character and
+struct CharacterRange {
+    char32_t first, last;
+};
+// Characters that cannot be seen, or do more than stand in their place: the control characters C0,
+// DEL and C1, the separators of lines, the bidirectional controls, spaces other than U+0020, and
+// what Unicode lets a terminal show as nothing (the byte-order mark, characters of no width).
+inline constexpr CharacterRange unseen_characters[] = {
+    {0x0000, 0x001F}, {0x007F, 0x00A0}, {0x00AD, 0x00AD}, {0x034F, 0x034F},   {0x061C, 0x061C},
+    {0x115F, 0x1160}, {0x1680, 0x1680}, {0x17B4, 0x17B5}, {0x180B, 0x180F},   {0x2000, 0x200F},
+    {0x2028, 0x202F}, {0x205F, 0x206F}, {0x3000, 0x3000}, {0x3164, 0x3164},   {0xFE00, 0xFE0F},
+    {0xFEFF, 0xFEFF}, {0xFFA0, 0xFFA0}, {0xFFF0, 0xFFFB}, {0x1D173, 0x1D17A}, {0xE0000, 0xE0FFF}};
+
+constexpr bool is_unseen(std::string_view character) noexcept {
+    const char32_t value = code_point(character);
+    for (const auto [first, last] : unseen_characters)
+        if (value >= first && value <= last) return true;
+    return false;
+}
+
+// The characters of text, at most so many bytes and then "..."; ? for each that cannot be seen and
 // each byte that is of no character.
 inline std::string one_line(std::string_view text, std::size_t longest) {
     std::string line;
     while (!text.empty()) {
         const std::size_t length = utf8_length(text);
-        const bool shown = length > 0 && !is_control(text.substr(0, length));
+        const bool shown = length > 0 && !is_unseen(text.substr(0, length));
         const std::string_view next = shown ? text.substr(0, length) : "?";
         if (line.size() + next.size() > longest) return line + "...";
         line += next;

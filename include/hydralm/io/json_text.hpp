@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "hydralm/core/error.hpp"
+#include "hydralm/core/utf8.hpp"
 
 namespace HYDRALM_NAMESPACE::detail {
 
@@ -90,8 +91,9 @@ private:
 };
 
 // The value of text. part: which part of the file it is, for the message ("" when it is the whole).
-// Throws Error for bad syntax, bad UTF-8, a key given twice in one object, and more than the above,
-// of which a format may allow another number of bytes.
+// Throws Error for bad syntax, bad UTF-8, a byte-order mark, anything behind the value but
+// whitespace, a key given twice in one object, and more than the above, of which a format may allow
+// another number of bytes. scripts/generate_config_header.py has the same rules.
 inline Json parse_json(std::string_view text, const std::string& file, const std::string& part,
                        std::size_t most_bytes = json_bytes) {
     if (text.size() > most_bytes)
@@ -100,6 +102,15 @@ inline Json parse_json(std::string_view text, const std::string& file, const std
                      .expected = "at most " + std::to_string(most_bytes) + " bytes of JSON",
                      .found = std::to_string(text.size()),
                      .fix = "this is not what the file should hold: write it again"});
+    // nlohmann's reader would pass over the one, and end at the other.
+    const bool marked = text.starts_with(byte_order_mark);
+    if (const std::size_t zero = text.find('\0'); marked || zero != text.npos)
+        throw Error({.file = file,
+                     .field = part,
+                     .expected = "JSON",
+                     .found = marked ? "a byte-order mark before it"
+                                     : "a zero byte at " + std::to_string(zero),
+                     .fix = "save it as UTF-8 without either"});
     JsonRules rules(file, part);
     Json::sax_parse(text, &rules);
     return Json::parse(text);

@@ -19,6 +19,19 @@
 #include "hydralm/core/types.hpp"
 
 namespace HYDRALM_NAMESPACE {
+namespace detail {
+
+// What the system says of an errno, and the limits of it that bring the error about.
+inline std::string system_error_text(int error) {
+    const std::string text = std::system_category().message(error);
+    if (error == EMFILE) return text + " (RLIMIT_NOFILE, ulimit -n)";
+    if (error == ENFILE) return text + " (fs.file-max)";
+    if (error == ENOMEM) return text + " (vm.max_map_count, or RLIMIT_AS, ulimit -v)";
+    return text;
+}
+
+}  // namespace detail
+
 
 // Pages are read when they are first touched. Throws Error when the file is missing, a directory or
 // otherwise not a regular file, unreadable, or empty. Whoever shortens the file while it is mapped
@@ -30,11 +43,12 @@ public:
         const detail::Descriptor file(::open(name_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
         if (!file) {
             const int error = errno;
+            const bool limited = error == EMFILE || error == ENFILE;
             throw Error(
                 {.file = name_,
                  .expected = "a readable file",
                  .found = detail::system_error_text(error),
-                 .fix = error == ENOENT ? "check the path" : "check the path and its permissions"});
+                 .fix = limited ? "raise that limit" : "check the path and its permissions"});
         }
         struct stat status{};
         if (::fstat(file.get(), &status) != 0) fail(errno);
@@ -81,7 +95,9 @@ private:
         throw Error({.file = name_,
                      .expected = "a file that can be mapped",
                      .found = detail::system_error_text(error),
-                     .fix = "copy it to a local disk"});
+                     .fix = error == ENOMEM
+                                ? "raise the limit that binds, or use fewer or smaller files"
+                                : "copy it to a local disk"});
     }
 
     std::string name_;
