@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "hydralm/core/random.hpp"
+#include "hydralm/layers/full_attention.hpp"
 #include "hydralm/layers/gated_delta_net.hpp"
 #include "hydralm/layers/sliding_window_attention.hpp"
 #include "support/catch.hpp"
@@ -20,6 +21,8 @@ template <class T, Index D>
 using StaticDelta = GatedDeltaNet<T, D, 0, DeltaNetShape<24, 3>>;
 template <class T, Index D>
 using StaticWindow = SlidingWindowAttention<T, D, 0, WindowShape<24, 3, 19>>;
+template <class T, Index D>
+using StaticFull = FullAttention<T, D, 16, FullShape<24, 4, 2>>;
 
 template <class Mixer>
 void draw_parameters(Standalone<Mixer>& mixer, std::uint64_t seed) {
@@ -102,6 +105,8 @@ TEST_CASE("a mixer alone: the forms agree", "[standalone]") {
     check_forms(StaticDelta<double, 8>());
     check_forms(StaticWindow<float, 8>());
     check_forms(StaticWindow<double, 8>());
+    check_forms(StaticFull<float, 8>());
+    check_forms(StaticFull<double, 8>());
 }
 
 TEST_CASE("a mixer alone: a run-time shape has the bits of the static one", "[standalone]") {
@@ -145,4 +150,17 @@ TEST_CASE("a mixer alone: wrong widths are refused, the state unchanged", "[stan
         "wide as the mixer's d_model");
     CHECK_THROWS_AS(mixer.step(std::span(x).first(24), std::span(y).first(25), state), Error);
     CHECK(state.position() == 0);
+}
+
+TEST_CASE("a mixer alone: impossible run-time shapes are refused", "[standalone]") {
+    using Full = FullAttention<float, 8>;
+    CHECK_NOTHROW(Standalone<Full>(Full({.d_model = 24, .n_heads = 4})));
+    CHECK_NOTHROW(Standalone<Full>(Full({.d_model = 24, .n_heads = 4, .n_kv_heads = 4})));
+    for (const Index groups : {-1, 3, 8})
+        CHECK_THROWS_WITH(
+            Standalone<Full>(Full({.d_model = 24, .n_heads = 4, .n_kv_heads = groups})),
+            "hydralm: n_kv_heads: expected a divisor of n_heads, 4, or 0 for as many, found " +
+                std::to_string(groups) + "; give every group of keys and values as many heads");
+    CHECK_THROWS_AS(Standalone<Full>(Full({.d_model = 24, .n_heads = 4, .rope_base = 0.0})), Error);
+    CHECK_THROWS_AS(Standalone<Full>(Full({.d_model = 24})), Error);
 }

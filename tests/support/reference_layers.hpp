@@ -128,6 +128,7 @@ public:
     struct Shape {
         Index d_model, n_heads, head_dim, window;
         double rope_base;
+        Index groups = 0;  // of keys and values; 0: n_heads
     };
 
     ReferenceWindowAttention(Shape shape, const NamedValues& tensors) : s_(shape), p_(tensors) {}
@@ -135,11 +136,12 @@ public:
     Values step(const Values& x) {
         const Index I = s_.n_heads * s_.head_dim, H = s_.n_heads, D = s_.head_dim;
         const Values qkv = product(p_.at("qkv_proj.weight"), x);
-        Values q(qkv.begin(), qkv.begin() + I), k(qkv.begin() + I, qkv.begin() + 2 * I);
+        const Index kept = groups() * D;
+        Values q(qkv.begin(), qkv.begin() + I), k(qkv.begin() + I, qkv.begin() + I + kept);
         rotate(q);
         rotate(k);
         keys.push_back(k);
-        values.emplace_back(qkv.begin() + 2 * I, qkv.end());
+        values.emplace_back(qkv.begin() + I + kept, qkv.end());
         if (static_cast<Index>(keys.size()) > s_.window) {
             keys.erase(keys.begin());
             values.erase(values.begin());
@@ -147,18 +149,19 @@ public:
         ++position;
         Values o = zeros(I);
         for (Index h = 0; h < H; ++h) {
+            const Index g = h * groups() / H;
             Values weights;
             for (const Values& key : keys) {
                 double score = 0;
-                for (Index i = h * D; i < (h + 1) * D; ++i) score += at(q, i) * at(key, i);
+                for (Index i = 0; i < D; ++i) score += at(q, h * D + i) * at(key, g * D + i);
                 weights.push_back(score / std::sqrt(static_cast<double>(D)));
             }
             const double most = *std::max_element(weights.begin(), weights.end());
             double sum = 0;
             for (double& w : weights) sum += w = std::exp(w - most);
             for (std::size_t s = 0; s < weights.size(); ++s)
-                for (Index i = h * D; i < (h + 1) * D; ++i)
-                    at(o, i) += weights[s] / sum * at(values[s], i);
+                for (Index i = 0; i < D; ++i)
+                    at(o, h * D + i) += weights[s] / sum * at(values[s], g * D + i);
         }
         return product(p_.at("o_proj.weight"), o);
     }
@@ -167,7 +170,7 @@ public:
     Values state(const std::string& name) const {
         const auto& past = name == "k_cache" ? keys : values;
         Values result;
-        for (Index h = 0; h < s_.n_heads; ++h)
+        for (Index h = 0; h < groups(); ++h)
             for (const Values& token : past)
                 result.insert(result.end(), token.begin() + h * s_.head_dim,
                               token.begin() + (h + 1) * s_.head_dim);
@@ -175,10 +178,12 @@ public:
     }
 
 private:
+    Index groups() const { return s_.groups > 0 ? s_.groups : s_.n_heads; }
+
     // Pairs (j, j + D/2) of every head by the angle position · base^(−2j/D).
     void rotate(Values& x) const {
         const Index D = s_.head_dim;
-        for (Index h = 0; h < s_.n_heads; ++h)
+        for (Index h = 0; h < static_cast<Index>(x.size()) / D; ++h)
             for (Index j = 0; j < D / 2; ++j) {
                 const long double frequency =
                     std::pow(static_cast<long double>(s_.rope_base),
@@ -199,7 +204,8 @@ private:
 
 public:
     std::int64_t position = 0;
-    std::vector<Values> keys, values;  // the last min(position, W) tokens, [I] each, oldest first
+    std::vector<Values> keys,
+        values;  // the last min(position, W) tokens, all groups of each, oldest first
 };
 
 // w_down (silu(g) ⊙ u), [g; u] = w_fused x.

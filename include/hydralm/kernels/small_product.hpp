@@ -6,6 +6,8 @@
 // dimensions share the code.
 #pragma once
 
+#include <algorithm>
+
 #include "hydralm/simd/batch.hpp"
 #include "hydralm/simd/transpose.hpp"
 #include "hydralm/simd/unroll.hpp"
@@ -84,6 +86,16 @@ void product(Index rows, Index width, Index inner, Broadcast<T> a, const T* b, I
         columns(Two{}, std::integer_sequence<Index, 1>{}, blocks, rows, j);
     for (; j < width; j += lanes)
         columns(One{}, std::integer_sequence<Index, 1>{}, blocks, rows, j);
+}
+
+// to [cols, to_stride] = from [rows, from_stride] transposed; padding of to is zero.
+template <Real T>
+void transpose_padded(const T* from, Index rows, Index cols, Index from_stride, T* to,
+                      Index to_stride) noexcept {
+    for (Index j = 0; j < cols; ++j) {
+        for (Index i = 0; i < rows; ++i) to[j * to_stride + i] = from[i * from_stride + j];
+        std::fill(to + j * to_stride + rows, to + (j + 1) * to_stride, T(0));
+    }
 }
 
 // Bᵀ of a [size, size] matrix, size a multiple of lanes.

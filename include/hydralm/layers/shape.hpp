@@ -65,6 +65,30 @@ concept WindowShaped = requires(const S& s) {
     { s.rope_base } -> std::convertible_to<double>;
 };
 
+// Attention to the whole past: groups of keys and values (0: as many as heads), each read by
+// n_heads / n_kv_heads heads; the base of the rotary frequencies.
+template <Index DModel, Index NHeads, Index NKvHeads = 0, double RopeBase = 10000.0>
+struct FullShape : MixerShape<DModel, NHeads> {
+    static_assert(NKvHeads == 0 || NHeads % NKvHeads == 0,
+                  "hydralm: n_kv_heads: must divide n_heads; each group of keys and values is read "
+                  "by as many heads");
+    static constexpr Index n_kv_heads = NKvHeads;
+    static constexpr double rope_base = RopeBase;
+};
+
+struct RuntimeFullShape {
+    Index d_model = 0;
+    Index n_heads = 0;
+    Index n_kv_heads = 0;
+    double rope_base = 10000.0;
+};
+
+template <class S>
+concept FullShaped = requires(const S& s) {
+    { s.d_model + s.n_heads + s.n_kv_heads } -> std::convertible_to<Index>;
+    { s.rope_base } -> std::convertible_to<double>;
+};
+
 // Retrieval attention: chunks a token reads beside its own, taps of the short convolution.
 template <Index DModel, Index NHeads, Index TopK = 8, Index ConvKernel = 4>
 struct RetrievalShape : MixerShape<DModel, NHeads> {

@@ -72,7 +72,7 @@ public:
 
     // A stream before its first token. tile: how many tokens forward takes at once (stream_tile); a
     // small one keeps scratch memory small. Longer inputs are cut at absolute multiples of it.
-    // policy: how a retrieval bank keeps the past. Throws Error for a policy that cannot be.
+    // policy: how a mixer that grows keeps the past. Throws Error for a policy that cannot be.
     State new_state(Index tile = 256, const BankPolicy& policy = {}) const {
         (void)num_threads();  // the pool is made here, not in the first call
         tile = stream_tile(tile);
@@ -87,7 +87,7 @@ public:
 
     // y = mixer(x), x and y [N, d], N ≥ 0; the state advances by N tokens. x and y must not
     // overlap. Throws Error for other widths or counts, the state unchanged. No allocation, but for
-    // the pages of a retrieval bank, as HydraLM::prefill has it.
+    // the pages of a mixer that grows, as HydraLM::prefill has it.
     void forward(MatrixView<const T> x, MatrixView<T> y, State& state,
                  Form form = Form::parallel) const {
         memory_.expect();
@@ -108,8 +108,8 @@ public:
     }
 
     // One token: y [d] = mixer(x [d]), in time independent of the length of the stream but for
-    // retrieval's routing, 2 D/C FLOP a head and token of the past. Otherwise as forward in the
-    // recurrent form.
+    // retrieval's routing, 2 D/C FLOP a head and token of the past, and attention to all of it, 4
+    // D. Otherwise as forward in the recurrent form.
     void step(std::span<const T> x, std::span<T> y, State& state) const {
         forward(MatrixView<const T>(x.data(), 1, static_cast<Index>(x.size())),
                 MatrixView<T>(y.data(), 1, static_cast<Index>(y.size())), state, Form::recurrent);
@@ -136,6 +136,14 @@ private:
                 require(shape.window > 0, "window", shape.window);
             if constexpr (requires { shape.rope_base; })
                 require(shape.rope_base > 0.0, "rope_base", shape.rope_base);
+            if constexpr (requires { shape.n_kv_heads; })
+                if (shape.n_kv_heads < 0 ||
+                    (shape.n_kv_heads > 0 && shape.n_heads % shape.n_kv_heads != 0))
+                    throw Error({.field = "n_kv_heads",
+                                 .expected = "a divisor of n_heads, " +
+                                             std::to_string(shape.n_heads) + ", or 0 for as many",
+                                 .found = std::to_string(shape.n_kv_heads),
+                                 .fix = "give every group of keys and values as many heads"});
         }
         return mixer;
     }

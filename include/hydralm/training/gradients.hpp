@@ -10,6 +10,7 @@
 #include <span>
 #include <string>
 
+#include "hydralm/layers/full_attention_backward.hpp"
 #include "hydralm/layers/gated_delta_net_backward.hpp"
 #include "hydralm/layers/retrieval_attention_backward.hpp"
 #include "hydralm/layers/sliding_window_attention_backward.hpp"

@@ -11,16 +11,6 @@
 namespace HYDRALM_NAMESPACE::kernels {
 namespace detail {
 
-// to [cols, to_stride] = from [rows, from_stride] transposed; padding of to is zero.
-template <Real T>
-void transpose_padded(const T* from, Index rows, Index cols, Index from_stride, T* to,
-                      Index to_stride) noexcept {
-    for (Index j = 0; j < cols; ++j) {
-        for (Index i = 0; i < rows; ++i) to[j * to_stride + i] = from[i * from_stride + j];
-        std::fill(to + j * to_stride + rows, to + (j + 1) * to_stride, T(0));
-    }
-}
-
 // a [n] softmax weights, dov [n] = do·v: a becomes p a, dov the gradient of the scores; both are
 // zero behind n. Returns do·o_c.
 template <Real T>

@@ -1,0 +1,91 @@
+// Attention to the whole past with grouped keys in plain loops: the specification of the fast form.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "hydralm/core/matrix_view.hpp"
+
+namespace HYDRALM_NAMESPACE::kernels {
+namespace detail {
+
+// Σ_d a[d] b[d].
+template <Real T>
+T plain_dot(Index D, const T* a, const T* b) noexcept {
+    T sum = 0;
+    for (Index d = 0; d < D; ++d) sum += a[d] * b[d];
+    return sum;
+}
+
+}  // namespace detail
+
+// o_ih = Σ_j p_ihj v_jg,  p_ihj = exp(s_ihj − ℓ_ih),  s_ihj = q_ih·k_jg/√D,  ℓ_ih = ln Σ_j
+// exp(s_ihj), j ≤ P + i,  g = ⌊h·Hkv/H⌋.
+//   q               [N, H·D]
+//   keys, values    [P + N, Hkv·D]: P ≥ 0 tokens before the first query, oldest first, one per
+//   query heads, groups   H and Hkv, which divides it out             [N, H·D], written; aliases
+//   nothing log_sum_exp     ℓ [N, H], written
+// No allocation. Source: SPEC.md §1, §4.
+template <Real T>
+void full_attention_reference(MatrixView<const T> q, MatrixView<const T> keys,
+                              MatrixView<const T> values, Index heads, Index groups,
+                              MatrixView<T> out, MatrixView<T> log_sum_exp) noexcept {
+    const Index past = keys.rows() - q.rows(), D = q.cols() / heads;
+    const T scale = T(1) / std::sqrt(static_cast<T>(D));
+    for (Index i = 0; i < q.rows(); ++i)
+        for (Index h = 0; h < heads; ++h) {
+            const Index g = h * groups / heads;
+            const auto score = [&](Index j) {
+                return detail::plain_dot<T>(D, q.row(i) + h * D, keys.row(j) + g * D) * scale;
+            };
+            T largest = -std::numeric_limits<T>::infinity(), sum = 0;
+            for (Index j = 0; j <= past + i; ++j) largest = std::max(largest, score(j));
+            for (Index j = 0; j <= past + i; ++j) sum += std::exp(score(j) - largest);
+            for (Index d = 0; d < D; ++d) {
+                T o = 0;
+                for (Index j = 0; j <= past + i; ++j)
+                    o += std::exp(score(j) - largest) * values(j, g * D + d);
+                out(i, h * D + d) = o / sum;
+            }
+            log_sum_exp(i, h) = largest + std::log(sum);
+        }
+}
+
+// Gradients of full_attention_reference, given dout = ∂L/∂out:
+//   Δ_ih = dout_ih·o_ih,  ds_ihj = p_ihj (dout_ih·v_jg − Δ_ih),
+//   dq_ih = Σ_j ds_ihj k_jg/√D,  dk_jg = Σ_{i,h} ds_ihj q_ih/√D,  dv_jg = Σ_{i,h} p_ihj dout_ih,
+// the sums over h being those of the heads that read group g. out and log_sum_exp are the
+// forward's; dq [N, H·D], dkeys and dvalues [P + N, Hkv·D] are written.
+template <Real T>
+void full_attention_backward_reference(MatrixView<const T> q, MatrixView<const T> keys,
+                                       MatrixView<const T> values, Index heads, Index groups,
+                                       MatrixView<const T> out, MatrixView<const T> log_sum_exp,
+                                       MatrixView<const T> dout, MatrixView<T> dq,
+                                       MatrixView<T> dkeys, MatrixView<T> dvalues) noexcept {
+    const Index past = keys.rows() - q.rows(), D = q.cols() / heads;
+    const T scale = T(1) / std::sqrt(static_cast<T>(D));
+    for (Index j = 0; j < keys.rows(); ++j) {
+        std::fill_n(dkeys.row(j), dkeys.cols(), T(0));
+        std::fill_n(dvalues.row(j), dvalues.cols(), T(0));
+    }
+    for (Index i = 0; i < q.rows(); ++i)
+        for (Index h = 0; h < heads; ++h) {
+            const Index at = h * D, to = h * groups / heads * D;
+            std::fill_n(dq.row(i) + at, D, T(0));
+            const T delta = detail::plain_dot<T>(D, dout.row(i) + at, out.row(i) + at);
+            for (Index j = 0; j <= past + i; ++j) {
+                const T s = detail::plain_dot<T>(D, q.row(i) + at, keys.row(j) + to) * scale,
+                        p = std::exp(s - log_sum_exp(i, h)),
+                        dov = detail::plain_dot<T>(D, dout.row(i) + at, values.row(j) + to),
+                        ds = p * (dov - delta) * scale;
+                for (Index d = 0; d < D; ++d) {
+                    dq(i, at + d) += ds * keys(j, to + d);
+                    dkeys(j, to + d) += ds * q(i, at + d);
+                    dvalues(j, to + d) += p * dout(i, at + d);
+                }
+            }
+        }
+}
+
+}  // namespace HYDRALM_NAMESPACE::kernels

@@ -1,0 +1,241 @@
+// Attention to the whole past over pages, against its reference: every format, grouped keys, any
+// cut of the text, the gradient.
+#include "hydralm/kernels/full_attention/full_attention.hpp"
+
+#include <cstring>
+
+#include "hydralm/core/aligned_buffer.hpp"
+#include "support/catch.hpp"
+#include "support/compare.hpp"
+#include "support/random_rows.hpp"
+
+namespace {
+
+using namespace hydralm;
+using namespace hydralm::test;
+
+// Pages for N tokens, every byte of them `fill`.
+class Pages {
+public:
+    Pages(Index N, Index C, Index bytes, unsigned char fill) {
+        for (Index c = 0; c < ceil_div(N, C); ++c) {
+            std::memset(pages_.emplace_back(bytes).data(), fill, static_cast<std::size_t>(bytes));
+            places_.push_back(pages_.back().data());
+        }
+    }
+    PageView view() const { return {places_.data(), 0}; }
+
+private:
+    std::vector<AlignedBuffer<std::byte>> pages_;
+    std::vector<std::byte*> places_;
+};
+
+// N tokens of H heads that read Hkv groups of keys and values, all of them random.
+template <class T, Index D, Index C>
+struct Case {
+    using Past = kernels::FullAttentionPast<T, D, C>;
+
+    Index N, H, Hkv;
+    BankFormat format;
+    Rows<T> q, k, v, out, lse;
+    Pages pages;
+
+    Case(Index tokens, Index heads, Index groups, BankFormat kept, std::uint64_t seed,
+         double scale = 1.0)
+        : N(tokens),
+          H(heads),
+          Hkv(groups),
+          format(kept),
+          q(N, H * D, seed, scale),
+          k(N, Hkv * D, seed + 1),
+          v(N, Hkv * D, seed + 2),
+          out(N, H * D),
+          lse(N, H),
+          pages(N, C, Hkv * Past::Page::bytes(format), 0xff) {}  // NaN
+
+    Past past(Index g) const { return {pages.view(), format, g}; }
+    MatrixView<T> of_group(MatrixView<T> all, Index g, Index width) const {
+        return all.middle_cols(g * (H / Hkv) * width, H / Hkv * width);
+    }
+    std::string where() const {
+        return "D " + std::to_string(D) + ", C " + std::to_string(C) + ", N " + std::to_string(N) +
+               ", H " + std::to_string(H) + ", Hkv " + std::to_string(Hkv) + ", " +
+               std::string(name(format));
+    }
+
+    // In calls of at most piece tokens.
+    std::vector<T> run(Index piece) {
+        AlignedBuffer<std::byte> memory(kernels::full_attention_workspace_bytes<T, D, C>());
+        std::memset(memory.data(), 0xff, static_cast<std::size_t>(memory.size()));
+        Arena arena(memory.span());
+        for (Index first = 0; first < N; first += piece) {
+            const Index n = std::min(piece, N - first);
+            for (Index g = 0; g < Hkv; ++g) {
+                for (Index t = first; t < first + n; ++t)
+                    past(g).put(t, k.view().row(t) + g * D, v.view().row(t) + g * D);
+                kernels::full_attention<D, C, T>(
+                    of_group(q.view().middle_rows(first, n), g, D), first, past(g),
+                    of_group(out.view().middle_rows(first, n), g, D), arena,
+                    of_group(lse.view().middle_rows(first, n), g, 1));
+            }
+        }
+        CHECK(out.padding_untouched());
+        CHECK(lse.padding_untouched());
+        CHECK(arena.used() == 0);
+        std::vector<T> all = out.values(), sums = lse.values();
+        all.insert(all.end(), sums.begin(), sums.end());
+        return all;
+    }
+
+    // The reference over the keys and values as the format keeps them.
+    std::vector<T> reference() const {
+        Rows<T> keys(N, Hkv * D), values(N, Hkv * D), expected(N, H * D), sums(N, H);
+        std::vector<T> scratch(static_cast<std::size_t>(Past::Page::scratch_elements));
+        for (Index g = 0; g < Hkv; ++g)
+            for (Index t = 0; t < N; ++t) {
+                const auto page = past(g).read(t / C, scratch.data());
+                for (Index d = 0; d < D; ++d) {
+                    keys.view()(t, g * D + d) = page.keys[d * Past::Page::key_stride + t % C];
+                    values.view()(t, g * D + d) = page.values[t % C * Past::Page::value_stride + d];
+                }
+            }
+        kernels::full_attention_reference<T>(q.view(), keys.view(), values.view(), H, Hkv,
+                                             expected.view(), sums.view());
+        std::vector<T> all = expected.values(), last = sums.values();
+        all.insert(all.end(), last.begin(), last.end());
+        return all;
+    }
+};
+
+template <class T>
+constexpr double bound = sizeof(T) == 4 ? 4e-6 : 1e-14;
+
+template <class T, Index D, Index C>
+void check(Index N, Index H, Index Hkv, BankFormat format) {
+    Case<T, D, C> whole(N, H, Hkv, format, 3), by_token(N, H, Hkv, format, 3),
+        cut(N, H, Hkv, format, 3);
+    const auto out = whole.run(N);
+    check_close(out, whole.reference(), bound<T>, whole.where());
+    INFO(whole.where());
+    CHECK(same_bits(by_token.run(1), out));
+    CHECK(same_bits(cut.run(C + 3), out));
+}
+
+template <class T, Index D, Index C>
+void sweep() {
+    for (const Index N : {Index{0}, Index{1}, C - 1, C, C + 1, 3 * C + 5})
+        for (const auto& [H, Hkv] : {std::pair<Index, Index>{1, 1}, {4, 2}, {6, 2}, {5, 1}})
+            for (const BankFormat format : {BankFormat::exact, BankFormat::bf16, BankFormat::int8})
+                check<T, D, C>(N, H, Hkv, format);
+}
+
+// Gradients by way of pages, in calls of at most piece tokens, the last first.
+template <class T, Index D, Index C>
+struct Gradients {
+    Rows<T> dq, dk, dv;
+
+    Gradients(Case<T, D, C>& c, const Rows<T>& dout, Index piece)
+        : dq(c.N, c.H * D), dk(c.N, c.Hkv * D), dv(c.N, c.Hkv * D) {
+        using Past = kernels::FullAttentionPast<T, D, C>;
+        const Pages dpages(c.N, C, c.Hkv * Past::Page::bytes(BankFormat::exact), 0);
+        AlignedBuffer<std::byte> memory(
+            kernels::full_attention_backward_workspace_bytes<T, D, C>());
+        std::memset(memory.data(), 0xff, static_cast<std::size_t>(memory.size()));
+        Arena arena(memory.span());
+        Rows<T> given = dout;
+        for (Index first = (c.N - 1) / piece * piece; first >= 0; first -= piece)
+            for (Index g = 0; g < c.Hkv; ++g) {
+                const Index n = std::min(piece, c.N - first);
+                const auto rows = [&](Rows<T>& all, Index width) {
+                    return c.of_group(all.view().middle_rows(first, n), g, width);
+                };
+                const Past dpast{dpages.view(), BankFormat::exact, g};
+                kernels::full_attention_backward<D, C, T>(
+                    rows(c.q, D), first, c.past(g), rows(c.out, D), rows(c.lse, 1), rows(given, D),
+                    rows(dq, D), dpast, arena);
+                kernels::take_key_value_gradients<D, C, T>(
+                    n, first, dpast, dk.view().middle_rows(first, n).middle_cols(g * D, D),
+                    dv.view().middle_rows(first, n).middle_cols(g * D, D));
+            }
+        CHECK(dq.padding_untouched());
+    }
+};
+
+template <class T, Index D, Index C>
+void check_gradients(Index N, Index H, Index Hkv, Index piece) {
+    Case<T, D, C> c(N, H, Hkv, BankFormat::exact, 5);
+    c.run(N);
+    const Rows<T> dout(N, H * D, 9);
+    const Gradients<T, D, C> fast(c, dout, piece);
+    Rows<T> dq(N, H * D), dk(N, Hkv * D), dv(N, Hkv * D);
+    kernels::full_attention_backward_reference<T>(c.q.view(), c.k.view(), c.v.view(), H, Hkv,
+                                                  c.out.view(), c.lse.view(), dout.view(),
+                                                  dq.view(), dk.view(), dv.view());
+    const double limit = sizeof(T) == 4 ? 2e-5 : 1e-12;
+    const std::string where = c.where() + ", pieces of " + std::to_string(piece);
+    check_close(fast.dq.values(), dq.values(), limit, where + ", dq");
+    check_close(fast.dk.values(), dk.values(), limit, where + ", dk");
+    check_close(fast.dv.values(), dv.values(), limit, where + ", dv");
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("attention to the whole past is its reference, whatever is computed together",
+                   "[full_attention]", float, double) {
+    sweep<TestType, 4, 8>();
+    sweep<TestType, 12, 13>();
+    sweep<TestType, 64, 64>();
+    check<TestType, 32, 64>(1000, 2, 1, BankFormat::exact);
+}
+
+TEST_CASE("attention to the whole past: large scores, and values that are not numbers",
+          "[full_attention]") {
+    Case<float, 16, 8> large(100, 2, 1, BankFormat::exact, 7, 60.0);  // scores in the hundreds
+    const auto out = large.run(100);
+    check_close(out, large.reference(), 2e-4, large.where());
+
+    // A NaN shows in its token and in those after it.
+    Case<float, 16, 8> bad(60, 2, 1, BankFormat::exact, 8), good(60, 2, 1, BankFormat::exact, 8);
+    bad.v.view()(33, 4) = std::numeric_limits<float>::quiet_NaN();
+    bad.run(60);
+    good.run(60);
+    for (Index n = 0; n < 60; ++n) {
+        CHECK(std::isfinite(bad.out.view()(n, 4)) == (n < 33));
+        if (n < 33) CHECK(same_bits(bad.out.row(n), good.out.row(n)));
+    }
+}
+
+TEMPLATE_TEST_CASE("gradients of attention to the whole past match their reference",
+                   "[full_attention]", float, double) {
+    for (const Index N : {1, 7, 8, 9, 45, 130})
+        for (const Index piece : {1000, 11}) {
+            check_gradients<TestType, 4, 8>(N, 4, 2, piece);
+            check_gradients<TestType, 12, 13>(N, 3, 1, piece);
+            check_gradients<TestType, 64, 64>(N, 1, 1, piece);
+        }
+}
+
+TEST_CASE("gradients of attention to the whole past are central differences of its reference",
+          "[full_attention]") {
+    constexpr Index D = 4, N = 19, H = 4, Hkv = 2;
+    Case<double, D, 8> c(N, H, Hkv, BankFormat::exact, 5);
+    c.run(N);
+    const Rows<double> dout(N, H * D, 9);
+    Gradients<double, D, 8> g(c, dout, 7);
+    Rows<double> out(N, H * D), lse(N, H);
+    const auto loss = [&] {
+        kernels::full_attention_reference<double>(c.q.view(), c.k.view(), c.v.view(), H, Hkv,
+                                                  out.view(), lse.view());
+        return inner_product(out, dout);
+    };
+    const auto differences = [&](Rows<double>& x, Index cols) {
+        std::vector<double> all;
+        for (Index n = 0; n < N; ++n)
+            for (Index d = 0; d < cols; ++d)
+                all.push_back(central_difference(loss, x.view()(n, d)));
+        return all;
+    };
+    check_close(g.dq.values(), differences(c.q, H * D), 1e-8, "dq");
+    check_close(g.dk.values(), differences(c.k, Hkv * D), 1e-8, "dk");
+    check_close(g.dv.values(), differences(c.v, Hkv * D), 1e-8, "dv");
+}
