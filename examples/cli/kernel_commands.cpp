@@ -38,10 +38,10 @@ Inputs<T> read_inputs(const hydralm::SafetensorsFile& file, const std::string& p
     in.v = read<T>(file.tensor("v"), {in.H, in.N, in.D});
     in.beta = read<T>(file.tensor("beta"), {in.H, in.N});
     for (const double alpha : read<double>(file.tensor("alpha"), {in.H, in.N})) {
-        if (!(alpha > 0.0 && alpha <= 1.0))
+        if (!(alpha >= 0.0 && alpha <= 1.0))
             throw hydralm::Error({.file = path,
                                   .field = "alpha",
-                                  .expected = "values in (0, 1]",
+                                  .expected = "values in [0, 1]",
                                   .found = std::to_string(alpha),
                                   .fix = "alpha is a decay factor"});
         in.log_decay.push_back(static_cast<T>(std::log(alpha)));

@@ -5,10 +5,12 @@ A case is a file *.cpp beside this script. It begins with one or more lines
     // expect: <part of the compiler's message>
 and may go on with `// with: <flags>`. Compiled as it is, with these flags, it must fail and the
 message must contain every part, on the project's compiler, and on clang 19 where that is installed.
+With -c among the flags it is compiled to the end, not only checked. `// on: g++` names the only compiler.
 Without them, with -DHYDRALM_CONTROL, which selects the mended form, the project's compiler takes it.
 """
 
 import functools
+import os
 import pathlib
 import sys
 
@@ -18,6 +20,7 @@ import compiling
 
 MARK = "// expect:"
 FLAGS = "// with:"
+ONLY = "// on:"
 
 
 def check(base, case):
@@ -32,6 +35,8 @@ def check(base, case):
         return f"{case.name}: the first line is not `{MARK} <message>`"
     flags = [flag for line in text.splitlines() if line.startswith(FLAGS)
              for flag in line.removeprefix(FLAGS).split()]
+    if "-c" in flags:
+        base = [word for word in base if word != "-fsyntax-only"] + ["-o", os.devnull]
     compiled, diagnostics = compiling.compile_text(base, text, *flags)
     if compiled:
         return f"{where} compiles, and must not"
@@ -48,7 +53,14 @@ def check_control(base, case):
     return None
 
 
+def meant_for(base, case):
+    only = [line.removeprefix(ONLY).strip() for line in case.read_text().splitlines()
+            if line.startswith(ONLY)]
+    return not only or pathlib.Path(base[0]).name.startswith(only[0])
+
+
 bases = compiling.compilers(compiling.command(sys.argv[1]))
 cases = sorted(HERE.glob("*.cpp"))
-compiling.run_all([functools.partial(check, base, case) for case in cases for base in bases] +
+compiling.run_all([functools.partial(check, base, case) for case in cases for base in bases
+                   if meant_for(base, case)] +
                   [functools.partial(check_control, bases[0], case) for case in cases])

@@ -185,6 +185,27 @@ TEST_CASE("gated delta rule backward: decay down to nothing stays exact", "[kern
     }
 }
 
+TEST_CASE("gated delta rule backward: a token with alpha 0 begins anew", "[kernels][delta_rule]") {
+    const double never = -std::numeric_limits<double>::infinity();
+    for (const auto& resets :
+         std::vector<std::vector<Index>>{{0}, {31}, {32}, {15, 16, 17}, {0, 31, 32, 33, 52}}) {
+        DeltaRuleCase<double, 16> c(53, 4, -0.1, true);
+        DeltaRuleCase<float, 16> f(53, 4, -0.1, true);
+        for (const Index t : resets) {
+            c.g(t) = never;
+            f.g(t) = static_cast<float>(never);
+        }
+        check_against_oracle<16>(c, true);
+        check_against_oracle<32>(c, true);
+        check_against_oracle<32>(f, true);
+        // dg = α dα is 0 there; a reset at once leaves the first state no influence.
+        const auto g =
+            chunked<32>(c, random_values<double>(c.N * 16, 1), random_values<double>(16 * 16, 2));
+        for (const Index t : resets) CHECK(g.column(0)[static_cast<std::size_t>(t)] == 0);
+        if (resets.front() == 0) CHECK(g.state == std::vector<double>(16 * 16));
+    }
+}
+
 TEST_CASE("gated delta rule backward: central differences in double", "[kernels][delta_rule]") {
     constexpr Index D = 4;
     DeltaRuleCase<double, D> c(11, 17, -1.0, true);

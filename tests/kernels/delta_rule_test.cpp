@@ -99,6 +99,42 @@ void check_extreme_gates() {
     }
 }
 
+// Resets where a block begins and ends, side by side, and over most of a block; what follows them
+// is neither lost in the sum of what was forgotten nor touched by it.
+template <class T, Index D, Index Block>
+void check_resets() {
+    const T never = -std::numeric_limits<T>::infinity();
+    const std::vector<std::vector<Index>> resets{{0},
+                                                 {Block - 1},
+                                                 {Block},
+                                                 {0, Block - 1, Block, Block + 1},
+                                                 {2, 3, Block + 2, 2 * Block - 1}};
+    const auto check = [](const DeltaRuleCase<T, D>& c, const std::string& what) {
+        check_against_reference(c, recurrent<T, D>, "recurrent, " + what);
+        check_against_reference(c, chunkwise<Block, T, D>(), "chunkwise, " + what);
+        check_against_reference(c, chunkwise<Block, T, D>(3), "chunkwise from within, " + what);
+    };
+    for (const auto& at : resets) {
+        DeltaRuleCase<T, D> c(2 * Block + 3, static_cast<std::uint64_t>(at.size()), -0.3, true);
+        for (const Index t : at) c.g(t) = never;
+        check(c, "resets from " + std::to_string(at.front()));
+        // Before the update of a reset the memory is zero: whatever was before changes nothing.
+        const Index first = at.front();
+        auto other = c;
+        for (T& s : other.state) s = T(5) - s;
+        for (Index t = 0; t < first; ++t) other.at(t, 2, 0) += T(1);
+        const auto a = run(c, chunkwise<Block, T, D>()), b = run(other, chunkwise<Block, T, D>());
+        CHECK(a.state == b.state);
+        CHECK(std::equal(a.out.begin() + first * D, a.out.end(), b.out.begin() + first * D));
+    }
+    DeltaRuleCase<T, D> most(Block, 9, -0.3, true);
+    for (Index t = 0; t < Block - 3; ++t) most.g(t) = never;
+    check(most, "resets but for three tokens");
+    DeltaRuleCase<T, D> tiny(2 * Block, 10, -0.3, true);  // α = e^g underflows without being 0
+    for (Index t = 0; t < tiny.N; t += 3) tiny.g(t) = t % 2 == 0 ? T(-800) : T(-1e30);
+    check(tiny, "gates that underflow");
+}
+
 template <class T, Index D, Index Block>
 void check_split() {
     const DeltaRuleCase<T, D> c(3 * Block + 5, 7, -0.3, true);
@@ -141,6 +177,13 @@ TEST_CASE("gated delta rule: decay down to nothing stays exact", "[kernels][delt
     check_extreme_gates<float, 16, 64>();
     check_extreme_gates<double, 32, 16>();
     check_extreme_gates<double, 64, 64>();
+}
+
+TEST_CASE("gated delta rule: a token with alpha 0 begins anew", "[kernels][delta_rule]") {
+    check_resets<float, 64, 8>();
+    check_resets<float, 20, 16>();
+    check_resets<double, 32, 8>();
+    check_resets<double, 16, 64>();
 }
 
 TEST_CASE("gated delta rule: identical keys with beta 1", "[kernels][delta_rule]") {

@@ -253,9 +253,11 @@ TEST_CASE("a bank refuses shapes and gates", "[memory]") {
     bank.write(keys.view(), values.view());
     const auto S = matrix(bank);
     const float nan = std::numeric_limits<float>::quiet_NaN();
-    for (const float gate : {0.F, -1.F, 1.5F, nan}) {
+    check_error([&] { bank.write(keys.view(), values.view(), 1.F, 0.F); },
+                {"beta: expected a number in (0, 1]"});
+    for (const float gate : {-1.F, 1.5F, nan}) {
         check_error([&] { bank.write(keys.view(), values.view(), gate); },
-                    {"alpha: expected a number in (0, 1]"});
+                    {"alpha: expected a number in [0, 1]"});
         check_error([&] { bank.write(keys.view(), values.view(), 1.F, gate); },
                     {"beta: expected a number in (0, 1]"});
     }

@@ -10,6 +10,7 @@ import re
 import resource
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -516,6 +517,40 @@ def kernel_delta_rule(directory):
                     assert_near(found[name], expected[name], bound)
 
 
+def kernel_delta_rule_reset(directory):
+    """alpha = 0 at the second token: from there on, as without the first token and its state."""
+    values = [((7 * i) % 11 - 5) / 9 for i in range(160)]
+    rows = {"q": [0, 48], "k": [16, 64], "v": [48, 96]}
+
+    def write(path, first):
+        arrays = {name: ([1, 3 - first, 16], values[begin + 16 * first:end])
+                  for name, (begin, end) in rows.items()}
+        arrays["alpha"] = [1, 3 - first], [0.9, 0.0, 0.7][first:]
+        arrays["beta"] = [1, 3 - first], [0.5, 1.0, 0.5][first:]
+        if first == 0:
+            arrays["initial_state"] = [1, 16, 16], [values[i % 160] for i in range(256)]
+        header, data = {}, b""
+        for name, (shape, numbers) in arrays.items():
+            part = struct.pack(f"<{len(numbers)}f", *numbers)
+            header[name] = {"dtype": "F32", "shape": shape,
+                            "data_offsets": [len(data), len(data) + len(part)]}
+            data += part
+        text = json.dumps(header).encode()
+        path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+
+    whole, rest, out = directory / "whole", directory / "rest", directory / "out"
+    write(whole, 0)
+    write(rest, 1)
+    for scalar, bound in BOUNDS.items():
+        for form in ("reference", "recurrent", "chunkwise"):
+            found = {}
+            for source in (whole, rest):
+                run("kernel", "delta_rule", "--in", source, "--out", out, "--scalar", scalar,
+                    "--form", form)
+                found[source] = tensors(out)
+            assert_near(found[whole]["final_state"], found[rest]["final_state"], bound)
+
+
 def kernel_retrieval(directory):
     for case in ("c16_k3", "c8_k2"):
         source, out = GOLDEN / "retrieval" / f"{case}.safetensors", directory / "out"
@@ -557,4 +592,4 @@ run_checks([
     score, stream, train, train_stops,
     train_without_room, train_further, threads, command_line, gradients, task,
     generate_with_draft,
-    held_out, kernel_delta_rule, kernel_retrieval, refusals])
+    held_out, kernel_delta_rule, kernel_delta_rule_reset, kernel_retrieval, refusals])

@@ -41,3 +41,5 @@
 #endif
 
 #define HYDRALM_NAMESPACE hydralm::inline HYDRALM_ABI
+
+#include "hydralm/core/ieee.hpp"

@@ -83,7 +83,7 @@ public:
     //   keys    [N, KeyDim], any stride; any scale at which ‖key‖² is finite and ‖key‖ ≥ 1e-12
     //           (a key of zeros writes nothing)
     //   values  [N, ValueDim], any stride
-    //   alpha   in (0, 1]: what is kept of all older facts, per fact
+    //   alpha   in [0, 1]: what is kept of all older facts, per fact; 0 forgets them
     //   beta    in (0, 1]: writing strength
     // How facts are divided among calls changes rounding only. No allocation. Throws Error for
     // another shape or gate, S unchanged. Cost: 4·KeyDim·ValueDim FLOP a fact for large N; one
@@ -92,8 +92,8 @@ public:
                T beta = T(1)) {
         expect_shape("keys", keys, keys.rows(), KeyDim);
         expect_shape("values", values, keys.rows(), ValueDim);
-        expect_gate("alpha", alpha);
-        expect_gate("beta", beta);
+        expect_gate("alpha", alpha, alpha >= T(0), "a number in [0, 1]");
+        expect_gate("beta", beta, beta > T(0), "a number in (0, 1]");
         for (Index first = 0; first < keys.rows(); first += block) {
             const Index c = std::min(block, keys.rows() - first);
             write_block(keys.middle_rows(first, c), values.middle_rows(first, c), alpha, beta);
@@ -250,10 +250,10 @@ private:
             std::copy_n(sums.data() + i * sums_stride, columns, out.row(i) + column);
     }
 
-    static void expect_gate(const char* field, T gate) {
-        if (!(gate > T(0) && gate <= T(1)))
+    static void expect_gate(const char* field, T gate, bool above, const char* range) {
+        if (!(above && gate <= T(1)))
             throw Error({.field = field,
-                         .expected = "a number in (0, 1]",
+                         .expected = range,
                          .found = std::to_string(gate),
                          .fix = "1 keeps or writes everything"});
     }

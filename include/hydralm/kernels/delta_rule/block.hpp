@@ -90,16 +90,35 @@ void exponentiate(T* x, Index count) noexcept {
         simd::store<T>(x + i, simd::exp(simd::load<T>(x + i)));
 }
 
+// Tokens with α = 0 cut a block into parts: what of E, F and D leads from one to another is 0.
+template <Real T, Index D, Index Block, class Scratch>
+void gated_delta_cut(const GatedDeltaInput<T, D>& input, Index c, const Scratch& w) noexcept {
+    Index part = -1;  // first token of the part, if it is not the first one
+    for (Index i = 0; i < Block; ++i) {
+        if (i < c && forgets(static_cast<double>(input.log_decay[i]))) part = i;
+        if (part >= 0) w.e[i] = 0;
+        for (Index j = 0; j < part; ++j) w.decay[i * Block + j] = 0;
+    }
+    for (Index i = 0; i < part; ++i) w.f[i] = 0;
+}
+
 // β, E, F and D of c ≤ Block tokens, into beta, e, f and decay of w. Sums and differences in
-// double, every exponent ≤ 0; behind c, g = β = 0.
+// double, every exponent ≤ 0, sums begun anew where α = 0; behind c, g = β = 0.
 template <Real T, Index D, Index Block, class Scratch>
 [[gnu::flatten]] void gated_delta_gates(const GatedDeltaInput<T, D>& input, Index c,
                                         const Scratch& w) noexcept {
     using Plan = GatedDeltaPlan<T, D, Block>;
     std::array<double, Block> g;  // cumulated log decay
     double sum = 0;
+    bool cut = false;
     for (Index i = 0; i < Block; ++i) {
-        if (i < c) sum += static_cast<double>(bounded_log_decay(input.log_decay[i]));
+        if (i < c) {
+            sum += static_cast<double>(input.log_decay[i]);
+            if (forgets(static_cast<double>(input.log_decay[i]))) {
+                sum = 0;
+                cut = true;
+            }
+        }
         g[i] = sum;
         w.beta[i] = i < c ? input.beta[i] : T(0);
         w.e[i] = static_cast<T>(sum);
@@ -112,6 +131,7 @@ template <Real T, Index D, Index Block, class Scratch>
     exponentiate<T>(w.f, round_up(Block, Plan::lanes));
     for (Index i = 0; i < Block; i += std::max(Index(1), Plan::lanes / Block))
         exponentiate<T>(w.decay + i * Block, round_up(i + 1, Plan::lanes));
+    if (cut) gated_delta_cut<T, D, Block>(input, c, w);
 }
 
 // Rows of source into [Block, padded], zeros behind D and behind row c.

@@ -35,8 +35,8 @@ struct GatedDeltaInput {
 };
 
 namespace detail {
-// e^−1000 is 0 in every precision, and sums and differences of a chunk of such numbers stay finite.
-inline double bounded_log_decay(double g) noexcept { return std::max(g, -1000.0); }
+// Whether e^g is 0 in every precision: before this token's update the memory is 0.
+inline bool forgets(double g) noexcept { return g < -746.0; }
 }  // namespace detail
 
 }  // namespace HYDRALM_NAMESPACE::kernels

@@ -1,0 +1,3 @@
+// expect: hydralm: -ffinite-math-only: must be off
+// with: -ffinite-math-only
+#include <hydralm/core/types.hpp>
