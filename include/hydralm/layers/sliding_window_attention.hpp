@@ -20,9 +20,10 @@
 
 namespace HYDRALM_NAMESPACE {
 
-// T: scalar of weights, activations and state. HeadDim: D. ChunkSize: as in GatedDeltaNet; the
-// kernel's tiles are its own. Shape: WindowShape or RuntimeWindowShape.
-template <Real T, Index HeadDim, Index ChunkSize = 64, class Shape = RuntimeWindowShape>
+// T: scalar of weights, activations and state. HeadDim: D. ChunkSize: queries of a tile, 0: the
+// fastest for this instruction set; results are the same. Shape: WindowShape or
+// RuntimeWindowShape.
+template <Real T, Index HeadDim, Index ChunkSize = 0, class Shape = RuntimeWindowShape>
 class SlidingWindowAttention {
     static_assert(WindowShaped<Shape>,
                   "hydralm: shape: must be one of this module's; give SlidingWindowAttention a "
@@ -30,6 +31,8 @@ class SlidingWindowAttention {
     static_assert(
         HeadDim >= 4 && HeadDim % 4 == 0,
         "hydralm: head_dim: must be a multiple of 4; choose n_heads so that d_model / n_heads is");
+    static_assert(ChunkSize == 0 || kernels::window_attention_has_tile(ChunkSize),
+                  "hydralm: chunk: must be a multiple of 16 up to 128; 0 takes the fastest");
 
 public:
     using Scalar = T;
@@ -156,7 +159,7 @@ private:
     constexpr Index head_scratch(Index N, Form form) const noexcept {
         if (form == Form::recurrent) return 0;
         return 2 * arena_bytes<T>((shape_.window - 1 + N) * HeadDim) +
-               round_up(kernels::window_attention_workspace_bytes<T, HeadDim>(),
+               round_up(kernels::window_attention_workspace_bytes<T, HeadDim, ChunkSize>(),
                         static_cast<Index>(alignment));
     }
 
@@ -205,7 +208,7 @@ private:
             std::copy_n(k.row(n), HeadDim, keys.row(past + n));
             std::copy_n(v.row(n), HeadDim, values.row(past + n));
         }
-        kernels::window_attention<HeadDim>(q, keys, values, W, position, out, arena);
+        kernels::window_attention<HeadDim, ChunkSize>(q, keys, values, W, position, out, arena);
         for (Index n = std::max<Index>(0, N - W); n < N; ++n) remember(n);
     }
 

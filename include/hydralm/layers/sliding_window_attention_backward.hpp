@@ -89,9 +89,11 @@ private:
     }
     constexpr Index head_scratch(Index N) const noexcept {
         return 2 * arena_bytes<T>(seen(N) * HeadDim) +
-               round_up(std::max(kernels::window_attention_workspace_bytes<T, HeadDim>(),
-                                 kernels::window_attention_backward_workspace_bytes<T, HeadDim>()),
-                        static_cast<Index>(alignment));
+               round_up(
+                   std::max(
+                       kernels::window_attention_workspace_bytes<T, HeadDim, ChunkSize>(),
+                       kernels::window_attention_backward_workspace_bytes<T, HeadDim, ChunkSize>()),
+                   static_cast<Index>(alignment));
     }
     // Head h's row of token t in the state's ring.
     T* slot(T* ring, Index h, std::int64_t t) const noexcept {
@@ -131,9 +133,10 @@ private:
             std::copy_n(head(1).row(n), HeadDim, keys.row(before + n));
             std::copy_n(head(2).row(n), HeadDim, values.row(before + n));
         }
-        kernels::window_attention<HeadDim>(queries, keys, values, W, position,
-                                           tape.o.middle_rows(b * N, N).middle_cols(first, HeadDim),
-                                           arena, tape.log_sum_exp + (b * shape().n_heads + h) * N);
+        kernels::window_attention<HeadDim, ChunkSize>(
+            queries, keys, values, W, position,
+            tape.o.middle_rows(b * N, N).middle_cols(first, HeadDim), arena,
+            tape.log_sum_exp + (b * shape().n_heads + h) * N);
         for (Index n = std::max<Index>(0, N - W); n < N; ++n) {
             std::copy_n(keys.row(before + n), HeadDim, slot(state.keys, h, position + n));
             std::copy_n(values.row(before + n), HeadDim, slot(state.values, h, position + n));
@@ -158,7 +161,7 @@ private:
         };
         const auto dkeys = detail::take_matrix<T>(arena, before + N, HeadDim);
         const auto dvalues = detail::take_matrix<T>(arena, before + N, HeadDim);
-        kernels::window_attention_backward<HeadDim>(
+        kernels::window_attention_backward<HeadDim, ChunkSize>(
             rows_of(tape.queries), seen_of(tape.keys), seen_of(tape.values), W, position,
             rows_of(tape.o), tape.log_sum_exp + (b * shape().n_heads + h) * N, rows_of(dout),
             head(0), dkeys, dvalues, arena);
