@@ -162,12 +162,17 @@ BENCHMARK(prefill<float, 64, 8>)->Arg(4096);
 BENCHMARK(prefill<float, 64, 16>)->Arg(4096);
 BENCHMARK(prefill<float, 64, 32>)->Arg(4096);
 BENCHMARK(prefill<float, 64, 64>)->Arg(4096);
+BENCHMARK(prefill<float, 128, 4>)->Arg(4096);
 BENCHMARK(prefill<float, 128, 8>)->Arg(4096);
 BENCHMARK(prefill<float, 128, 16>)->Arg(4096);
 BENCHMARK(prefill<float, 128, 32>)->Arg(4096);
 BENCHMARK(prefill<float, 128, 64>)->Arg(4096);
+BENCHMARK(prefill<float, 32, 4>)->Arg(4096);
 BENCHMARK(prefill<float, 32, 8>)->Arg(4096);
+BENCHMARK(prefill<float, 32, 16>)->Arg(4096);
+BENCHMARK(prefill<double, 64, 4>)->Arg(4096);
 BENCHMARK(prefill<double, 64, 8>)->Arg(4096);
+BENCHMARK(prefill<double, 64, 16>)->Arg(4096);
 BENCHMARK(prefill<float, 64, 8>)
     ->Name("prefill_complexity<float, 64>")
     ->RangeMultiplier(4)

@@ -47,27 +47,33 @@ struct Heads {
     MatrixView<float> out_view(Index h) { return {out.data() + h * D, N, D, H * D}; }
 };
 
+// In tiles of Tile queries; 0: the default.
+template <Index Tile>
 void attention_prefill(benchmark::State& state) {
     const int threads = static_cast<int>(state.range(0));
     set_num_threads(threads);
     Heads heads(state.range(1));
-    constexpr Index bytes = kernels::window_attention_workspace_bytes<float, D>();
+    constexpr Index bytes = kernels::window_attention_workspace_bytes<float, D, Tile>();
     AlignedBuffer<std::byte> scratch(H * bytes);
     for (auto _ : state)
         parallel_for(H, [&](Index h) {
             Arena arena({scratch.data() + h * bytes, bytes});
-            kernels::window_attention<D>(heads.q_view(h), heads.key_view(h), heads.value_view(h), W,
-                                         0, heads.out_view(h), arena);
+            kernels::window_attention<D, Tile>(heads.q_view(h), heads.key_view(h),
+                                               heads.value_view(h), W, 0, heads.out_view(h), arena);
         });
     benchmarks::report_flop<float>(state, 4.0 * D * H * visible_pairs(heads.N), threads);
     state.SetComplexityN(heads.N);
 }
-BENCHMARK(attention_prefill)
+BENCHMARK(attention_prefill<0>)
+    ->Name("attention_prefill")
     ->Args({1, 2048})
     ->Args({2, 2048})
     ->UseRealTime()
     ->Unit(benchmark::kMillisecond);
-BENCHMARK(attention_prefill)
+BENCHMARK(attention_prefill<16>)->Args({1, 2048})->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK(attention_prefill<32>)->Args({1, 2048})->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK(attention_prefill<64>)->Args({1, 2048})->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK(attention_prefill<0>)
     ->Name("attention_prefill_complexity")
     ->ArgsProduct({{1}, {2048, 4096, 8192, 16384}})
     ->UseRealTime()

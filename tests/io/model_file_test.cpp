@@ -191,3 +191,29 @@ TEST_CASE("a stream's state goes on from its file; another's and a cut one are r
     write_text(path, whole.substr(0, whole.size() / 2));
     check_error([&] { load_state(model, path); }, {"cut off or changed"});
 }
+
+TEST_CASE("a model of another dn_chunk_size reads the same checkpoints and states", "[io]") {
+    constexpr HydraConfig config = [] {
+        HydraConfig c = small_remembering;
+        c.dn_chunk_size = 32;
+        return c;
+    }();
+    using Rechunked = HydraLM<config>;
+    STATIC_REQUIRE(std::is_same_v<Rechunked::Structure::StackType, Model::Structure::StackType>);
+    const TemporaryDirectory directory;
+    const auto path = directory / "m.safetensors";
+    const auto tokens = random_tokens(100, config.vocab_size, 1);
+
+    // from writes a checkpoint and a state; a To reads both, and goes on with the same bits.
+    const auto check = [&]<class To>(const auto& from, std::type_identity<To>) {
+        save(from, path);
+        const To to = load<To>(path);
+        auto state = from.new_state();
+        from.prefill(tokens, state);
+        save_state(from, state, directory / "s.state");
+        auto restored = load_state(to, directory / "s.state");
+        CHECK(same_bits(to.step(7, restored), from.step(7, state)));
+    };
+    check(random_model<Model>(1), std::type_identity<Rechunked>());
+    check(random_model<Rechunked>(2), std::type_identity<Model>());
+}

@@ -61,21 +61,22 @@ struct Attention {
                 rows.push_back(out[static_cast<std::size_t>(1 + i * stride + d)]);
         return rows;
     }
-    // Queries [begin, end), as a call of their own.
+    // Queries [begin, end), as a call of their own, in tiles of Tile.
+    template <Index Tile = 0>
     void run(Index begin, Index end) {
-        const Index bytes = kernels::window_attention_workspace_bytes<T, D>(end - begin, W);
-        AlignedBuffer<std::byte> buffer(bytes);
+        AlignedBuffer<std::byte> buffer(kernels::window_attention_workspace_bytes<T, D, Tile>());
         Arena arena(buffer.span());
         const Index oldest = std::max<Index>(0, P + begin - W + 1);
-        kernels::window_attention<D>(
+        kernels::window_attention<D, Tile>(
             q_view().middle_rows(begin, end - begin),
             key_view().middle_rows(oldest, P + end - oldest),
             value_view().middle_rows(oldest, P + end - oldest), W, first_position + begin,
             out_view().middle_rows(begin, end - begin), arena, log_sum_exp.data() + begin);
         CHECK(arena.used() == 0);
     }
+    template <Index Tile = 0>
     std::vector<T> whole() {
-        run(0, N);
+        run<Tile>(0, N);
         return result();
     }
     std::string where() const {
@@ -172,6 +173,26 @@ TEMPLATE_TEST_CASE("windowed attention of a cut sequence has the same bits", "[w
         }
 }
 
+TEMPLATE_TEST_CASE("windowed attention has the same bits in every tile of queries",
+                   "[window_attention]", float, double) {
+    for (const Index N : {1, 15, 16, 49, 300})
+        for (const Index W : {1, 5, 100, 10000}) {
+            Attention<16, TestType> a(N, std::min<Index>(W - 1, 70), W, 70);
+            const auto expected = a.whole();
+            const auto levels = a.log_sum_exp;
+            INFO(a.where());
+            const auto check = [&](const auto& out) {
+                CHECK(out == expected);
+                CHECK(a.log_sum_exp == levels);
+            };
+            check(a.template whole<16>());
+            check(a.template whole<32>());
+            check(a.template whole<48>());
+            check(a.template whole<64>());
+            check(a.template whole<128>());
+        }
+}
+
 TEMPLATE_TEST_CASE("a window of all tokens is full attention, and the future changes no past",
                    "[window_attention]", float, double) {
     Attention<16, TestType> full(200, 0, 200, 0), wide(200, 0, 100'000, 0), changed(200, 0, 200, 0);
@@ -221,16 +242,17 @@ struct Gradients {
         : dq(unset<T>(a.N * D)), dkeys(unset<T>((a.P + a.N) * D)), dvalues(dkeys) {}
 };
 
-template <Index D, class T>
+template <Index D, class T, Index Tile = 0>
 void check_gradients(Index N, Index P, Index W, double limit, double scale = 1) {
     Attention<D, T> a(N, P, W, P, scale);
-    a.run(0, N);
+    a.template run<Tile>(0, N);
     const auto dout = normal<T>(N * D, 4);
     const MatrixView<const T> dout_view(dout.data(), N, D), out = a.out_view();
-    AlignedBuffer<std::byte> buffer(kernels::window_attention_backward_workspace_bytes<T, D>());
+    AlignedBuffer<std::byte> buffer(
+        kernels::window_attention_backward_workspace_bytes<T, D, Tile>());
     Arena arena(buffer.span());
     Gradients<D, T> fast(a), slow(a);
-    kernels::window_attention_backward<D>(
+    kernels::window_attention_backward<D, Tile>(
         a.q_view(), a.key_view(), a.value_view(), W, P, out, a.log_sum_exp.data(), dout_view,
         MatrixView<T>(fast.dq.data(), N, D), MatrixView<T>(fast.dkeys.data(), P + N, D),
         MatrixView<T>(fast.dvalues.data(), P + N, D), arena);
@@ -262,6 +284,16 @@ TEMPLATE_TEST_CASE("gradients of windowed attention match their reference", "[wi
     sweep_gradients<64, TestType>();
     // Scores in the hundreds: what a query does not see lies far above what it does.
     check_gradients<16, TestType>(150, 4, 5, sizeof(TestType) == 4 ? 2e-3 : 1e-10, 12);
+}
+
+TEMPLATE_TEST_CASE("gradients of windowed attention match in every tile", "[window_attention]",
+                   float, double) {
+    const double limit = sizeof(TestType) == 4 ? 2e-5 : 1e-12;
+    for (const Index W : {5, 100}) {
+        check_gradients<16, TestType, 16>(200, 0, W, limit);
+        check_gradients<16, TestType, 48>(200, 0, W, limit);
+        check_gradients<16, TestType, 128>(200, 4, W, limit);
+    }
 }
 
 TEST_CASE("gradients of windowed attention: scores too large to tell apart show",

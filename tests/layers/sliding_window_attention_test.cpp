@@ -18,16 +18,16 @@ constexpr double bound = sizeof(T) == 4 ? 2e-4 : 1e-10;
 template <class T>
 constexpr double far_bound = sizeof(T) == 4 ? 2e-4 : 1e-8;
 
-template <Real T, Index D>
+template <Real T, Index D, Index Chunk = 0>
 struct Case {
-    using Layer = SlidingWindowAttention<T, D>;
+    using Layer = SlidingWindowAttention<T, D, Chunk>;
 
     Case(RuntimeWindowShape shape, std::uint64_t seed)
         : layer(shape),
           reference_shape{shape.d_model, shape.n_heads, D, shape.window, shape.rope_base},
           tensors(random_tensors(layer, seed)),
-          where("D " + std::to_string(D) + ", W " + std::to_string(shape.window) + ", seed " +
-                std::to_string(seed)) {}
+          where("D " + std::to_string(D) + ", chunk " + std::to_string(Chunk) + ", W " +
+                std::to_string(shape.window) + ", seed " + std::to_string(seed)) {}
 
     // For every N: N tokens in one form, the rest in the other, against the reference of the whole;
     // from a random past of position tokens.
@@ -98,6 +98,12 @@ void sweep() {
     other_base.check(random_rows(40, d_model, 40), {13}, bound<T>);
 }
 
+template <Real T, Index D, Index Chunk>
+void check_chunk() {
+    const Case<T, D, Chunk> c({d_model, 2, 50, 10000.0}, 9);
+    c.check(random_rows(150, d_model, 9), {0, 1, Chunk - 1, Chunk, Chunk + 1, 150}, bound<T>, 5);
+}
+
 template <Real T, Index D>
 void check_static_shape() {
     using Static = SlidingWindowAttention<T, D, 0, WindowShape<d_model, 3, 17, 10000.0>>;
@@ -165,6 +171,14 @@ TEST_CASE("Sliding-window attention in double is its reference", "[sliding_windo
     sweep<double, 32>();
     sweep<double, 64>();
     sweep<double, 128>();
+}
+
+TEST_CASE("Sliding-window attention is its reference in every chunk",
+          "[sliding_window_attention]") {
+    check_chunk<float, 12, 16>();
+    check_chunk<float, 32, 48>();
+    check_chunk<double, 16, 64>();
+    check_chunk<double, 12, 128>();
 }
 
 TEST_CASE("A window of at least N is full attention", "[sliding_window_attention]") {

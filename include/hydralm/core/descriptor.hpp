@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <cerrno>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -30,6 +31,12 @@ private:
     int number_ = -1;
 };
 
-inline std::string system_error_text(int error) { return std::system_category().message(error); }
+inline std::string system_error_text(int error) {
+    const std::string text = std::system_category().message(error);
+    if (error == EMFILE) return text + " (RLIMIT_NOFILE, ulimit -n)";
+    if (error == ENFILE) return text + " (fs.file-max)";
+    if (error == ENOMEM) return text + " (vm.max_map_count, or RLIMIT_AS, ulimit -v)";
+    return text;
+}
 
 }  // namespace HYDRALM_NAMESPACE::detail

@@ -19,19 +19,6 @@
 #include "hydralm/core/types.hpp"
 
 namespace HYDRALM_NAMESPACE {
-namespace detail {
-
-// What the system says of an errno, and the limits of it that bring the error about.
-inline std::string system_error_text(int error) {
-    const std::string text = std::system_category().message(error);
-    if (error == EMFILE) return text + " (RLIMIT_NOFILE, ulimit -n)";
-    if (error == ENFILE) return text + " (fs.file-max)";
-    if (error == ENOMEM) return text + " (vm.max_map_count, or RLIMIT_AS, ulimit -v)";
-    return text;
-}
-
-}  // namespace detail
-
 
 // Pages are read when they are first touched. Throws Error when the file is missing, a directory or
 // otherwise not a regular file, unreadable, or empty. Whoever shortens the file while it is mapped

@@ -19,9 +19,10 @@
 
 namespace HYDRALM_NAMESPACE {
 
-// T: scalar of weights, activations and state. HeadDim: D. ChunkSize: as in GatedDeltaNet; the
-// kernel's tiles are its own. Shape: WindowShape or RuntimeWindowShape.
-template <Real T, Index HeadDim, Index ChunkSize = 64, class Shape = RuntimeWindowShape>
+// T: scalar of weights, activations and state. HeadDim: D. ChunkSize: queries of a tile, 0: the
+// fastest for this instruction set; results are the same. Shape: WindowShape or
+// RuntimeWindowShape.
+template <Real T, Index HeadDim, Index ChunkSize = 0, class Shape = RuntimeWindowShape>
 class SlidingWindowAttention {
     static_assert(WindowShaped<Shape>,
                   "hydralm: shape: must be one of this module's; give SlidingWindowAttention a "
@@ -29,6 +30,8 @@ class SlidingWindowAttention {
     static_assert(
         HeadDim >= 4 && HeadDim % 4 == 0,
         "hydralm: head_dim: must be a multiple of 4; choose n_heads so that d_model / n_heads is");
+    static_assert(ChunkSize == 0 || kernels::window_attention_has_tile(ChunkSize),
+                  "hydralm: chunk: must be a multiple of 16 up to 128; 0 takes the fastest");
 
 public:
     using Scalar = T;
@@ -105,7 +108,7 @@ public:
                     : (call.recorded ? 0 : buffer_bytes<Seen>([&](auto& seen, auto& size) {
                           visit_seen(seen, size, shape_.window - 1 + call.tokens);
                       })) +
-                          kernels::window_attention_workspace_bytes<T, HeadDim>());
+                          kernels::window_attention_workspace_bytes<T, HeadDim, ChunkSize>());
     }
 
     // Probabilities are computed again, tile by tile: nothing of size N×N or N×W. 4I + H numbers a
@@ -307,8 +310,8 @@ private:
             std::copy_n(head.part(1).row(n), HeadDim, seen.keys.row(before + n));
             std::copy_n(head.part(2).row(n), HeadDim, seen.values.row(before + n));
         }
-        kernels::window_attention<HeadDim>(queries, seen.keys, seen.values, W, head.position, out,
-                                           arena, log_sum_exp);
+        kernels::window_attention<HeadDim, ChunkSize>(queries, seen.keys, seen.values, W,
+                                                      head.position, out, arena, log_sum_exp);
         for (Index n = std::max<Index>(0, N - W); n < N; ++n) put(head, n);
     }
 

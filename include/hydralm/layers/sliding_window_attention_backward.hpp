@@ -15,7 +15,7 @@ constexpr void SlidingWindowAttention<T, HeadDim, ChunkSize, Shape>::visit_backw
     v.tasks(s.heads, call.streams * shape_.n_heads,
             buffer_bytes<Seen>([&](auto& seen, auto& size) {
                 visit_seen(seen, size, most_seen(call.tokens));
-            }) + kernels::window_attention_backward_workspace_bytes<T, HeadDim>());
+            }) + kernels::window_attention_backward_workspace_bytes<T, HeadDim, ChunkSize>());
 }
 
 template <Real T, Index HeadDim, Index ChunkSize, class Shape>
@@ -58,10 +58,10 @@ void SlidingWindowAttention<T, HeadDim, ChunkSize, Shape>::backward_head(
     };
     const Seen d = take_buffers<Seen>(
         arena, [&](auto& buffers, auto& v) { visit_seen(buffers, v, before + N); });
-    kernels::window_attention_backward<HeadDim>(rows_of(tape.queries), seen_of(tape.keys),
-                                                seen_of(tape.values), W, position, rows_of(tape.o),
-                                                tape.log_sum_exp + (b * shape_.n_heads + h) * N,
-                                                rows_of(s.dout), dpart(0), d.keys, d.values, arena);
+    kernels::window_attention_backward<HeadDim, ChunkSize>(
+        rows_of(tape.queries), seen_of(tape.keys), seen_of(tape.values), W, position,
+        rows_of(tape.o), tape.log_sum_exp + (b * shape_.n_heads + h) * N, rows_of(s.dout), dpart(0),
+        d.keys, d.values, arena);
     // The ring's last tokens are ours: their gradient joins the tokens', and what they replaced
     // has none.
     const auto through_ring = [&](T* ring, MatrixView<T> gradient) {

@@ -20,7 +20,7 @@ namespace HYDRALM_NAMESPACE::kernels {
 namespace detail {
 
 // gradient[r, :] += Σ_{i < queries} weights[r, i] · rows[i, :], r < Rows; rows [·, D] strided.
-template <Index D, Index Rows, Real T>
+template <class Tile, Index D, Index Rows, Real T>
 [[gnu::always_inline]] inline void add_weighted_rows(const T* weights, const T* rows,
                                                      Index row_stride, Index queries, T* gradient,
                                                      Index stride) noexcept {
@@ -37,7 +37,7 @@ template <Index D, Index Rows, Real T>
             simd::unroll<Width>(
                 [&](auto c) { x[c] = Row::template load<first + c>(rows + i * row_stride); });
             simd::unroll<Rows>([&](auto r) {
-                const auto w = simd::broadcast(weights[r * AttentionTile<T>::strip + i]);
+                const auto w = simd::broadcast(weights[r * Tile::strip + i]);
                 simd::unroll<Width>([&](auto c) { sum[r][c] = simd::fma<T>(w, x[c], sum[r][c]); });
             });
         }
@@ -54,9 +54,8 @@ template <Index D, Index Rows, Real T>
 }
 
 // A strip of queries in the backward pass.
-template <Index D, Real T>
+template <class Tile, Index D, Real T>
 struct AttentionGradientStrip {
-    using Tile = AttentionTile<T>;
     using Batch = simd::Batch<T>;
 
     T* queries;   // [D, strip], times log₂e/√D
@@ -84,9 +83,9 @@ struct AttentionGradientStrip {
     void begin(MatrixView<const T> q, MatrixView<const T> out, MatrixView<const T> grad,
                const T* log_sum_exp) noexcept {
         const Index rows = q.rows();
-        pack_strip<D>(q.data(), q.stride(), rows,
-                      std::numbers::log2e_v<T> / std::sqrt(static_cast<T>(D)), queries);
-        pack_strip<D>(grad.data(), grad.stride(), rows, T(1), dout);
+        pack_strip<Tile, D>(q.data(), q.stride(), rows,
+                            std::numbers::log2e_v<T> / std::sqrt(static_cast<T>(D)), queries);
+        pack_strip<Tile, D>(grad.data(), grad.stride(), rows, T(1), dout);
         std::fill(dqueries, dqueries + D * Tile::strip, T(0));
         for (Index i = 0; i < Tile::strip; ++i) {
             level[i] = i < rows ? log_sum_exp[i] * std::numbers::log2e_v<T>
@@ -100,8 +99,8 @@ struct AttentionGradientStrip {
     void take(const T* keys, Index key_stride, const T* values, Index value_stride, Index rows,
               Index first_batch, const Visible& visible) noexcept {
         const Index lane = first_batch * Tile::lanes;
-        product<D, Batches>(keys, key_stride, rows, queries + lane, p + lane);
-        product<D, Batches>(values, value_stride, rows, dout + lane, ds + lane);
+        product<Tile, D, Batches>(keys, key_stride, rows, queries + lane, p + lane);
+        product<Tile, D, Batches>(values, value_stride, rows, dout + lane, ds + lane);
         const Batch scale(T(1) / std::sqrt(static_cast<T>(D)));
         for (Index r = 0; r < rows; ++r)
             simd::unroll<Batches>([&](auto b) {
@@ -115,7 +114,7 @@ struct AttentionGradientStrip {
             });
         Batch one[Batches];
         simd::unroll<Batches>([&](auto b) { one[b] = Batch(T(1)); });
-        accumulate<D, Batches>(keys, key_stride, rows, ds + lane, one, dqueries + lane);
+        accumulate<Tile, D, Batches>(keys, key_stride, rows, ds + lane, one, dqueries + lane);
     }
 
     // What p and ds of rows keys add to the gradients of those keys and values.
@@ -125,12 +124,13 @@ struct AttentionGradientStrip {
             const T* const x = rows.row(first_query);
             Index r = 0;
             for (; r + Tile::rows <= gradient.rows(); r += Tile::rows)
-                add_weighted_rows<D, Tile::rows>(weights + r * Tile::strip + first_query, x,
-                                                 rows.stride(), queries_count, gradient.row(r),
-                                                 gradient.stride());
+                add_weighted_rows<Tile, D, Tile::rows>(weights + r * Tile::strip + first_query, x,
+                                                       rows.stride(), queries_count,
+                                                       gradient.row(r), gradient.stride());
             for (; r < gradient.rows(); ++r)
-                add_weighted_rows<D, 1>(weights + r * Tile::strip + first_query, x, rows.stride(),
-                                        queries_count, gradient.row(r), gradient.stride());
+                add_weighted_rows<Tile, D, 1>(weights + r * Tile::strip + first_query, x,
+                                              rows.stride(), queries_count, gradient.row(r),
+                                              gradient.stride());
         };
         add(ds, q, dkeys);
         add(p, grad, dvalues);
@@ -145,9 +145,9 @@ struct AttentionGradientStrip {
 }  // namespace detail
 
 // Bytes of arena that window_attention_backward takes, for any N and W.
-template <Real T, Index D>
+template <Real T, Index D, Index Queries = 0>
 constexpr Index window_attention_backward_workspace_bytes() noexcept {
-    return detail::AttentionGradientStrip<D, T>::bytes();
+    return detail::AttentionGradientStrip<detail::AttentionTile<T, Queries>, D, T>::bytes();
 }
 
 // Gradients of window_attention (formulas: window_attention_backward_reference); one head, one
@@ -156,10 +156,10 @@ constexpr Index window_attention_backward_workspace_bytes() noexcept {
 //   dout            [N, D], ∂L/∂out
 //   dq              [N, D], written; aliases nothing
 //   dkeys, dvalues  [P + N, D], written (0 for keys no query sees); alias nothing
-//   arena           window_attention_backward_workspace_bytes<T, D>()
+//   arena           window_attention_backward_workspace_bytes<T, D, Queries>()
 // No allocation. Cost: 10·D FLOP and one exponential per visible pair.
 // Source: Dao et al., arXiv 2205.14135, algorithm 4.
-template <Index D, class Q, Index Cols, class T = std::remove_const_t<Q>>
+template <Index D, Index Queries = 0, class Q, Index Cols, class T = std::remove_const_t<Q>>
 void window_attention_backward(
     MatrixView<Q, Cols> q, std::type_identity_t<MatrixView<const T>> keys,
     std::type_identity_t<MatrixView<const T>> values, Index window, std::int64_t first_position,
@@ -170,12 +170,12 @@ void window_attention_backward(
     static_assert(
         D >= 4 && D % 4 == 0,
         "hydralm: head_dim: must be a multiple of 4; choose n_heads so that d_model / n_heads is");
-    using Tile = detail::AttentionTile<T>;
+    using Tile = detail::AttentionTile<T, Queries>;
     const Arena::Scope scope(arena);
-    detail::AttentionGradientStrip<D, T> strip(arena);
+    detail::AttentionGradientStrip<Tile, D, T> strip(arena);
     const Index past = keys.rows() - q.rows();
     const detail::AttentionRange range =
-        detail::attention_range<T>(past, q.rows(), window, first_position);
+        detail::attention_range<Tile>(past, q.rows(), window, first_position);
     for (Index j = 0; j < keys.rows(); ++j) {
         std::fill_n(dkeys.row(j), D, T(0));
         std::fill_n(dvalues.row(j), D, T(0));
@@ -191,12 +191,14 @@ void window_attention_backward(
                        dkeys.middle_rows(first, last - first),
                        dvalues.middle_rows(first, last - first));
         };
-        detail::for_key_tiles<T>(
+        detail::for_key_tiles<Tile>(
             range, i,
             [&](Index first, Index last) {
-                strip.template take<Tile::batches>(keys.row(first), keys.stride(),
-                                                   values.row(first), values.stride(), last - first,
-                                                   0, all);
+                detail::for_groups<Tile>([&](auto count,
+                                             Index batch) __attribute__((always_inline)) {
+                    strip.template take<count>(keys.row(first), keys.stride(), values.row(first),
+                                               values.stride(), last - first, batch, all);
+                });
                 give(first, last, 0, Tile::strip);
             },
             [&](Index first, Index last, Index batch, bool masked) {

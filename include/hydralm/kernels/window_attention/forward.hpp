@@ -23,9 +23,8 @@ namespace HYDRALM_NAMESPACE::kernels {
 namespace detail {
 
 // Softmax state and output of a strip of queries. Scores are in units of log₂.
-template <Index D, Real T>
+template <class Tile, Index D, Real T>
 struct AttentionStrip {
-    using Tile = AttentionTile<T>;
     using Batch = simd::Batch<T>;
 
     T* queries;  // [D, strip], times log₂e/√D
@@ -47,8 +46,8 @@ struct AttentionStrip {
     }
 
     void begin(const T* q, Index stride, Index rows) noexcept {
-        pack_strip<D>(q, stride, rows, std::numbers::log2e_v<T> / std::sqrt(static_cast<T>(D)),
-                      queries);
+        pack_strip<Tile, D>(q, stride, rows,
+                            std::numbers::log2e_v<T> / std::sqrt(static_cast<T>(D)), queries);
         std::fill(output, output + D * Tile::strip, T(0));
         std::fill(largest, largest + Tile::strip, std::numeric_limits<T>::lowest());
         std::fill(sum, sum + Tile::strip, T(0));
@@ -61,7 +60,7 @@ struct AttentionStrip {
               Index first_batch, const Visible& visible) noexcept {
         const Index lane = first_batch * Tile::lanes;
         T* const w = weights + lane;
-        product<D, Batches>(keys, key_stride, rows, queries + lane, w);
+        product<Tile, D, Batches>(keys, key_stride, rows, queries + lane, w);
         Batch top[Batches], total[Batches], factor[Batches];
         simd::unroll<Batches>(
             [&](auto b) { top[b] = simd::load(largest + lane + b * Tile::lanes); });
@@ -87,7 +86,7 @@ struct AttentionStrip {
             T* const at = sum + lane + b * Tile::lanes;
             simd::store(at, simd::fma<T>(simd::load(at), factor[b], total[b]));
         });
-        accumulate<D, Batches>(values, value_stride, rows, w, factor, output + lane);
+        accumulate<Tile, D, Batches>(values, value_stride, rows, w, factor, output + lane);
     }
 
     void end(T* out, Index stride, Index rows, T* log_sum_exp) noexcept {
@@ -104,11 +103,14 @@ struct AttentionStrip {
 }  // namespace detail
 
 // Bytes of arena that window_attention takes, for any N and W.
-template <Real T, Index D>
-constexpr Index window_attention_workspace_bytes(Index = 0, Index = 0) noexcept {
-    return detail::AttentionStrip<D, T>::bytes();
+template <Real T, Index D, Index Queries = 0>
+constexpr Index window_attention_workspace_bytes() noexcept {
+    return detail::AttentionStrip<detail::AttentionTile<T, Queries>, D, T>::bytes();
 }
 
+// Queries: of a tile that is read against the keys at once, 0: the fastest for this instruction
+// set.
+//
 // o_i = Σ_j p_ij v_j,  p_ij = softmax_j(q_i·k_j/√D),  j ∈ (P + i − W, P + i]; one head, one thread.
 //   q               [N, D], rotated; N ≥ 0
 //   keys, values    [P + N, D], rotated, finite: the P tokens before query 0, oldest first, then
@@ -118,14 +120,14 @@ constexpr Index window_attention_workspace_bytes(Index = 0, Index = 0) noexcept 
 //   window          W ≥ 1
 //   first_position  absolute position of query 0, ≥ P
 //   out             [N, D], written; may be q, aliases nothing else
-//   arena           window_attention_workspace_bytes<T, D>()
+//   arena           window_attention_workspace_bytes<T, D, Queries>()
 //   log_sum_exp     [N], ln Σ_j exp(q_i·k_j/√D), written for the backward pass; or null
 // A part [a, b) of the queries on its own (another thread): q rows [a, b), keys rows [0, P + b),
 // first_position + a. Same bits. Fastest where rows are contiguous or their stride is no multiple
 // of 4096 bytes. No allocation. Cost: 4·D FLOP and one exponential per visible pair, the edges of
 // the window rounded up to a batch. Source: SPEC.md §4; Milakov and Gimelshein, arXiv 1805.02867
 // (streaming softmax); Dao et al., arXiv 2205.14135 (tiles).
-template <Index D, class Q, Index Cols, class T = std::remove_const_t<Q>>
+template <Index D, Index Queries = 0, class Q, Index Cols, class T = std::remove_const_t<Q>>
 void window_attention(MatrixView<Q, Cols> q, std::type_identity_t<MatrixView<const T>> keys,
                       std::type_identity_t<MatrixView<const T>> values, Index window,
                       std::int64_t first_position, std::type_identity_t<MatrixView<T>> out,
@@ -133,22 +135,24 @@ void window_attention(MatrixView<Q, Cols> q, std::type_identity_t<MatrixView<con
     static_assert(
         D >= 4 && D % 4 == 0,
         "hydralm: head_dim: must be a multiple of 4; choose n_heads so that d_model / n_heads is");
-    using Tile = detail::AttentionTile<T>;
+    using Tile = detail::AttentionTile<T, Queries>;
     const Arena::Scope scope(arena);
-    detail::AttentionStrip<D, T> strip(arena);
+    detail::AttentionStrip<Tile, D, T> strip(arena);
     const Index past = keys.rows() - q.rows();
     const detail::AttentionRange range =
-        detail::attention_range<T>(past, q.rows(), window, first_position);
+        detail::attention_range<Tile>(past, q.rows(), window, first_position);
     const auto as_scored = [](Index, auto, const T* score) { return simd::load(score); };
     for (Index i = 0; i < q.rows(); i += Tile::strip) {
         const Index rows = std::min(Tile::strip, q.rows() - i);
         strip.begin(q.row(i), q.stride(), rows);
-        detail::for_key_tiles<T>(
+        detail::for_key_tiles<Tile>(
             range, i,
             [&](Index first, Index last) {
-                strip.template take<Tile::batches>(keys.row(first), keys.stride(),
-                                                   values.row(first), values.stride(), last - first,
-                                                   0, as_scored);
+                detail::for_groups<Tile>([&](auto count,
+                                             Index batch) __attribute__((always_inline)) {
+                    strip.template take<count>(keys.row(first), keys.stride(), values.row(first),
+                                               values.stride(), last - first, batch, as_scored);
+                });
             },
             [&](Index first, Index last, Index batch, bool masked) {
                 const auto take = [&](const auto& visible) {

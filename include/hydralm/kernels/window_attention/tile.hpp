@@ -12,14 +12,28 @@
 #include "hydralm/simd/batch.hpp"
 #include "hydralm/simd/unroll.hpp"
 
-namespace HYDRALM_NAMESPACE::kernels::detail {
+namespace HYDRALM_NAMESPACE::kernels {
 
-// Shapes for T on this instruction set. A tile of rows × batches accumulators hides the latency of
-// the multiply-add (4 cycles, 2 ports) and leaves registers for the loads.
-template <Real T>
+// The tiles that window_attention takes beside 0, in queries: whole batches of every instruction
+// set.
+constexpr bool window_attention_has_tile(Index queries) noexcept {
+    return queries >= 16 && queries <= 128 && queries % 16 == 0;
+}
+
+namespace detail {
+
+// Shapes for T on this instruction set, with strips of Queries queries; 0: of as many as one
+// register tile has. A tile of rows × group accumulators hides the latency of the multiply-add (4
+// cycles, 2 ports) and leaves registers for the loads.
+template <Real T, Index Queries>
 struct AttentionTile {
+    static_assert(Queries == 0 || window_attention_has_tile(Queries),
+                  "hydralm: chunk: must be a multiple of 16 up to 128; 0 takes the fastest");
+
     static constexpr Index lanes = simd::lanes<T>;
-    static constexpr Index batches = simd::registers >= 32 ? 2 : 3;  // of queries, in a strip
+    static constexpr Index fastest = simd::registers >= 32 ? 2 : 3;  // batches of a register tile
+    static constexpr Index batches = Queries == 0 ? fastest : Queries / lanes;  // in a strip
+    static constexpr Index group = std::min(batches, fastest);  // of them in a register tile
     static constexpr Index rows =
         simd::registers >= 32 ? 8 : 4;  // keys or head dimensions in a register tile
     static constexpr Index strip = lanes * batches;
@@ -33,10 +47,10 @@ struct AttentionRange {
     Index past, queries, window, phase;
 };
 
-template <Real T>
+template <class Tile>
 constexpr AttentionRange attention_range(Index past, Index queries, Index window,
                                          std::int64_t first_position) noexcept {
-    constexpr Index tile = AttentionTile<T>::keys;
+    constexpr Index tile = Tile::keys;
     return {past, queries, window,
             static_cast<Index>(((first_position - past) % tile + tile) % tile)};
 }
@@ -44,10 +58,9 @@ constexpr AttentionRange attention_range(Index past, Index queries, Index window
 // Calls whole(first, last) for the key tiles that every query of the strip sees whole, edge(first,
 // last, batch, masked) for each batch of queries on the others, [first, last) being the keys that
 // some query of it sees. Ascending order.
-template <Real T, class Whole, class Edge>
+template <class Tile, class Whole, class Edge>
 [[gnu::always_inline]] inline void for_key_tiles(const AttentionRange& range, Index first_query,
                                                  const Whole& whole, const Edge& edge) noexcept {
-    using Tile = AttentionTile<T>;
     const Index row = range.past + first_query, end = range.past + range.queries;
     const Index last = std::min(end, row + Tile::strip);
     for (Index j = std::max<Index>(0, row - range.window + 1); j < last;) {
@@ -84,12 +97,22 @@ template <Real T>
     return simd::select(i < low, other, simd::select(i < high, x, other));
 }
 
+// f(count, first): the batches of a strip in register tiles of count batches from batch first on,
+// single ones at the end.
+template <class Tile, class F>
+[[gnu::always_inline]] inline void for_groups(const F& f) noexcept {
+    constexpr Index whole = Tile::batches / Tile::group;
+    simd::unroll<whole>(
+        [&](auto g) { f(std::integral_constant<Index, Tile::group>{}, g * Tile::group); });
+    for (Index b = whole * Tile::group; b < Tile::batches; ++b)
+        f(std::integral_constant<Index, 1>{}, b);
+}
+
 // out[r, i] = Σ_d matrix[r, d] · packed[d, i] for r < Rows; packed and out have rows of strip
 // elements.
-template <Index D, Index Rows, Index Batches, Real T>
+template <class Tile, Index D, Index Rows, Index Batches, Real T>
 [[gnu::always_inline]] inline void product_tile(const T* matrix, Index stride, const T* packed,
                                                 T* out) noexcept {
-    using Tile = AttentionTile<T>;
     simd::Batch<T> sum[Rows][Batches];
     simd::unroll<Rows>(
         [&](auto r) { simd::unroll<Batches>([&](auto b) { sum[r][b] = simd::Batch<T>(T(0)); }); });
@@ -110,14 +133,13 @@ template <Index D, Index Rows, Index Batches, Real T>
 
 // The same for any number of rows. The last tile of rows may overlap the one before it: it writes
 // the same bits again.
-template <Index D, Index Batches, Real T>
+template <class Tile, Index D, Index Batches, Real T>
 inline void product(const T* matrix, Index stride, Index rows, const T* packed, T* out) noexcept {
-    using Tile = AttentionTile<T>;
     const auto run = [&]<Index Rows>(std::integral_constant<Index, Rows>) {
         for (Index r = 0; r < rows; r += Rows) {
             const Index at = std::min(r, rows - Rows);
-            product_tile<D, Rows, Batches>(matrix + at * stride, stride, packed,
-                                           out + at * Tile::strip);
+            product_tile<Tile, D, Rows, Batches>(matrix + at * stride, stride, packed,
+                                                 out + at * Tile::strip);
         }
     };
     if (rows >= Tile::rows) run(std::integral_constant<Index, Tile::rows>{});
@@ -126,10 +148,9 @@ inline void product(const T* matrix, Index stride, Index rows, const T* packed, 
 
 // packed[d, i] = packed[d, i] · factor_i + Σ_{r < rows} matrix[r, d] · weights[r, i]. factor:
 // Batches batches.
-template <Index D, Index Batches, Real T>
+template <class Tile, Index D, Index Batches, Real T>
 inline void accumulate(const T* matrix, Index stride, Index rows, const T* weights,
                        const simd::Batch<T>* factor, T* packed) noexcept {
-    using Tile = AttentionTile<T>;
     const auto run = [&]<Index Dims>(std::integral_constant<Index, Dims>,
                                      Index d) __attribute__((always_inline)) {
         simd::Batch<T> sum[Dims][Batches];
@@ -161,13 +182,14 @@ inline void accumulate(const T* matrix, Index stride, Index rows, const T* weigh
 }
 
 // packed[d, i] = factor · matrix[i, d] for i < rows, 0 for the rest of the strip.
-template <Index D, Real T>
+template <class Tile, Index D, Real T>
 inline void pack_strip(const T* matrix, Index stride, Index rows, T factor, T* packed) noexcept {
-    constexpr Index strip = AttentionTile<T>::strip;
+    constexpr Index strip = Tile::strip;
     for (Index i = 0; i < rows; ++i)
         for (Index d = 0; d < D; ++d) packed[d * strip + i] = factor * matrix[i * stride + d];
     for (Index d = 0; d < D; ++d)
         std::fill(packed + d * strip + rows, packed + (d + 1) * strip, T(0));
 }
 
-}  // namespace HYDRALM_NAMESPACE::kernels::detail
+}  // namespace detail
+}  // namespace HYDRALM_NAMESPACE::kernels
