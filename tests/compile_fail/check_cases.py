@@ -6,7 +6,8 @@ A case is a file *.cpp beside this script. It begins with one or more lines
 and may go on with `// with: <flags>`. Compiled as it is, with these flags, it must fail and the
 message must contain every part, on the project's compiler, and on clang 19 where that is installed.
 With -c among the flags it is compiled to the end, not only checked. `// on: g++` names the only compiler.
-Without them, with -DHYDRALM_CONTROL, which selects the mended form, the project's compiler takes it.
+Without them, with -DHYDRALM_CONTROL, which selects the mended form, the project's compiler takes it:
+all of them in one unit, each in a namespace of its own, behind the headers of all.
 """
 
 import functools
@@ -46,10 +47,14 @@ def check(base, case):
     return None
 
 
-def check_control(base, case):
-    compiled, diagnostics = compiling.compile_text(base, case.read_text(), "-DHYDRALM_CONTROL")
+def check_controls(base, cases):
+    headers = {line for case in cases for line in case.read_text().splitlines()
+               if line.startswith("#include")}
+    mended = [f'namespace {case.stem} {{\n#include "{case}"\n}}' for case in cases]
+    compiled, diagnostics = compiling.compile_text(base, "\n".join([*sorted(headers), *mended, ""]),
+                                                   "-DHYDRALM_CONTROL")
     if not compiled:
-        return f"{case.name}, mended with -DHYDRALM_CONTROL, does not compile:\n{diagnostics[:4000]}"
+        return f"Cases mended with -DHYDRALM_CONTROL do not compile:\n{diagnostics[:4000]}"
     return None
 
 
@@ -63,4 +68,4 @@ bases = compiling.compilers(compiling.command(sys.argv[1]))
 cases = sorted(HERE.glob("*.cpp"))
 compiling.run_all([functools.partial(check, base, case) for case in cases for base in bases
                    if meant_for(base, case)] +
-                  [functools.partial(check_control, bases[0], case) for case in cases])
+                  [functools.partial(check_controls, bases[0], cases)])

@@ -16,21 +16,10 @@ using namespace hydralm::test;
 
 namespace {
 
-inline constexpr HydraConfig drafting{.vocab_size = 11,
-                                      .d_model = 24,
-                                      .n_layers = 4,
-                                      .n_heads = 2,
-                                      .mlp_multiple_of = 5,
-                                      .swa_window = 24,
-                                      .swa_every = 4,
-                                      .retrieval_every = 3,
-                                      .retrieval_chunk_size = 13,
-                                      .retrieval_top_k = 64,
-                                      .mtp_depth = 2};
-using Model = HydraLM<drafting>;
+using Model = HydraLM<small_drafting>;
 
 Sampler<float> sampler_of(const SamplingOptions& options) {
-    return Sampler<float>(drafting.vocab_size, options);
+    return Sampler<float>(small_drafting.vocab_size, options);
 }
 
 std::vector<token_id> plain(const Model& model, std::span<const token_id> prompt,
@@ -420,7 +409,7 @@ TEST_CASE("An exception in the middle of a round leaves the state at the tokens 
 TEST_CASE("Logits that are not numbers are an error, the state at the tokens kept",
           "[speculative]") {
     static constexpr HydraConfig config = [] {
-        HydraConfig c = drafting;
+        HydraConfig c = small_drafting;
         c.tie_embeddings = false;
         return c;
     }();

@@ -1,4 +1,4 @@
-// The three golden models as types, with their weights.
+// The three golden models as types, compiled once (see small_model.hpp), with their weights.
 #pragma once
 
 #include <string>
@@ -36,6 +36,51 @@ inline constexpr HydraConfig no_qk_norm_2l{.vocab_size = 40,
                                            .dn_norm_qk = false,
                                            .swa_window = 12,
                                            .swa_every = 2};
+
+}  // namespace hydralm::test
+
+extern template hydralm::MatrixView<float>
+hydralm::ModelOf<hydralm::test::hybrid_4l, float>::forward(const hydralm::token_id*,
+                                                           hydralm::Streams, hydralm::Index,
+                                                           hydralm::Form,
+                                                           hydralm::Arena&) const noexcept;
+extern template void hydralm::ModelOf<hydralm::test::hybrid_4l, float>::head(
+    hydralm::MatrixView<const float>, hydralm::MatrixView<float>) const noexcept;
+extern template hydralm::MatrixView<double>
+hydralm::ModelOf<hydralm::test::hybrid_4l, double>::forward(const hydralm::token_id*,
+                                                            hydralm::Streams, hydralm::Index,
+                                                            hydralm::Form,
+                                                            hydralm::Arena&) const noexcept;
+extern template void hydralm::ModelOf<hydralm::test::hybrid_4l, double>::head(
+    hydralm::MatrixView<const double>, hydralm::MatrixView<double>) const noexcept;
+extern template hydralm::MatrixView<float>
+hydralm::ModelOf<hydralm::test::default_schedule_8l, float>::forward(
+    const hydralm::token_id*, hydralm::Streams, hydralm::Index, hydralm::Form,
+    hydralm::Arena&) const noexcept;
+extern template void hydralm::ModelOf<hydralm::test::default_schedule_8l, float>::head(
+    hydralm::MatrixView<const float>, hydralm::MatrixView<float>) const noexcept;
+extern template hydralm::MatrixView<double>
+hydralm::ModelOf<hydralm::test::default_schedule_8l, double>::forward(
+    const hydralm::token_id*, hydralm::Streams, hydralm::Index, hydralm::Form,
+    hydralm::Arena&) const noexcept;
+extern template void hydralm::ModelOf<hydralm::test::default_schedule_8l, double>::head(
+    hydralm::MatrixView<const double>, hydralm::MatrixView<double>) const noexcept;
+extern template hydralm::MatrixView<float>
+hydralm::ModelOf<hydralm::test::no_qk_norm_2l, float>::forward(const hydralm::token_id*,
+                                                               hydralm::Streams, hydralm::Index,
+                                                               hydralm::Form,
+                                                               hydralm::Arena&) const noexcept;
+extern template void hydralm::ModelOf<hydralm::test::no_qk_norm_2l, float>::head(
+    hydralm::MatrixView<const float>, hydralm::MatrixView<float>) const noexcept;
+extern template hydralm::MatrixView<double>
+hydralm::ModelOf<hydralm::test::no_qk_norm_2l, double>::forward(const hydralm::token_id*,
+                                                                hydralm::Streams, hydralm::Index,
+                                                                hydralm::Form,
+                                                                hydralm::Arena&) const noexcept;
+extern template void hydralm::ModelOf<hydralm::test::no_qk_norm_2l, double>::head(
+    hydralm::MatrixView<const double>, hydralm::MatrixView<double>) const noexcept;
+
+namespace hydralm::test {
 
 // The weights of tests/golden/model/<name> in a model of the matching configuration.
 template <class Model>

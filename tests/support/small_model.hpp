@@ -1,4 +1,8 @@
 // Small models with random weights, random texts, and comparison of bits.
+//
+// The models of several test files are compiled once, in support/models/, into the library that
+// every such test is linked to. To add one: its config here, two `extern template` below, and the
+// `template` of the same in a file of support/models/, whose name goes into tests/meson.build.
 #pragma once
 
 #include <limits>
@@ -42,6 +46,82 @@ inline constexpr HydraConfig wide_remembering{.vocab_size = 301,
                                               .retrieval_every = 2,
                                               .retrieval_chunk_size = 32,
                                               .retrieval_top_k = 4};
+
+// What is trained in few steps; bytes as tokens.
+inline constexpr HydraConfig small_trained{.vocab_size = 256,
+                                           .d_model = 16,
+                                           .n_layers = 2,
+                                           .n_heads = 2,
+                                           .mlp_multiple_of = 8,
+                                           .swa_window = 9,
+                                           .swa_every = 2};
+
+// All three mixers, and two modules to draft with.
+inline constexpr HydraConfig small_drafting{.vocab_size = 11,
+                                            .d_model = 24,
+                                            .n_layers = 4,
+                                            .n_heads = 2,
+                                            .mlp_multiple_of = 5,
+                                            .swa_window = 24,
+                                            .swa_every = 4,
+                                            .retrieval_every = 3,
+                                            .retrieval_chunk_size = 13,
+                                            .retrieval_top_k = 64,
+                                            .mtp_depth = 2};
+
+}  // namespace hydralm::test
+
+extern template hydralm::MatrixView<float>
+hydralm::ModelOf<hydralm::test::small_hybrid, float>::forward(const hydralm::token_id*,
+                                                              hydralm::Streams, hydralm::Index,
+                                                              hydralm::Form,
+                                                              hydralm::Arena&) const noexcept;
+extern template void hydralm::ModelOf<hydralm::test::small_hybrid, float>::head(
+    hydralm::MatrixView<const float>, hydralm::MatrixView<float>) const noexcept;
+extern template hydralm::MatrixView<double>
+hydralm::ModelOf<hydralm::test::small_hybrid, double>::forward(const hydralm::token_id*,
+                                                               hydralm::Streams, hydralm::Index,
+                                                               hydralm::Form,
+                                                               hydralm::Arena&) const noexcept;
+extern template void hydralm::ModelOf<hydralm::test::small_hybrid, double>::head(
+    hydralm::MatrixView<const double>, hydralm::MatrixView<double>) const noexcept;
+extern template hydralm::MatrixView<float>
+hydralm::ModelOf<hydralm::test::small_remembering, float>::forward(const hydralm::token_id*,
+                                                                   hydralm::Streams, hydralm::Index,
+                                                                   hydralm::Form,
+                                                                   hydralm::Arena&) const noexcept;
+extern template void hydralm::ModelOf<hydralm::test::small_remembering, float>::head(
+    hydralm::MatrixView<const float>, hydralm::MatrixView<float>) const noexcept;
+extern template hydralm::MatrixView<double>
+hydralm::ModelOf<hydralm::test::small_remembering, double>::forward(const hydralm::token_id*,
+                                                                    hydralm::Streams,
+                                                                    hydralm::Index, hydralm::Form,
+                                                                    hydralm::Arena&) const noexcept;
+extern template void hydralm::ModelOf<hydralm::test::small_remembering, double>::head(
+    hydralm::MatrixView<const double>, hydralm::MatrixView<double>) const noexcept;
+extern template hydralm::MatrixView<float>
+hydralm::ModelOf<hydralm::test::wide_remembering, float>::forward(const hydralm::token_id*,
+                                                                  hydralm::Streams, hydralm::Index,
+                                                                  hydralm::Form,
+                                                                  hydralm::Arena&) const noexcept;
+extern template void hydralm::ModelOf<hydralm::test::wide_remembering, float>::head(
+    hydralm::MatrixView<const float>, hydralm::MatrixView<float>) const noexcept;
+extern template hydralm::MatrixView<float>
+hydralm::ModelOf<hydralm::test::small_trained, float>::forward(const hydralm::token_id*,
+                                                               hydralm::Streams, hydralm::Index,
+                                                               hydralm::Form,
+                                                               hydralm::Arena&) const noexcept;
+extern template void hydralm::ModelOf<hydralm::test::small_trained, float>::head(
+    hydralm::MatrixView<const float>, hydralm::MatrixView<float>) const noexcept;
+extern template hydralm::MatrixView<float>
+hydralm::ModelOf<hydralm::test::small_drafting, float>::forward(const hydralm::token_id*,
+                                                                hydralm::Streams, hydralm::Index,
+                                                                hydralm::Form,
+                                                                hydralm::Arena&) const noexcept;
+extern template void hydralm::ModelOf<hydralm::test::small_drafting, float>::head(
+    hydralm::MatrixView<const float>, hydralm::MatrixView<float>) const noexcept;
+
+namespace hydralm::test {
 
 // Every way for banks to keep the past but in a file.
 inline std::vector<BankPolicy> bank_policies() {

@@ -8,7 +8,7 @@
 #include "hydralm/training/gradients.hpp"
 #include "support/catch.hpp"
 #include "support/compare.hpp"
-#include "support/golden_model.hpp"
+#include "support/shared_gradients.hpp"
 
 using namespace hydralm;
 using namespace hydralm::test;
@@ -98,13 +98,6 @@ inline constexpr HydraConfig selective{.vocab_size = 11,
                                        .layer_types = LayerTypes{retrieval, swa},
                                        .retrieval_chunk_size = 4,
                                        .retrieval_top_k = 2};
-
-template <class Model>
-Model random_model(std::uint64_t seed) {
-    Model model;
-    initialise(model, seed, InitScheme::fan_in);
-    return model;
-}
 
 template <class Model>
 std::vector<token_id> random_ids(Index count, std::uint64_t seed) {

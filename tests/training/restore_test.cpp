@@ -5,16 +5,14 @@
 
 #include "hydralm/training.hpp"
 #include "support/files.hpp"
-#include "support/small_model.hpp"
+#include "support/shared_gradients.hpp"
 
 using namespace hydralm;
 using namespace hydralm::test;
 
 namespace {
 
-constexpr HydraConfig config{
-    .vocab_size = 256, .d_model = 8, .n_layers = 1, .n_heads = 1, .mlp_multiple_of = 4};
-using Model = HydraLM<config>;
+using Model = HydraLM<small_trained>;
 using Progress = std::array<std::int64_t, 5>;
 
 constexpr auto not_a_number = std::numeric_limits<float>::quiet_NaN();

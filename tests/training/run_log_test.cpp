@@ -7,16 +7,14 @@
 
 #include "hydralm/training.hpp"
 #include "support/files.hpp"
-#include "support/small_model.hpp"
+#include "support/shared_gradients.hpp"
 
 using namespace hydralm;
 using namespace hydralm::test;
 
 namespace {
 
-constexpr HydraConfig config{
-    .vocab_size = 256, .d_model = 8, .n_layers = 1, .n_heads = 1, .mlp_multiple_of = 4};
-using Model = HydraLM<config>;
+using Model = HydraLM<small_trained>;
 
 // A run of 9 steps; resumed, or from the beginning.
 void train(const TemporaryDirectory& folder, const std::filesystem::path& log, bool resume = false,

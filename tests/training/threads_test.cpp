@@ -4,8 +4,7 @@
 #include "hydralm/training/gradients.hpp"
 #include "support/allocations.hpp"
 #include "support/catch.hpp"
-#include "support/golden_model.hpp"
-#include "support/small_model.hpp"
+#include "support/shared_gradients.hpp"
 
 using namespace hydralm;
 using namespace hydralm::test;

@@ -7,20 +7,14 @@
 #include "hydralm/training.hpp"
 #include "support/catch.hpp"
 #include "support/files.hpp"
+#include "support/shared_gradients.hpp"
 
 using namespace hydralm;
 using namespace hydralm::test;
 
 namespace {
 
-constexpr HydraConfig config{.vocab_size = 256,
-                             .d_model = 16,
-                             .n_layers = 2,
-                             .n_heads = 2,
-                             .mlp_multiple_of = 8,
-                             .swa_window = 9,
-                             .swa_every = 2};
-using Model = HydraLM<config>;
+using Model = HydraLM<small_trained>;
 
 Model fresh_model() {
     Model model;
@@ -447,7 +441,7 @@ TEST_CASE("A number that is not finite stops the run or leaves the step out", "[
 
 TEST_CASE("A step left out leaves carried streams as they were", "[trainer]") {
     static constexpr HydraConfig untied_config = [] {
-        auto c = config;
+        auto c = small_trained;
         c.tie_embeddings = false;
         return c;
     }();
@@ -466,7 +460,7 @@ TEST_CASE("A step left out leaves carried streams as they were", "[trainer]") {
             all.insert(all.end(), values.begin(), values.end());
         });
         REQUIRE(Model::parameters[0].name() == "embed.weight");
-        all[200 * config.d_model] = std::numeric_limits<float>::quiet_NaN();  // of token 200
+        all[200 * small_trained.d_model] = std::numeric_limits<float>::quiet_NaN();  // of token 200
         model.set_parameters(
             [next = all.data()](const ParameterInfo&, std::span<float> values) mutable {
                 std::copy_n(next, values.size(), values.data());

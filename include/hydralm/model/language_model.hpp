@@ -210,21 +210,10 @@ public:
     // the caller's. One read of the weights for all streams; every row has the bits it would have
     // alone. No allocation; never throws.
     MatrixView<T> forward(const token_id* tokens, Streams streams, Index N, Form form,
-                          Arena& arena) const noexcept {
-        const Index rows = streams.count() * N;
-        const MatrixView<T> x(arena.take<T>(rows * d_model()), rows, d_model());
-        const MatrixView<T> normed(arena.take<T>(rows * d_model()), rows, d_model());
-        for (Index r = 0; r < rows; ++r) weights_.embed.copy_row(tokens[r], x.row(r));
-        stack.forward(weights_.blocks, streams, N, x, form, arena);
-        norm.forward(weights_.norm_f, x, normed);
-        return normed;
-    }
+                          Arena& arena) const noexcept;
 
     // logits [M, V] = hidden [M, d] · headᵀ.
-    void head(MatrixView<const T> hidden, MatrixView<T> logits) const noexcept {
-        if constexpr (ties_head) kernels::matmul(hidden, weights_.embed, logits, kernels::Assign{});
-        else kernels::matmul(hidden, weights_.lm_head, logits, kernels::Assign{});
-    }
+    void head(MatrixView<const T> hidden, MatrixView<T> logits) const noexcept;
 
 private:
     void bind() noexcept {
@@ -235,5 +224,29 @@ private:
     WeightMemory memory_;
     Parameters<PackedStorage<T>> weights_;
 };
+
+// Outside of the class, and so not inline: where they are declared `extern template`, nothing of
+// these two is compiled again.
+
+template <class Words, class Layers, class Norm, class Drafts>
+auto LanguageModel<Words, Layers, Norm, Drafts>::forward(const token_id* tokens, Streams streams,
+                                                         Index N, Form form,
+                                                         Arena& arena) const noexcept
+    -> MatrixView<T> {
+    const Index rows = streams.count() * N;
+    const MatrixView<T> x(arena.take<T>(rows * d_model()), rows, d_model());
+    const MatrixView<T> normed(arena.take<T>(rows * d_model()), rows, d_model());
+    for (Index r = 0; r < rows; ++r) weights_.embed.copy_row(tokens[r], x.row(r));
+    stack.forward(weights_.blocks, streams, N, x, form, arena);
+    norm.forward(weights_.norm_f, x, normed);
+    return normed;
+}
+
+template <class Words, class Layers, class Norm, class Drafts>
+void LanguageModel<Words, Layers, Norm, Drafts>::head(MatrixView<const T> hidden,
+                                                      MatrixView<T> logits) const noexcept {
+    if constexpr (ties_head) kernels::matmul(hidden, weights_.embed, logits, kernels::Assign{});
+    else kernels::matmul(hidden, weights_.lm_head, logits, kernels::Assign{});
+}
 
 }  // namespace HYDRALM_NAMESPACE

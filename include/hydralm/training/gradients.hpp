@@ -106,16 +106,7 @@ public:
     // unscaled. Throws Error for a wrong count, id or label, nothing changed. No allocation, but
     // for the pages of retrieval banks and of their gradients.
     kernels::LossSum add(const Model& model, std::span<const token_id> tokens,
-                         std::span<const token_id> labels, Streams streams, double scale) {
-        model.expect_weights();
-        check_tokens(model, tokens, streams);
-        check_labels(labels, tokens.size(), Model::vocab_size());
-        for (Index b = 0; b < streams_; ++b)  // a bank's gradient has the bank's pages
-            dstates_[b].reserve(static_cast<Index>(streams.position(b)) + tokens_);
-        if (keep_ == Keep::everything)
-            return add_with(Model::stack, model, tokens, labels, streams, scale);
-        return add_with(recomputed(Model::stack), model, tokens, labels, streams, scale);
-    }
+                         std::span<const token_id> labels, Streams streams, double scale);
 
 private:
     // stack: the model's, or Recomputed.
@@ -180,5 +171,20 @@ private:
     typename Structure::template Parameters<FlatStorage<T>> views_;
     typename Structure::template Parameters<TransposedStorage<T>> transposed_;
 };
+
+// Outside of the class, and so not inline: see LanguageModel::forward.
+template <class Model>
+kernels::LossSum Gradients<Model>::add(const Model& model, std::span<const token_id> tokens,
+                                       std::span<const token_id> labels, Streams streams,
+                                       double scale) {
+    model.expect_weights();
+    check_tokens(model, tokens, streams);
+    check_labels(labels, tokens.size(), Model::vocab_size());
+    for (Index b = 0; b < streams_; ++b)  // a bank's gradient has the bank's pages
+        dstates_[b].reserve(static_cast<Index>(streams.position(b)) + tokens_);
+    if (keep_ == Keep::everything)
+        return add_with(Model::stack, model, tokens, labels, streams, scale);
+    return add_with(recomputed(Model::stack), model, tokens, labels, streams, scale);
+}
 
 }  // namespace HYDRALM_NAMESPACE

@@ -1,0 +1,13 @@
+// HydraLM<small_hybrid>, compiled for every test.
+#include "support/small_model.hpp"
+
+template hydralm::MatrixView<float> hydralm::ModelOf<hydralm::test::small_hybrid, float>::forward(
+    const hydralm::token_id*, hydralm::Streams, hydralm::Index, hydralm::Form,
+    hydralm::Arena&) const noexcept;
+template void hydralm::ModelOf<hydralm::test::small_hybrid, float>::head(
+    hydralm::MatrixView<const float>, hydralm::MatrixView<float>) const noexcept;
+template hydralm::MatrixView<double> hydralm::ModelOf<hydralm::test::small_hybrid, double>::forward(
+    const hydralm::token_id*, hydralm::Streams, hydralm::Index, hydralm::Form,
+    hydralm::Arena&) const noexcept;
+template void hydralm::ModelOf<hydralm::test::small_hybrid, double>::head(
+    hydralm::MatrixView<const double>, hydralm::MatrixView<double>) const noexcept;
