@@ -222,8 +222,8 @@ public:
 
     // logits [M, V] = hidden [M, d] · headᵀ.
     void head(MatrixView<const T> hidden, MatrixView<T> logits) const noexcept {
-        if constexpr (ties_head) kernels::matmul(hidden, weights_.embed, logits, kernels::Assign{});
-        else kernels::matmul(hidden, weights_.lm_head, logits, kernels::Assign{});
+        if constexpr (ties_head) kernels::matmul(hidden, weights_.embed, logits);
+        else kernels::matmul(hidden, weights_.lm_head, logits);
     }
 
 private:

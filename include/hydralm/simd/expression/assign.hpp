@@ -258,8 +258,8 @@ template <class... X>
 // nothing can throw.
 template <Real T, std::same_as<T>... Rest>
 [[nodiscard]] constexpr auto out(Index n, T* y, Rest*... rest) noexcept {
-    return Output<RowOperand<T, dynamic>, PointerOperand<Rest>...>(RowOperand<T, dynamic>{{y, n}},
-                                                                   PointerOperand<Rest>{rest}...);
+    return Output<RowOperand<T, dynamic>, PointerOperand<Rest>...>(
+        RowOperand<T, dynamic>{RowView<T>{y, n}}, PointerOperand<Rest>{rest}...);
 }
 // N elements, N known to the type.
 template <Index N, Real T, std::same_as<T>... Rest>
