@@ -62,8 +62,7 @@ std::vector<double> recall(const Model& model, Index length, std::span<const Ind
             const auto& mixer = block.mixer();
             kernels::rms_norm(MatrixView<const float>(x),
                               std::span<const float>(p.mixer.norm.weight), config.rms_eps, normed);
-            kernels::matmul(MatrixView<const float>(normed), p.mixer.inner.qkv_proj, qkv,
-                            kernels::Assign{});
+            kernels::matmul(MatrixView<const float>(normed), p.mixer.inner.qkv_proj, qkv);
             const auto layer = bind_state(mixer, streams, 0);
             double kept = 0;
             std::vector<double> found(open.size(), 0.0);

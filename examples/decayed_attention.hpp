@@ -107,7 +107,7 @@ public:
             for (Index h = 0; h < Heads; ++h) history.gamma[h] = gamma(p, h);
             qkv = history.qkv;
         }
-        kernels::matmul(x, p.qkv_proj, qkv, kernels::Assign{});
+        kernels::matmul(x, p.qkv_proj, qkv);
         parallel_for(B * Heads, [&](Index task) {
             const Index b = task / Heads, h = task % Heads;
             Square S = head(bind_state(*this, streams, b).S, h);
@@ -151,7 +151,7 @@ public:
         const Index B = streams.count();
         const BackwardScratch s = take_backward_scratch(*this, arena, B, N);
         kernels::matmul_gradient(dy, tape.o, gradients.o_proj);
-        kernels::matmul(dy, transposed.o_proj, s.dout, kernels::Assign{});
+        kernels::matmul(dy, transposed.o_proj, s.dout);
         parallel_for(B * Heads, [&](Index task) {
             s.dgamma[task] = backward_head(gamma(p, task % Heads), tape, s, N, task / Heads,
                                            task % Heads, bind_state(*this, dstates, task / Heads));
@@ -162,7 +162,7 @@ public:
                 s.dgamma[task] * g * (T(1) - g);
         }
         kernels::matmul_gradient(s.dqkv, x, gradients.qkv_proj);
-        kernels::matmul(s.dqkv, transposed.qkv_proj, dx, kernels::Assign{});
+        kernels::matmul(s.dqkv, transposed.qkv_proj, dx);
     }
 
 private:

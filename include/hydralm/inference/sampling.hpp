@@ -13,7 +13,7 @@
 #include "hydralm/core/aligned_buffer.hpp"
 #include "hydralm/core/error.hpp"
 #include "hydralm/core/random.hpp"
-#include "hydralm/simd/map.hpp"
+#include "hydralm/simd/expression.hpp"
 
 namespace HYDRALM_NAMESPACE {
 
@@ -57,7 +57,7 @@ inline void validate(const SamplingOptions& options) {
 // or nothing is there. No allocation. Cost: two reads at most.
 template <Real T>
 token_id argmax(std::span<const T> values) noexcept {
-    const T largest = simd::maximum<T>(static_cast<Index>(values.size()), values.data());
+    const T largest = max(view(values));
     const auto at = std::find(values.begin(), values.end(), largest);
     return at == values.end() ? token_id{-1} : static_cast<token_id>(at - values.begin());
 }
@@ -132,9 +132,8 @@ public:
         }
         double total = 0.0;
         for (const T w : weights_) total += static_cast<double>(w);
-        const auto scale = simd::broadcast<T>(static_cast<T>(1.0 / total));
-        simd::map<T>(
-            weights_.size(), out.data(), [scale](auto w) { return w * scale; }, weights_.data());
+        hydralm::out(weights_.size(), out.data()) =
+            in(weights_.data()) * static_cast<T>(1.0 / total);
     }
 
     // Counts token as seen: the prompt's tokens, or tokens that were not chosen here. Throws Error
@@ -195,7 +194,7 @@ private:
         check_size("logits", logits.size());
         std::copy(logits.begin(), logits.end(), weights_.begin());
         if (options_.repetition_penalty != 1.0) penalise();
-        const T largest = simd::maximum<T>(vocab_size(), weights_.data());
+        const T largest = max(view(weights_.data(), vocab_size()));
         if (largest == -std::numeric_limits<T>::infinity())
             throw Error(
                 {.field = "logits",
@@ -207,8 +206,8 @@ private:
         if (options_.top_k > 0 && options_.top_k < vocab_size()) keep_top_k();
         if (options_.top_p < 1.0) keep_top_p();
         if (options_.min_p > 0.0) {
-            const auto least = simd::broadcast<T>(static_cast<T>(options_.min_p));
-            replace([least](auto w) { return simd::select(w >= least, w, decltype(w)(T(0))); });
+            const auto w = in(weights_.data());
+            out(vocab_size(), weights_.data()) = select(w >= options_.min_p, w, 0);
         }
     }
 
@@ -226,18 +225,10 @@ private:
             std::numeric_limits<T>;  // the coldest temperature puts all weight on the largest
         const double temperature =
             std::clamp<double>(options_.temperature, Limits::min(), Limits::max());
-        const auto m = simd::broadcast<T>(largest), zero = simd::broadcast<T>(T(0)),
-                   one = simd::broadcast<T>(T(1));
-        const auto t = simd::broadcast<T>(static_cast<T>(temperature));
-        replace([=](auto v) {
-            const auto w = simd::exp((v - m) / t);
-            return simd::select(v == m, one, simd::select(w >= zero, w, zero));  // NaN: 0
-        });
-    }
-
-    template <class F>
-    void replace(const F& f) noexcept {
-        simd::map<T>(weights_.size(), weights_.data(), f, weights_.data());
+        const auto v = in(weights_.data());
+        const auto w = exp((v - largest) / temperature);
+        out(vocab_size(), weights_.data()) =
+            select(v >= largest, 1, select(w >= 0, w, 0));  // NaN: 0
     }
 
     // Tokens of positive weight; returns their number.

@@ -176,7 +176,7 @@ public:
         MatrixView<T> qkv = s.qkv, o = s.o, log_sum_exp;
         if constexpr (records<R>) qkv = tape.qkv, o = tape.o, log_sum_exp = tape.log_sum_exp;
         write_angles(streams, N, s.angles);
-        kernels::matmul(x, p.qkv_proj, qkv, kernels::Assign{});
+        kernels::matmul(x, p.qkv_proj, qkv);
         std::int64_t furthest = 0;
         for (Index b = 0; b < B; ++b) furthest = std::max(furthest, streams.position(b));
         parallel_for(

@@ -29,13 +29,13 @@ void FullAttention<T, HeadDim, ChunkSize, Shape>::backward(const P&, const Q& tr
     const BackwardScratch s = take_backward_scratch(*this, arena, B, N);
     write_angles(streams, N, s.angles);
     kernels::matmul_gradient(dy, tape.o, gradients.o_proj);
-    kernels::matmul(dy, transposed.o_proj, s.dout, kernels::Assign{});
+    kernels::matmul(dy, transposed.o_proj, s.dout);
     parallel_for(B * groups(), [&](Index task) {
         Arena own = s.tasks.of(task);
         backward_group(streams, N, tape, s, dstates, task / groups(), task % groups(), own);
     });
     kernels::matmul_gradient(s.dqkv, x, gradients.qkv_proj);
-    kernels::matmul(s.dqkv, transposed.qkv_proj, dx, kernels::Assign{});
+    kernels::matmul(s.dqkv, transposed.qkv_proj, dx);
 }
 
 // Group g of stream b.

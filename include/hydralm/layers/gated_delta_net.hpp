@@ -23,18 +23,6 @@
 #include "hydralm/layers/shape.hpp"
 
 namespace HYDRALM_NAMESPACE {
-namespace detail {
-
-// The epilogue y ⊙= silu(x·Wᵀ).
-struct MultiplySilu {
-    template <class Batch, Real T>
-    Batch operator()(const Batch& sum, const T* y, Index, Index count) const noexcept {
-        return kernels::detail::load_some(y, count) * simd::silu(sum);
-    }
-};
-
-}  // namespace detail
-
 // T: scalar of weights, activations and state. HeadDim: D. ChunkSize: tokens of a block of the
 // chunkwise form, 0: the fastest for this instruction set; results differ by rounding only. Shape:
 // DeltaNetShape or RuntimeDeltaNetShape.
@@ -223,14 +211,12 @@ public:
             std::copy_n(bind_state(*this, streams, 0).conv_cache, cache_size(),
                         history.before.conv_cache);
         }
-        kernels::matmul(x, p.qkv_proj, w.qkv, kernels::Assign{});
-        kernels::matmul(x, p.ab_proj, w.gates, kernels::AddBias<T>{p.ab_bias.data()});
+        kernels::matmul(x, p.qkv_proj, w.qkv);
+        kernels::matmul(x, p.ab_proj, w.gates, acc + in(p.ab_bias.data()));
         for (Index r = 0; r < rows; ++r) {
             T* const g = w.gates.row(r);
-            for (Index h = 0; h < H; ++h) g[h] = -simd::softplus(-g[h]);  // ln σ(a)
-            simd::map(
-                H, g + H,
-                [s = simd::Batch<T>(beta_scale())](auto b) { return s * simd::sigmoid(b); }, g + H);
+            out(H, g) = -softplus(-in(g));  // ln σ(a)
+            out(H, g + H) = beta_scale() * sigmoid(in(g + H));
         }
         parallel_for(
             B * H,
@@ -249,11 +235,11 @@ public:
         MatrixView<T> out = w.o;
         if constexpr (records<R>) {
             if (shape_.use_gate) {
-                kernels::matmul(x, p.gate_proj, tape.out.middle_cols(0, I), kernels::Assign{});
+                kernels::matmul(x, p.gate_proj, tape.out.middle_cols(0, I));
                 kernels::swiglu<T>(tape.out, out = scratch.o);
             }
         } else if (shape_.use_gate) {
-            kernels::matmul(x, p.gate_proj, out, detail::MultiplySilu{});
+            kernels::matmul(x, p.gate_proj, out, in(out) * silu(acc));
         }
         project(out, p.o_proj, y, write);
     }

@@ -46,11 +46,11 @@ void GatedDeltaNet<T, HeadDim, ChunkSize, Shape>::backward(const P& p, const Q& 
     if (shape_.use_gate) {
         kernels::swiglu<T>(tape.out, s.gated);
         kernels::matmul_gradient(dy, s.gated, gradients.o_proj);
-        kernels::matmul(dy, transposed.o_proj, s.dgated, kernels::Assign{});
+        kernels::matmul(dy, transposed.o_proj, s.dgated);
         kernels::swiglu_backward<T>(tape.out, s.dgated, s.dout);
     } else {
         kernels::matmul_gradient(dy, tape.out, gradients.o_proj);
-        kernels::matmul(dy, transposed.o_proj, s.dout, kernels::Assign{});
+        kernels::matmul(dy, transposed.o_proj, s.dout);
     }
     parallel_for(H, [&](Index h) {  // streams in order: they add to the same taps
         Arena own = s.heads.of(h);
@@ -69,12 +69,12 @@ void GatedDeltaNet<T, HeadDim, ChunkSize, Shape>::backward(const P& p, const Q& 
     }
     kernels::matmul_gradient(s.dqkv, x, gradients.qkv_proj);
     kernels::matmul_gradient(s.dgates, x, gradients.ab_proj);
-    kernels::matmul(s.dqkv, transposed.qkv_proj, dx, kernels::Assign{});
-    kernels::matmul(s.dgates, transposed.ab_proj, dx, kernels::Add{});
+    kernels::matmul(s.dqkv, transposed.qkv_proj, dx);
+    kernels::matmul(s.dgates, transposed.ab_proj, dx, in(dx) + acc);
     if (shape_.use_gate) {
         const auto dgate = s.dout.middle_cols(0, I);
         kernels::matmul_gradient(dgate, x, gradients.gate_proj);
-        kernels::matmul(dgate, transposed.gate_proj, dx, kernels::Add{});
+        kernels::matmul(dgate, transposed.gate_proj, dx, in(dx) + acc);
     }
 }
 

@@ -43,8 +43,8 @@ namespace HYDRALM_NAMESPACE {
 template <class Matrix>
 void project(MatrixView<const typename Matrix::Scalar> x, const Matrix& w,
              MatrixView<typename Matrix::Scalar> y, Write write) noexcept {
-    if (write == Write::add) kernels::matmul(x, w, y, kernels::Add{});
-    else kernels::matmul(x, w, y, kernels::Assign{});
+    if (write == Write::add) kernels::matmul(x, w, y, in(y) + acc);
+    else kernels::matmul(x, w, y);
 }
 
 namespace detail {

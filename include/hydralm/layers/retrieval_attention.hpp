@@ -221,7 +221,7 @@ public:
             copy_caches(streams, history.cache);
             qkv = history.qkv;
         }
-        kernels::matmul(x, p.qkv_proj, qkv, kernels::Assign{});
+        kernels::matmul(x, p.qkv_proj, qkv);
         Index furthest = 0;
         for (Index b = 0; b < B; ++b)
             furthest = std::max(furthest, static_cast<Index>(streams.position(b)));
@@ -281,7 +281,7 @@ public:
                     norms.data() == nullptr ? norms : norms.middle_cols(i * H + h, 1));
         }
         const auto at = static_cast<std::size_t>(h);
-        const simd::Batch<T> tau(std::exp(p.temperature[at]));
+        const T tau = std::exp(p.temperature[at]);
         const T* const w = p.gate.data() + h * HeadDim;
         const Head bank(retrieval_past(*state.bank), h);
         const Arena::Scope scope(arena);
@@ -289,9 +289,9 @@ public:
         for (Index n = 0; n < N; ++n) {
             T* const q = part(0).row(n);
             const T* const k = part(1).row(n);
-            simd::map<T>(HeadDim, q, [&](auto v) { return v * tau; }, q);
+            out<HeadDim>(q) *= tau;
             const T gate =
-                simd::sigmoid(T(8) * simd::dot<T>(HeadDim, w, k) + p.gate_bias[at] - T(2));
+                simd::sigmoid(T(8) * dot(view<HeadDim>(w), in(k)) + p.gate_bias[at] - T(2));
             bank.put(position + n, k, part(2).row(n), gate);
             if ((position + n + 1) % ChunkSize == 0)
                 bank.summarise(static_cast<Index>((position + n) / ChunkSize), decoded);

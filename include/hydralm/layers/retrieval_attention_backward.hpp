@@ -30,7 +30,7 @@ void RetrievalAttention<T, HeadDim, ChunkSize, Shape>::backward(
     const BackwardScratch s = take_backward_scratch(*this, arena, B, N);
     std::fill_n(s.dtaps.data(), K * 3 * I, T(0));
     kernels::matmul_gradient(dy, tape.o, gradients.o_proj);
-    kernels::matmul(dy, transposed.o_proj, s.dout, kernels::Assign{});
+    kernels::matmul(dy, transposed.o_proj, s.dout);
     parallel_for(H, [&](Index h) {  // streams in order: they add to the same gradients
         Arena own = s.heads.of(h);
         for (Index b = 0; b < B; ++b)
@@ -39,7 +39,7 @@ void RetrievalAttention<T, HeadDim, ChunkSize, Shape>::backward(
     for (Index c = 0; c < 3 * I; ++c)
         for (Index j = 0; j < K; ++j) gradients.conv(c, j) += s.dtaps(j, c);
     kernels::matmul_gradient(s.dqkv, x, gradients.qkv_proj);
-    kernels::matmul(s.dqkv, transposed.qkv_proj, dx, kernels::Assign{});
+    kernels::matmul(s.dqkv, transposed.qkv_proj, dx);
 }
 
 // Head h of stream b.
@@ -68,11 +68,10 @@ void RetrievalAttention<T, HeadDim, ChunkSize, Shape>::backward_head(
     kernels::retrieval_bank_backward<HeadDim, ChunkSize, T>(
         N, position, bank, dbank, p.gate.data() + h * D, part(s.dqkv, 1), part(s.dqkv, 2),
         gradients.gate.data() + h * D, gradients.gate_bias[at]);
-    const simd::Batch<T> scale(tau), unit(T(1) / tau);
     for (Index n = 0; n < N; ++n) {  // q̂ = τ u: from the gradient of q̂ to that of u
-        gradients.temperature[at] += simd::dot<T>(D, q.row(n), dq.row(n));
-        simd::map<T>(D, dq.row(n), [&](auto g) { return g * scale; }, dq.row(n));
-        simd::map<T>(D, q.row(n), [&](auto v) { return v * unit; }, q.row(n));
+        gradients.temperature[at] += dot(view<HeadDim>(q.row(n)), in(dq.row(n)));
+        out<HeadDim>(dq.row(n)) *= tau;
+        out<HeadDim>(q.row(n)) *= T(1) / tau;
     }
     const MatrixView<T> cache(dstate.conv_cache, kept, 3 * I);
     for (Index i = 0; i < 3; ++i) {

@@ -162,7 +162,7 @@ public:
         MatrixView<T> o = s.o;
         if constexpr (records<R>) o = tape.o;
         if (Arena* const memory = streams.history()) remember_ring(streams, N, *memory);
-        kernels::matmul(x, p.qkv_proj, s.qkv, kernels::Assign{});
+        kernels::matmul(x, p.qkv_proj, s.qkv);
         write_angles(streams, N, s.angles);
         std::int64_t furthest = 0;
         for (Index b = 0; b < B; ++b) furthest = std::max(furthest, streams.position(b));

@@ -29,13 +29,13 @@ void SlidingWindowAttention<T, HeadDim, ChunkSize, Shape>::backward(
     const BackwardScratch s = take_backward_scratch(*this, arena, B, N);
     write_angles(streams, N, s.angles);
     kernels::matmul_gradient(dy, tape.o, gradients.o_proj);
-    kernels::matmul(dy, transposed.o_proj, s.dout, kernels::Assign{});
+    kernels::matmul(dy, transposed.o_proj, s.dout);
     parallel_for(B * H, [&](Index task) {
         Arena own = s.heads.of(task);
         backward_head(streams, N, tape, s, dstates, task / H, task % H, own);
     });
     kernels::matmul_gradient(s.dqkv, x, gradients.qkv_proj);
-    kernels::matmul(s.dqkv, transposed.qkv_proj, dx, kernels::Assign{});
+    kernels::matmul(s.dqkv, transposed.qkv_proj, dx);
 }
 
 // Head h of stream b.
@@ -67,15 +67,12 @@ void SlidingWindowAttention<T, HeadDim, ChunkSize, Shape>::backward_head(
     const auto through_ring = [&](T* ring, MatrixView<T> gradient) {
         for (Index n = std::max<Index>(0, N - W); n < N; ++n) {
             T* const kept = slot(ring, h, position + n);
-            simd::map<T>(
-                HeadDim, gradient.row(before + n), [](auto a, auto c) { return a + c; },
-                gradient.row(before + n), kept);
+            out<HeadDim>(gradient.row(before + n)) += in(kept);
             std::fill_n(kept, HeadDim, T(0));
         }
         for (Index i = 0; i < before; ++i) {
             T* const kept = slot(ring, h, position - before + i);
-            simd::map<T>(
-                HeadDim, kept, [](auto a, auto c) { return a + c; }, kept, gradient.row(i));
+            out<HeadDim>(kept) += in(gradient.row(i));
         }
     };
     through_ring(dstate.keys, d.keys);

@@ -82,8 +82,8 @@ public:
         const Scratch s = take_scratch(*this, arena, {streams.count(), N});
         if constexpr (records<R>) {
             const Index h = shape_.hidden;
-            kernels::matmul(x, p.w_fused[0], tape.gate_up.middle_cols(0, h), kernels::Assign{});
-            kernels::matmul(x, p.w_fused[1], tape.gate_up.middle_cols(h, h), kernels::Assign{});
+            kernels::matmul(x, p.w_fused[0], tape.gate_up.middle_cols(0, h));
+            kernels::matmul(x, p.w_fused[1], tape.gate_up.middle_cols(h, h));
             kernels::swiglu<T>(tape.gate_up, s.hidden);
         } else {
             kernels::matmul_swiglu(x, p.w_fused[0], p.w_fused[1], s.hidden);

@@ -17,7 +17,7 @@ void SwiGLU<T, Shape>::backward(const P&, const Q& transposed, const Tape& tape,
     const BackwardScratch s = take_backward_scratch(*this, arena, streams.count(), N);
     kernels::swiglu<T>(tape.gate_up, s.hidden);
     kernels::matmul_gradient(dy, s.hidden, gradients.w_down);
-    kernels::matmul(dy, transposed.w_down, s.dhidden, kernels::Assign{});
+    kernels::matmul(dy, transposed.w_down, s.dhidden);
     kernels::swiglu_backward<T>(tape.gate_up, s.dhidden, s.dgate_up);
     for (std::size_t i = 0; i < 2; ++i) {
         const auto half = s.dgate_up.middle_cols(static_cast<Index>(i) * h, h);

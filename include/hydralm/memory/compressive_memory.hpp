@@ -21,7 +21,7 @@
 
 #include "hydralm/core/aligned_buffer.hpp"
 #include "hydralm/core/error.hpp"
-#include "hydralm/simd/map.hpp"
+#include "hydralm/simd/expression.hpp"
 
 namespace HYDRALM_NAMESPACE {
 
@@ -104,7 +104,7 @@ public:
         const Index before_end = std::min(exact_, capacity() - oldest_);
         add(query.data(), first_exact() + oldest_, before_end, T(0), sum, out.data());
         add(query.data(), first_exact(), exact_ - before_end, T(0), sum, out.data());
-        if (tokens_ > 0) scale_by(ValueDim, out.data(), T(1) / sum.total);
+        if (tokens_ > 0) hydralm::out<ValueDim>(out.data()) *= T(1) / sum.total;
     }
 
     // Forgets the stream; pooling weights stay.
@@ -138,14 +138,9 @@ private:
         return static_cast<T>(std::log(static_cast<double>(count)));
     }
 
-    // y ← y·scale and y ← y + a·x.
-    static void scale_by(Index n, T* y, T scale) noexcept {
-        const auto s = simd::broadcast<T>(scale);
-        simd::map<T>(n, y, [s](auto v) { return v * s; }, y);
-    }
+    // y ← y + a·x.
     static void multiply_add(Index n, T* y, T a, const T* x) noexcept {
-        const auto s = simd::broadcast<T>(a);
-        simd::map<T>(n, y, [s](auto v, auto u) { return simd::fma<T>(s, u, v); }, y, x);
+        out(n, y) = fma(a, in(x), in(y));
     }
 
     // The r oldest exact tokens become a summary; when there is no room, the oldest summary leaves.
@@ -172,7 +167,7 @@ private:
         decayed_weight_ = 1 + (1 - 1 / static_cast<double>(n_summary_)) * decayed_weight_;
         const T rate = static_cast<T>(1 / decayed_weight_);
         const auto blend = [rate](Index n, T* mean, const T* x) {
-            if (rate < T(1)) scale_by(n, mean, T(1) - rate);
+            if (rate < T(1)) out(n, mean) *= T(1) - rate;
             else std::fill_n(mean, n, T(0));
             multiply_add(n, mean, rate, x);
         };
@@ -193,18 +188,16 @@ private:
             const Index n = std::min(block, end - first);
             for (Index i = 0; i < n; ++i)
                 weight[static_cast<std::size_t>(i)] =
-                    scale_ * simd::dot<T>(Dim, query, keys_.data() + (first + i) * Dim) + log_count;
-            const T largest = std::max(sum.largest, simd::maximum<T>(n, weight.data()));
+                    scale_ * dot(view<Dim>(query), in(keys_.data() + (first + i) * Dim)) +
+                    log_count;
+            const T largest = std::max(sum.largest, max(view(weight.data(), n)));
             if (largest > sum.largest) {
                 const T kept = std::exp(sum.largest - largest);
                 sum.total *= kept;
-                scale_by(ValueDim, out, kept);
+                hydralm::out<ValueDim>(out) *= kept;
                 sum.largest = largest;
             }
-            const auto shift = simd::broadcast<T>(largest);
-            simd::map<T>(
-                n, weight.data(), [shift](auto s) { return simd::exp<T>(s - shift); },
-                weight.data());
+            hydralm::out(n, weight.data()) = exp(in(weight.data()) - largest);
             for (Index i = 0; i < n; ++i) {
                 sum.total += weight[static_cast<std::size_t>(i)];
                 multiply_add(ValueDim, out, weight[static_cast<std::size_t>(i)],

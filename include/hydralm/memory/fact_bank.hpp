@@ -20,7 +20,7 @@
 #include "hydralm/core/parallel.hpp"
 #include "hydralm/kernels/rms_norm/l2_normalize.hpp"
 #include "hydralm/kernels/small_product.hpp"
-#include "hydralm/simd/map.hpp"
+#include "hydralm/simd/expression.hpp"
 
 namespace HYDRALM_NAMESPACE {
 
@@ -143,13 +143,8 @@ private:
         return v / width * panel_size + k * width + v % width;
     }
     static T inverse_norm(const T* key) noexcept {
-        const T norm = std::sqrt(simd::squared_norm<T>(KeyDim, key));
+        const T norm = std::sqrt(sum(square(view<KeyDim>(key))));
         return T(1) / std::max(norm, static_cast<T>(kernels::l2_norm_floor));
-    }
-    // out[i] = scale · in[i]; out may be in.
-    static void scale_to(Index n, T* out, const T* in, T scale) noexcept {
-        const auto factor = simd::broadcast<T>(scale);
-        simd::map<T>(n, out, [factor](auto v) { return v * factor; }, in);
     }
 
     // With k̂ the rows of K, E_i = α^(i+1), M_ij = β (k_i·k_j) α^(i−j) for j < i, F_i = α^(c−1−i):
@@ -165,10 +160,10 @@ private:
         }
         for (Index i = 0; i < c; ++i) {
             T* k = keys_.data() + i * key_stride;
-            scale_to(KeyDim, k, keys.row(i), inverse_norm(keys.row(i)));
+            out<KeyDim>(k) = in(keys.row(i)) * inverse_norm(keys.row(i));
             for (Index j = 0; j < i; ++j)
                 minus_m_[i * block + j] = -beta * power[static_cast<std::size_t>(i - j)] *
-                                          simd::dot<T>(KeyDim, k, keys_.data() + j * key_stride);
+                                          dot(view<KeyDim>(k), in(keys_.data() + j * key_stride));
         }
         parallel_for(
             panels, [&](Index p) { write_panel(p, values, power, beta); },
@@ -186,40 +181,26 @@ private:
 
         product<T>(c, width, KeyDim, {keys_.data(), key_stride, 1}, s, width, x, width, false);
         for (Index i = 0; i < c; ++i) {
-            const auto e = simd::broadcast<T>(alpha_to(i + 1)), b = simd::broadcast<T>(beta);
             T* const row = x + i * width;
-            simd::map<T>(
-                columns, row, [e, b](auto v, auto known) { return b * (v - e * known); },
-                values.row(i) + column, row);
+            out(columns, row) = beta * (in(values.row(i) + column) - alpha_to(i + 1) * in(row));
         }
         for (Index i0 = 0; i0 < c; i0 += tile) {
             const Index rows = std::min(tile, c - i0);
             product<T>(rows, width, i0, {minus_m_.data() + i0 * block, block, 1}, x, width,
                        x + i0 * width, width, true);
             for (Index i = i0 + 1; i < i0 + rows; ++i)
-                for (Index j = i0; j < i; ++j) {
-                    const auto m = simd::broadcast<T>(minus_m_[i * block + j]);
-                    simd::map<T>(
-                        width, x + i * width,
-                        [m](auto xi, auto xj) { return simd::fma<T>(m, xj, xi); }, x + i * width,
-                        x + j * width);
-                }
+                for (Index j = i0; j < i; ++j)
+                    out<width>(x + i * width) =
+                        fma(minus_m_[i * block + j], in(x + j * width), in(x + i * width));
         }
         if (c == 1) {  // one pass over S
-            const auto a = simd::broadcast<T>(alpha_to(1));
-            for (Index k = 0; k < KeyDim; ++k) {
-                const auto key = simd::broadcast<T>(keys_[k]);
-                simd::map<T>(
-                    width, s + k * width,
-                    [a, key](auto sv, auto xv) { return simd::fma<T>(key, xv, a * sv); },
-                    s + k * width, x);
-            }
+            for (Index k = 0; k < KeyDim; ++k)
+                out<width>(s + k * width) = fma(keys_[k], in(x), alpha_to(1) * in(s + k * width));
             return;
         }
         if (alpha_to(1) != T(1)) {
-            for (Index i = 0; i < c; ++i)
-                scale_to(width, x + i * width, x + i * width, alpha_to(c - 1 - i));
-            scale_to(panel_size, s, s, alpha_to(c));
+            for (Index i = 0; i < c; ++i) out<width>(x + i * width) *= alpha_to(c - 1 - i);
+            out<panel_size>(s) *= alpha_to(c);
         }
         product<T>(KeyDim, width, c, {keys_.data(), 1, key_stride}, x, width, s, width, true);
     }
@@ -236,8 +217,8 @@ private:
         for (Index begin = 0; begin < KeyDim; begin += slice) {
             const Index depth = std::min(slice, KeyDim - begin);
             for (Index i = 0; i < rows; ++i)
-                scale_to(depth, packed.data() + i * stride, keys.row(i) + begin,
-                         scale[static_cast<std::size_t>(i)]);
+                hydralm::out(depth, packed.data() + i * stride) =
+                    in(keys.row(i) + begin) * scale[static_cast<std::size_t>(i)];
             for (Index p = 0; p < count; ++p)
                 kernels::detail::product<T>(
                     rows, width, depth, {packed.data(), stride, 1},

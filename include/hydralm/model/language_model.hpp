@@ -245,8 +245,8 @@ auto LanguageModel<Words, Layers, Norm, Drafts>::forward(const token_id* tokens,
 template <class Words, class Layers, class Norm, class Drafts>
 void LanguageModel<Words, Layers, Norm, Drafts>::head(MatrixView<const T> hidden,
                                                       MatrixView<T> logits) const noexcept {
-    if constexpr (ties_head) kernels::matmul(hidden, weights_.embed, logits, kernels::Assign{});
-    else kernels::matmul(hidden, weights_.lm_head, logits, kernels::Assign{});
+    if constexpr (ties_head) kernels::matmul(hidden, weights_.embed, logits);
+    else kernels::matmul(hidden, weights_.lm_head, logits);
 }
 
 }  // namespace HYDRALM_NAMESPACE

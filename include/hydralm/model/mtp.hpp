@@ -86,7 +86,7 @@ public:
         if constexpr (records<R>) both = tape.both;
         norm().forward(p.norm_h, h, both.middle_cols(0, d));
         norm().forward(p.norm_e, embedded, both.middle_cols(d, d));
-        kernels::matmul(both, p.proj, out, kernels::Assign{});
+        kernels::matmul(both, p.proj, out);
         mlp_.forward(p.mlp, Streams(nullptr, M), 1, out, form, arena,
                      part_of(tape, [](const auto& t) -> auto& { return t.mlp; }));
     }
@@ -103,7 +103,7 @@ public:
         const BackwardScratch s = take_backward_scratch(*this, arena, h.rows(), 1);
         mlp_.backward(p.mlp, transposed.mlp, tape.mlp, rows, 1, dout, gradients.mlp, rows, arena);
         kernels::matmul_gradient(dout, tape.both, gradients.proj);
-        kernels::matmul(dout, transposed.proj, s.dboth, kernels::Assign{});
+        kernels::matmul(dout, transposed.proj, s.dboth);
         norm().backward(p.norm_h, h, s.dboth.middle_cols(0, d), dh, gradients.norm_h, arena);
         norm().backward(p.norm_e, embedded, s.dboth.middle_cols(d, d), dembedded, gradients.norm_e,
                         arena);

@@ -185,8 +185,7 @@ public:
         return normed;
     }
     void head(MatrixView<const T> hidden, MatrixView<T> logits) const noexcept {
-        kernels::matmul(hidden, config.tie_embeddings ? embed_ : lm_head_, logits,
-                        kernels::Assign{});
+        kernels::matmul(hidden, config.tie_embeddings ? embed_ : lm_head_, logits);
     }
 
     // sink(name, shape, values) as LanguageModel::export_state has it.

@@ -13,6 +13,7 @@
 #include <type_traits>
 
 #include "hydralm/simd/batch.hpp"
+#include "hydralm/simd/unroll.hpp"
 
 namespace HYDRALM_NAMESPACE::simd {
 
@@ -69,7 +70,9 @@ template <Real T, std::size_t N>
 [[gnu::always_inline]] inline Batch<T> polynomial(const std::array<T, N>& c,
                                                   const Batch<T>& x) noexcept {
     Batch<T> y(c[N - 1]);
-    for (std::size_t i = N - 1; i-- > 0;) y = fma(y, x, Batch<T>(c[i]));
+    unroll<static_cast<Index>(N) - 1>([&](auto i) __attribute__((always_inline)) {
+        y = fma(y, x, Batch<T>(c[N - 2 - static_cast<std::size_t>(i())]));
+    });
     return y;
 }
 

@@ -6,12 +6,13 @@
 #include <span>
 
 #include "hydralm/core/parallel.hpp"
-#include "hydralm/simd/map.hpp"
+#include "hydralm/simd/expression.hpp"
 
 namespace HYDRALM_NAMESPACE {
 
 // ‖g‖₂ in double, over any number of elements. Not finite when an element is not. Summed in 64
-// fixed parts, so that threads do not matter. No allocation, no errors. Cost: one read.
+// fixed parts, so that threads do not matter: a plain loop, for an expression has one scalar. No
+// allocation, no errors. Cost: one read.
 template <Real T>
 double gradient_norm(std::span<const T> gradient) noexcept {
     constexpr Index parts = 64;
@@ -38,9 +39,7 @@ double gradient_norm(std::span<const T> gradient) noexcept {
 // g *= factor, in place.
 template <Real T>
 void scale_gradient(std::span<T> gradient, double factor) noexcept {
-    simd::map<T>(
-        static_cast<Index>(gradient.size()), gradient.data(),
-        [factor](auto g) { return g * decltype(g)(static_cast<T>(factor)); }, gradient.data());
+    out(gradient) *= factor;
 }
 
 }  // namespace HYDRALM_NAMESPACE

@@ -138,7 +138,7 @@ private:
                        views_.blocks, dstates_.streams(0), scratch);
         for (Index r = 0; r < rows; ++r) {
             T* const row = views_.embed.row(tokens[static_cast<std::size_t>(r)]);
-            simd::map<T>(d, row, [](auto a, auto b) { return a + b; }, row, dx.row(r));
+            out(d, row) += in(dx.row(r));
         }
         return loss;
     }

@@ -92,8 +92,7 @@ kernels::LossSum head_loss_backward(const Model& model, const Transposed& transp
             const auto sum =
                 kernels::cross_entropy_backward<T>(logits, part, scale, logits, losses);
             kernels::matmul_gradient(logits, rows, gradient);
-            kernels::matmul(logits, weights, dhidden.middle_rows(first, rows.rows()),
-                            kernels::Assign{});
+            kernels::matmul(logits, weights, dhidden.middle_rows(first, rows.rows()));
             return sum;
         });
 }

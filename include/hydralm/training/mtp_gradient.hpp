@@ -88,13 +88,10 @@ double mtp_gradient(const Model& model, const Transposed& transposed,
                         gradients.mtp[i], scratch);
         for (Index r = 0; r < rows; ++r) {
             T* const row = gradients.embed.row(next[static_cast<std::size_t>(r)]);
-            if (r % N + static_cast<Index>(i) + 1 < N)
-                simd::map<T>(d, row, [](auto a, auto b) { return a + b; }, row, dembedded.row(r));
+            if (r % N + static_cast<Index>(i) + 1 < N) out(d, row) += in(dembedded.row(r));
         }
     }
-    for (Index r = 0; r < rows; ++r)
-        simd::map<T>(
-            d, dhidden.row(r), [](auto a, auto b) { return a + b; }, dhidden.row(r), dh.row(r));
+    out(dhidden) += in(dh);
     return loss;
 }
 

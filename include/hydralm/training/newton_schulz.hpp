@@ -44,24 +44,12 @@ void newton_schulz(MatrixView<T> matrix, Arena& arena) noexcept {
     scale_gradient<T>(std::span<T>(x.data(), static_cast<std::size_t>(m * n)), 1.0 / (norm + 1e-7));
     for (int i = 0; i < 5; ++i) {
         // matmul(u, pack(w)) is u wᵀ; A is symmetric.
-        kernels::matmul(MatrixView<const T>(x), Packed::pack(MatrixView<const T>(x), packed), a,
-                        kernels::Assign{});
-        kernels::matmul(MatrixView<const T>(a), Packed::pack(MatrixView<const T>(a), packed), a2,
-                        kernels::Assign{});
-        simd::map<T>(
-            m * m, b.data(),
-            [](auto first, auto second) {
-                using V = decltype(first);
-                return V(T(-4.7750)) * first + V(T(2.0315)) * second;
-            },
-            a.data(), a2.data());
+        kernels::matmul(MatrixView<const T>(x), Packed::pack(MatrixView<const T>(x), packed), a);
+        kernels::matmul(MatrixView<const T>(a), Packed::pack(MatrixView<const T>(a), packed), a2);
+        out(b) = -4.7750 * in(a) + 2.0315 * in(a2);
         kernels::matmul(MatrixView<const T>(b),
-                        Packed::pack_transposed(MatrixView<const T>(x), packed), next,
-                        kernels::Assign{});
-        simd::map<T>(
-            m * n, x.data(),
-            [](auto old, auto change) { return decltype(old)(T(3.4445)) * old + change; }, x.data(),
-            next.data());
+                        Packed::pack_transposed(MatrixView<const T>(x), packed), next);
+        out(x) = 3.4445 * in(x) + in(next);
     }
     if (tall) matrix.eigen() = x.eigen().transpose();
     else matrix.eigen() = x.eigen();

@@ -89,12 +89,9 @@ private:
                double scale) noexcept {
         const AdamWOptions& o = options_.adamw;
         const double rate = o.rate * scale, t = static_cast<double>(steps_);
-        const T keep = static_cast<T>(1.0 - (info.law.decayed ? rate * o.decay : 0.0));
-        const T b1 = static_cast<T>(o.beta1), c1 = static_cast<T>(1.0 - o.beta1),
-                b2 = static_cast<T>(o.beta2), c2 = static_cast<T>(1.0 - o.beta2),
-                step = static_cast<T>(rate / (1.0 - std::pow(o.beta1, t))),
-                root = static_cast<T>(1.0 / (1.0 - std::pow(o.beta2, t))),
-                epsilon = static_cast<T>(o.epsilon);
+        const double keep = 1.0 - (info.law.decayed ? rate * o.decay : 0.0), b1 = o.beta1,
+                     c1 = 1.0 - b1, b2 = o.beta2, c2 = 1.0 - b2,
+                     step = rate / (1.0 - std::pow(b1, t)), root = 1.0 / (1.0 - std::pow(b2, t));
         constexpr Index block = 1 << 14;
         parallel_for(
             ceil_div(info.size(), block),
@@ -105,40 +102,33 @@ private:
                 T* const v = second_.data() + first;
                 T* const w = parameters + first;
                 const T* const g = gradient + first;
-                for (Index j = 0; j < n; ++j) {
-                    m[j] = b1 * m[j] + c1 * g[j];
-                    v[j] = b2 * v[j] + c2 * (g[j] * g[j]);
-                    w[j] = keep * w[j] - step * m[j] / (std::sqrt(root * v[j]) + epsilon);
-                }
+                const auto mean = b1 * in(m) + c1 * in(g);
+                const auto spread = b2 * in(v) + c2 * square(in(g));
+                out(n, m, v, w) = values(
+                    mean, spread, keep * in(w)-step * mean / (sqrt(root * spread) + o.epsilon));
             },
             info.size() > block);
     }
 
     void muon(const ParameterInfo& info, Index offset, T* parameters, const T* gradient,
               double scale) noexcept {
-        const T momentum = static_cast<T>(options_.muon.momentum);
+        const double momentum = options_.muon.momentum;
         const Index cols = info.cols();
         Index first = offset;
         for (int part = 0; part < info.parts.count; ++part) {
             const Index rows = info.parts.height(part, info.rows()), size = rows * cols;
             const double shape =
                 std::sqrt(std::max(1.0, static_cast<double>(rows) / static_cast<double>(cols)));
-            const T rate = static_cast<T>(options_.muon.rate * scale * shape);
+            const double rate = options_.muon.rate * scale * shape;
             T* const m = first_.data() + first;
             T* const w = parameters + first;
             const T* const g = gradient + first;
             Arena arena(workspace_.span());
             const MatrixView<T> update(arena.take<T>(size), rows, cols);
-            simd::map<T>(
-                size, m, [momentum](auto a, auto b) { return decltype(a)(momentum) * a + b; }, m,
-                g);
-            simd::map<T>(
-                size, update.data(),
-                [momentum](auto a, auto b) { return decltype(a)(momentum) * a + b; }, m, g);
+            const auto next = momentum * in(m) + in(g);
+            out(size, m, update.data()) = values(next, momentum * next + in(g));
             newton_schulz(update, arena);
-            simd::map<T>(
-                size, w, [rate](auto a, auto b) { return a - decltype(a)(rate) * b; }, w,
-                update.data());
+            out(size, w) -= rate * in(update.data());
             first += size;
         }
     }

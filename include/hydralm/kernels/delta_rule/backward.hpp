@@ -10,7 +10,7 @@
 #include "hydralm/kernels/delta_rule/backward_reference.hpp"
 #include "hydralm/kernels/delta_rule/block.hpp"
 #include "hydralm/kernels/small_product.hpp"
-#include "hydralm/simd/map.hpp"
+#include "hydralm/simd/expression.hpp"
 
 namespace HYDRALM_NAMESPACE::kernels {
 namespace detail {
@@ -47,7 +47,7 @@ struct GatedDeltaBackwardScratch {
 // y[n] ← scale · y.
 template <Real T>
 void scale_row(Index n, T scale, T* y) noexcept {
-    simd::map(n, y, [s = simd::Batch<T>(scale)](auto v) { return s * v; }, y);
+    out(n, y) = scale * in(y);
 }
 
 // The first c rows of packed [·, P] into a view of D columns.
@@ -80,8 +80,8 @@ void gated_delta_recompute(const GatedDeltaInput<T, D>& input, Index c,
     for (Index i = 0; i < C; ++i) {
         T* const n = w.n + i * P;
         T* const x = w.x + i * P;
-        simd::map(P, n, [e = simd::Batch<T>(w.e[i])](auto v, auto p) { return v - e * p; }, n, x);
-        simd::map(P, x, [b = simd::Batch<T>(w.beta[i])](auto v) { return b * v; }, n);
+        const auto target = in(n)-w.e[i] * in(x);
+        out<P>(n, x) = values(target, w.beta[i] * target);
     }
     for (Index i0 = 0; i0 < C; i0 += substitution_rows) {  // earlier tiles at once, then row by row
         T* const tile = w.x + i0 * P;
@@ -116,10 +116,7 @@ void gated_delta_backward_chunk(const GatedDeltaInput<T, D>& input, Index c,
             product<T>(1, P, end - 1 - j, {w.m + (j + 1) * C + j, 1, C}, w.y + (j + 1) * P, P,
                        w.y + j * P, P, true);
     }
-    for (Index i = 0; i < C; ++i)
-        simd::map(
-            P, w.dv + i * P, [b = simd::Batch<T>(w.beta[i])](auto v) { return b * v; },
-            w.y + i * P);
+    for (Index i = 0; i < C; ++i) out<P>(w.dv + i * P) = w.beta[i] * in(w.y + i * P);
 
     product<T>(C, P, D, {w.dout, P, 1}, w.st, P, w.dq, P, false);  // q1 = E ⊙ (dO Sᵀ)
     product<T>(C, P, D, {w.dv, P, 1}, w.st, P, w.dk, P, false);    // k1 = −E ⊙ (dV Sᵀ)
@@ -132,17 +129,17 @@ void gated_delta_backward_chunk(const GatedDeltaInput<T, D>& input, Index c,
     // cancel.
     std::array<double, C> dg{};
     std::array<double, C> through_state{};
-    double before = static_cast<double>(w.e[C - 1] * simd::dot<T>(D * P, w.s, w.ds));
+    double before = static_cast<double>(w.e[C - 1] * dot(view<D * P>(w.s), in(w.ds)));
     for (Index i = 0; i < C; ++i) {
         const T* const ki = w.k + i * P;
         scale_row(P, w.e[i], w.dq + i * P);
         scale_row(P, -w.e[i], w.dk + i * P);
         scale_row(P, w.f[i], w.k2 + i * P);
         dg[i] += before;
-        before += static_cast<double>(simd::dot<T>(P, ki, w.k2 + i * P));
-        through_state[i] = static_cast<double>(simd::dot<T>(P, w.q + i * P, w.dq + i * P) +
-                                               simd::dot<T>(P, ki, w.dk + i * P));
-        T dbeta = simd::dot<T>(P, w.y + i * P, w.n + i * P);
+        before += static_cast<double>(dot(view<P>(ki), in(w.k2 + i * P)));
+        through_state[i] = static_cast<double>(dot(view<P>(w.q + i * P), in(w.dq + i * P)) +
+                                               dot(view<P>(ki), in(w.dk + i * P)));
+        T dbeta = dot(view<P>(w.y + i * P), in(w.n + i * P));
         double row = 0;
         for (Index j = 0; j < i; ++j) {
             const Index ij = i * C + j;
@@ -166,7 +163,7 @@ void gated_delta_backward_chunk(const GatedDeltaInput<T, D>& input, Index c,
     product<T>(C, P, C, {w.j, C, 1}, w.k, P, w.dq, P, true);
     product<T>(C, P, C, {w.j, 1, C}, w.q, P, w.dk, P, true);
     product<T>(C, P, C, {w.b, C, 1}, w.k, P, w.dk, P, true);
-    simd::map(C * P, w.dk, [](auto a, auto b) { return a + b; }, w.dk, w.k2);
+    out<C * P>(w.dk) += in(w.k2);
     unpack_rows<T, D>(w.dq, P, c, gradients.q.middle_rows(first, c));
     unpack_rows<T, D>(w.dk, P, c, gradients.k.middle_rows(first, c));
     unpack_rows<T, D>(w.dv, P, c, gradients.v.middle_rows(first, c));

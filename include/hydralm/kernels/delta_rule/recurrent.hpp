@@ -9,7 +9,7 @@
 #include <cmath>
 
 #include "hydralm/kernels/delta_rule/input.hpp"
-#include "hydralm/simd/map.hpp"
+#include "hydralm/simd/expression.hpp"
 #include "hydralm/simd/unroll.hpp"
 
 namespace HYDRALM_NAMESPACE::kernels {
@@ -77,7 +77,7 @@ void gated_delta_step(const T* q, const T* k, const T* v, T log_decay, T beta,
     constexpr Index width = simd::registers == 32 ? 4 : 2;  // 4·width sums stay in registers
     constexpr Index last = batches - (batches - 1) / width * width;
     const T alpha = std::exp(log_decay);
-    const T kq = simd::dot<T>(D, k, q);
+    const T kq = dot(view<D>(k), in(q));
     Index column = 0;
     for (; column < (batches - last) * lanes; column += width * lanes)
         detail::gated_delta_step_panel<T, D, width, lanes>(

@@ -57,7 +57,8 @@ void full_attention_backward(MatrixView<const std::type_identity_t<T>> q, std::i
             const Index n = tile.token(i), at = tile.head(i) * D;
             detail::pack_query<T>(D, q.row(n) + at, scale, queries + i * V, V);
             detail::pack_query<T>(D, dout.row(n) + at, T(1), douts + i * V, V);
-            delta[static_cast<std::size_t>(i)] = simd::dot<T>(D, dout.row(n) + at, out.row(n) + at);
+            delta[static_cast<std::size_t>(i)] =
+                dot(view<D>(dout.row(n) + at), view<D>(out.row(n) + at));
         }
         std::fill_n(dqueries, tile.count * V, T(0));
         tile.for_pages(C, [&](Index c, Index any, Index) {
@@ -73,21 +74,19 @@ void full_attention_backward(MatrixView<const std::type_identity_t<T>> q, std::i
             detail::product<T>(count, K, D, {douts + any * V, V, 1}, values_t, K, ds, K, false);
             for (Index i = any; i < tile.count; ++i) {
                 const Index visible = tile.visible(i, c * C, C);
-                const simd::Batch<T> l(log_sum_exp(tile.token(i), tile.head(i))),
-                    mean(delta[static_cast<std::size_t>(i)]);
+                const T l = log_sum_exp(tile.token(i), tile.head(i)),
+                        mean = delta[static_cast<std::size_t>(i)];
                 T* const p = weights + i * K;
                 T* const s = dscores + i * K;
-                simd::map<T>(visible, p, [&](auto x) { return simd::exp<T>(x - l); }, p);
-                simd::map<T>(visible, s, [&](auto x, auto g) { return x * (g - mean); }, p, s);
+                hydralm::out(visible, p) = exp(in(p)-l);
+                hydralm::out(visible, s) = in(p) * (in(s)-mean);
                 std::fill(p + visible, p + K, T(0));
                 std::fill(s + visible, s + K, T(0));
             }
             detail::product<T>(count, V, most, {ds, K, 1}, keys_t, V, products, V, false);
             detail::product<T>(most, V, count, {w, 1, K}, douts + any * V, V, dvalues, V, true);
             detail::product<T>(D, K, count, {queries + any * V, 1, V}, ds, K, dkeys, K, true);
-            simd::map<T>(
-                count * V, dqueries + any * V, [](auto a, auto b) { return a + b; },
-                dqueries + any * V, products);
+            hydralm::out(count * V, dqueries + any * V) += in(products);
         });
         for (Index i = 0; i < tile.count; ++i)
             detail::pack_query<T>(D, dqueries + i * V, scale,

@@ -18,7 +18,7 @@
 #include "hydralm/core/matrix_view.hpp"
 #include "hydralm/kernels/full_attention/past.hpp"
 #include "hydralm/kernels/small_product.hpp"
-#include "hydralm/simd/map.hpp"
+#include "hydralm/simd/expression.hpp"
 
 namespace HYDRALM_NAMESPACE::kernels {
 namespace detail {
@@ -53,8 +53,7 @@ struct FullAttentionTile {
 // row [D] of head h of a token's row, times factor, to a row of padded width.
 template <Real T>
 void pack_query(Index D, const T* row, T factor, T* out, Index width) noexcept {
-    const simd::Batch<T> f(factor);
-    simd::map<T>(D, out, [&](auto v) { return v * f; }, row);
+    hydralm::out(D, out) = in(row)*factor;
     std::fill(out + D, out + width, T(0));
 }
 
@@ -102,13 +101,12 @@ void full_attention(MatrixView<const std::type_identity_t<T>> q, std::int64_t po
     const auto weigh = [&](Index i, Index visible) {
         const auto at = static_cast<std::size_t>(i);
         T* const w = weights + i * K;
-        const T top = std::max(largest[at], simd::maximum<T>(visible, w));
+        const T top = std::max(largest[at], hydralm::max(view(w, visible)));
         factor[at] = std::exp2(largest[at] - top);
         largest[at] = top;
-        const simd::Batch<T> shift(top);
+        const auto power = map([](auto s) { return simd::exp2_finite<T>(s); }, in(w)-top);
         sum[at] = sum[at] * static_cast<double>(factor[at]) +
-                  static_cast<double>(simd::map_sum<T>(
-                      visible, w, [&](auto s) { return simd::exp2_finite<T>(s - shift); }, w));
+                  static_cast<double>(hydralm::out(visible, w).assign_and_sum(power));
     };
     for (Index first = 0; first < all_rows; first += rows) {
         const detail::FullAttentionTile tile{first, std::min(rows, all_rows - first), heads,
@@ -134,18 +132,15 @@ void full_attention(MatrixView<const std::type_identity_t<T>> q, std::int64_t po
                 detail::product<T>(tile.count - all, V, C, {weights + all * K, K, 1}, page.values,
                                    V, products + all * V, V, false);
             for (Index i = any; i < tile.count; ++i) {
-                const simd::Batch<T> f(factor[static_cast<std::size_t>(i)]);
-                simd::map<T>(
-                    V, outputs + i * V, [&](auto o, auto p) { return simd::fma<T>(o, f, p); },
-                    outputs + i * V, products + i * V);
+                T* const o = outputs + i * V;
+                hydralm::out(V, o) =
+                    fma(in(o), factor[static_cast<std::size_t>(i)], in(products + i * V));
             }
         });
         for (Index i = 0; i < tile.count; ++i) {
             const auto at = static_cast<std::size_t>(i);
-            const simd::Batch<T> inverse(static_cast<T>(1.0 / sum[at]));
-            simd::map<T>(
-                D, out.row(tile.token(i)) + tile.head(i) * D, [&](auto o) { return o * inverse; },
-                outputs + i * V);
+            hydralm::out(D, out.row(tile.token(i)) + tile.head(i) * D) =
+                in(outputs + i * V) * static_cast<T>(1.0 / sum[at]);
             if (log_sum_exp.data() != nullptr)
                 log_sum_exp(tile.token(i), tile.head(i)) = static_cast<T>(
                     static_cast<double>(largest[at]) * std::numbers::ln2 + std::log(sum[at]));

@@ -83,12 +83,9 @@ void matmul_gradient(MatrixView<const std::type_identity_t<T>> dy,
         const Index columns = std::min(slots * B::panel_rows, dw.cols() - column);
         detail::accumulate_outer<T>(dy.middle_cols(row, rows), x.middle_cols(column, columns),
                                     block);
-        detail::for_each_vector<T>(
-            rows, slots, column, dw.cols(), [&](Index r, Index c, Index count, Index at) {
-                T* out = dw.row(row + r) + c;
-                detail::store_some<T>(
-                    out, Add{}(simd::load<T>(block.sums.data() + at), out, c, count), count);
-            });
+        for (Index r = 0; r < rows; ++r)
+            detail::finish_row<T, 1>(block, r, slots, column, dw.cols(),
+                                     (in(dw) + acc).template bind<T>(row + r), dw.row(row + r));
     });
 }
 

@@ -1,53 +1,73 @@
-// What a product does with its finished sums before they leave the registers.
+// What a product does with its finished sums before they leave the registers: an expression over
+// the accumulator.
 //
-// An epilogue is called once for every vector of adjacent outputs of a row and returns what is
-// stored there:
-//   Batch<T> operator()(const Batch<T>& sum, const T* y, Index column, Index count) const noexcept
-// y: the outputs' present contents, column: index of the first, count ≤ lanes of them exist. Any
-// such type will do.
+//   matmul(x, W, y, acc + in(bias));           matmul(x, W, y, y + acc);
+//   matmul(x, W, U, y, silu(acc) * acc2);      // of the two products at once
+//
+// A matrix in it stands for its element at the output's row and column, a row for the one at the
+// output's column.
 #pragma once
 
-#include "hydralm/simd/batch.hpp"
+#include <array>
 
-namespace HYDRALM_NAMESPACE::kernels {
+#include "hydralm/simd/expression.hpp"
+
+namespace HYDRALM_NAMESPACE {
 namespace detail {
 
-template <Real T>
-simd::Batch<T> load_some(const T* p, Index count) noexcept {
-    return count == simd::lanes<T> ? simd::load(p) : simd::load_partial(p, count);
-}
-template <Real T>
-void store_some(T* p, const simd::Batch<T>& v, Index count) noexcept {
-    if (count == simd::lanes<T>) simd::store<T>(p, v);
-    else simd::store_partial<T>(p, v, count);
+// A place with the sums of the products there.
+template <class Place, Real T, std::size_t Products>
+struct Sums : Place {
+    std::array<simd::Batch<T>, Products> sums;
+};
+
+template <std::size_t I>
+struct BoundAccumulator {
+    template <class At>
+    [[gnu::always_inline]] auto operator()(const At& at) const noexcept {
+        static_assert(
+            requires { at.sums; },
+            "hydralm: acc: is a sum of a product; use it in the epilogue of matmul");
+        if constexpr (requires { at.sums; }) {
+            static_assert(I < std::tuple_size_v<decltype(at.sums)>,
+                          "hydralm: acc2: is the sum of a second product; give matmul two weight "
+                          "matrices");
+            return std::get<I>(at.sums);
+        }
+    }
+};
+
+// y[column, …) = epilogue of count ≤ lanes sums.
+template <Real T, std::size_t Products, class Epilogue>
+[[gnu::always_inline]] inline void finish(Index column, Index count,
+                                          const std::array<simd::Batch<T>, Products>& sums,
+                                          const Epilogue& epilogue, T* y) noexcept {
+    const auto at = [&]<class Place>(Place place) __attribute__((always_inline)) {
+        const simd::Batch<T> result = epilogue(Sums<Place, T, Products>{place, sums});
+        store(y, result, place);
+    };
+    if (count == simd::lanes<T>) at(Whole{column});
+    else at(Part{column, count});
 }
 
 }  // namespace detail
 
-// y = x·Wᵀ.
-struct Assign {
-    template <class Batch, Real T>
-    Batch operator()(const Batch& sum, const T*, Index, Index) const noexcept {
-        return sum;
-    }
-};
+// The finished sum of the first or the second product at the output's place.
+template <std::size_t I>
+struct Accumulator {
+    using Scalar = void;
+    static constexpr int rank = 1;
+    static constexpr Index extent = any_extent;
+    static constexpr bool zero_padded = false, sized = false;
 
-// y += x·Wᵀ, one addition after the sum is complete.
-struct Add {
-    template <class Batch, Real T>
-    Batch operator()(const Batch& sum, const T* y, Index, Index count) const noexcept {
-        return detail::load_some(y, count) + sum;
+    template <Real T>
+    [[gnu::always_inline]] auto bind(Index) const noexcept {
+        return detail::BoundAccumulator<I>{};
     }
+    template <class F>
+    void each_view(const F&) const noexcept {}
 };
+inline constexpr Accumulator<0> acc{};
+inline constexpr Accumulator<1> acc2{};
 
-// y = x·Wᵀ + bias. bias: [out].
-template <Real T>
-struct AddBias {
-    const T* bias;
-    simd::Batch<T> operator()(const simd::Batch<T>& sum, const T*, Index column,
-                              Index count) const noexcept {
-        return sum + detail::load_some(bias + column, count);
-    }
-};
-
-}  // namespace HYDRALM_NAMESPACE::kernels
+}  // namespace HYDRALM_NAMESPACE

@@ -1,8 +1,9 @@
 // matmul: y = x·Wᵀ with packed weights, and the two products of a SwiGLU in one pass.
 //
-// Fast forms of reference::matmul and reference::matmul_swiglu. Each output element is a single
-// chain of multiply-adds in the order of the input column, so a row has the same bits whatever the
-// number of rows and threads. Error: |y − exact| ≤ (in + 1)·ε·Σ|x·w| per element.
+// Fast forms of reference::matmul and reference::matmul_swiglu, their epilogues expressions. Each
+// output element is a single chain of multiply-adds in the order of the input column, so a row has
+// the same bits whatever the number of rows and threads. Error: |y − exact| ≤ (in + 1)·ε·Σ|x·w| per
+// element.
 #pragma once
 
 #include <type_traits>
@@ -10,7 +11,6 @@
 #include "hydralm/core/parallel.hpp"
 #include "hydralm/kernels/matmul/epilogue.hpp"
 #include "hydralm/kernels/matmul/tile.hpp"
-#include "hydralm/simd/math.hpp"
 
 namespace HYDRALM_NAMESPACE::kernels {
 namespace detail {
@@ -64,90 +64,99 @@ void pad_panels(Panels& panels, Index used) noexcept {
         panels[static_cast<std::size_t>(p)] = panels[static_cast<std::size_t>(used - 1)];
 }
 
-// f(r, column, count, sum offset) for every vector of outputs in a block, columns from first_column
-// up to columns.
-template <Real T, class F>
-void for_each_vector(Index rows, Index slots, Index first_column, Index columns,
-                     const F& f) noexcept {
+// The epilogue of row r of a block: every vector of its slots, the first at first_column of y
+// [columns].
+template <Real T, std::size_t Products, class Epilogue>
+[[gnu::always_inline]] inline void finish_row(const Block<T>& block, Index r, Index slots,
+                                              Index first_column, Index columns,
+                                              const Epilogue& epilogue, T* y) noexcept {
     using B = Block<T>;
     constexpr Index lanes = simd::lanes<T>;
-    for (Index r = 0; r < rows; ++r)
-        for (Index p = 0; p < slots; ++p)
-            for (Index half = 0; half < 2; ++half) {
-                const Index column = first_column + p * B::panel_rows + half * lanes;
-                if (column >= columns) break;
-                f(r, column, std::min(lanes, columns - column),
-                  p * B::panel_stride + r * B::panel_rows + half * lanes);
-            }
+    for (Index p = 0; p < slots; ++p)
+        for (Index half = 0; half < 2; ++half) {
+            const Index column = first_column + p * B::panel_rows + half * lanes;
+            if (column >= columns) break;
+            const T* const at =
+                block.sums.data() + p * B::panel_stride + r * B::panel_rows + half * lanes;
+            std::array<simd::Batch<T>, Products> sums;
+            for (std::size_t i = 0; i < Products; ++i)
+                sums[i] = simd::load<T>(at + static_cast<Index>(i) * slots * B::panel_stride);
+            hydralm::detail::finish(column, std::min(lanes, columns - column), sums, epilogue, y);
+        }
+}
+
+// y = epilogue of x·Wᵀ for every W of weights, of one shape.
+template <class Weights, std::size_t Products, class Epilogue>
+void multiply(MatrixView<const typename Weights::Scalar> x,
+              const std::array<const Weights*, Products>& weights,
+              MatrixView<typename Weights::Scalar> y, const Epilogue& epilogue) noexcept {
+    using T = typename Weights::Scalar;
+    using B = Block<T>;
+    const Weights& w = *weights[0];
+    constexpr auto products = static_cast<Index>(Products);
+    Partition::of<T>(x.rows(), w.cols(), w.panels(), products)
+        .run([&](Index row, Index rows, Index slot, Index slots) {
+            B block;
+            std::array<typename Weights::Panel, B::panels> panels;
+            for (Index i = 0; i < products; ++i)
+                for (Index p = 0; p < slots; ++p)
+                    panels[static_cast<std::size_t>(i * slots + p)] =
+                        weights[static_cast<std::size_t>(i)]->panel(slot + p);
+            pad_panels(panels, products * slots);
+            accumulate(x.middle_rows(row, rows), panels.data(), products * slots, block);
+            for (Index r = 0; r < rows; ++r)
+                finish_row<T, Products>(block, r, slots, slot * B::panel_rows, w.rows(),
+                                        epilogue.template bind<T>(row + r), y.row(row + r));
+        });
+}
+
+// Throws Error where an operand of known size does not fit y or lies over other elements of it.
+template <Real T, class Epilogue>
+void check_epilogue(MatrixView<T> y, const Epilogue& epilogue) {
+    hydralm::detail::check_expression<MatrixOperand<T, dynamic>, Epilogue>();
+    if constexpr (Epilogue::sized) {
+        using hydralm::detail::region;
+        epilogue.each_view([&](const auto& operand) {
+            hydralm::detail::check_region(region(y), region(operand));
+        });
+    }
 }
 
 }  // namespace detail
 
-// y = epilogue(x·Wᵀ).
-// x: [M, in], any M ≥ 0; w: packed [out, in]; y: [M, out], written (read by the epilogues that say
-// so). Strides are free and nothing need be aligned. y does not overlap x. Weights:
-// PackedMatrix<float> or <double>, or a type like it. Allocates nothing (230 KiB of stack);
-// parallel over blocks of outputs when large. 2·M·in·out operations, every weight read once per 72
-// rows.
-template <class Weights, class Epilogue>
+// y = epilogue of the finished sums acc = x·Wᵀ; y = acc without one.
+// x: [M, in], any M ≥ 0; w: packed [out, in]; y: [M, out], written (read by the epilogues that read
+// it). Strides are free and nothing need be aligned. y does not overlap x. Weights:
+// PackedMatrix<float> or <double>, or a type like it. Operands of the epilogue that have a size
+// are checked against y: Error names both; with in(…), nothing can throw. Allocates nothing (230
+// KiB of stack); parallel over blocks of outputs when large. 2·M·in·out operations, every weight
+// read once per 72 rows.
+template <class Weights, Expression Epilogue = Accumulator<0>>
 void matmul(MatrixView<const std::type_identity_t<typename Weights::Scalar>> x, const Weights& w,
             MatrixView<std::type_identity_t<typename Weights::Scalar>> y,
-            const Epilogue& epilogue) noexcept {
-    using T = typename Weights::Scalar;
-    using B = detail::Block<T>;
-    detail::Partition::of<T>(x.rows(), w.cols(), w.panels(), 1)
-        .run([&](Index row, Index rows, Index slot, Index slots) {
-            B block;
-            std::array<typename Weights::Panel, B::panels> panels;
-            for (Index p = 0; p < slots; ++p)
-                panels[static_cast<std::size_t>(p)] = w.panel(slot + p);
-            detail::pad_panels(panels, slots);
-            detail::accumulate(x.middle_rows(row, rows), panels.data(), slots, block);
-            detail::for_each_vector<T>(
-                rows, slots, slot * B::panel_rows, w.rows(),
-                [&](Index r, Index column, Index count, Index at) {
-                    T* out = y.row(row + r) + column;
-                    detail::store_some<T>(
-                        out, epilogue(simd::load<T>(block.sums.data() + at), out, column, count),
-                        count);
-                });
-        });
+            const Epilogue& epilogue = {}) noexcept(!Epilogue::sized) {
+    detail::check_epilogue(y, epilogue);
+    detail::multiply(x, std::array{&w}, y, epilogue);
 }
-template <class Weights>
+
+// The same with two products of one shape, acc = x·Wᵀ and acc2 = x·Uᵀ, which meet in the block:
+// neither is written out. Each sum has the bits of matmul with its weights.
+template <class Weights, Expression Epilogue>
 void matmul(MatrixView<const std::type_identity_t<typename Weights::Scalar>> x, const Weights& w,
-            MatrixView<std::type_identity_t<typename Weights::Scalar>> y) noexcept {
-    matmul(x, w, y, Assign{});
+            const Weights& u, MatrixView<std::type_identity_t<typename Weights::Scalar>> y,
+            const Epilogue& epilogue) noexcept(!Epilogue::sized) {
+    detail::check_epilogue(y, epilogue);
+    detail::multiply(x, std::array{&w, &u}, y, epilogue);
 }
 
 // hidden = silu(x·Gᵀ) ⊙ (x·Uᵀ), the inner half of a SwiGLU (Shazeer, "GLU variants improve
 // Transformer", eq. 6). x: [M, in]; gate, up: packed [h, in] each; hidden: [M, h], written; it does
-// not overlap x. The two products and the gate meet in the block: neither product is written out.
-// Otherwise as matmul. Sums: the bits of matmul with either half.
+// not overlap x. Otherwise as matmul.
 template <class Weights>
 void matmul_swiglu(MatrixView<const std::type_identity_t<typename Weights::Scalar>> x,
                    const Weights& gate, const Weights& up,
                    MatrixView<std::type_identity_t<typename Weights::Scalar>> hidden) noexcept {
-    using T = typename Weights::Scalar;
-    using B = detail::Block<T>;
-    detail::Partition::of<T>(x.rows(), gate.cols(), gate.panels(), 2)
-        .run([&](Index row, Index rows, Index slot, Index slots) {
-            B block;
-            std::array<typename Weights::Panel, B::panels> panels;
-            for (Index p = 0; p < slots; ++p) {
-                panels[static_cast<std::size_t>(p)] = gate.panel(slot + p);
-                panels[static_cast<std::size_t>(slots + p)] = up.panel(slot + p);
-            }
-            detail::pad_panels(panels, 2 * slots);
-            detail::accumulate(x.middle_rows(row, rows), panels.data(), 2 * slots, block);
-            detail::for_each_vector<T>(
-                rows, slots, slot * B::panel_rows, gate.rows(),
-                [&](Index r, Index column, Index count, Index at) {
-                    const auto g = simd::load<T>(block.sums.data() + at);
-                    const auto u = simd::load<T>(block.sums.data() + slots * B::panel_stride + at);
-                    detail::store_some<T>(hidden.row(row + r) + column, simd::silu<T>(g) * u,
-                                          count);
-                });
-        });
+    matmul(x, gate, up, hidden, silu(acc) * acc2);
 }
 
 }  // namespace HYDRALM_NAMESPACE::kernels

@@ -106,9 +106,7 @@ void retrieval_attend(MatrixView<const std::type_identity_t<T>> q, std::int64_t 
                                                               : head.far_value(read->chunk);
                 for (Index i = 0; i < n; ++i) {
                     T* const row = out.row(read[i].query);
-                    const simd::Batch<T> p(weight(read[i]));
-                    simd::map<T>(
-                        D, row, [&](auto a, auto b) { return simd::fma(p, b, a); }, row, value);
+                    hydralm::out<D>(row) = fma(weight(read[i]), in(value), in(row));
                 }
                 return;
             }
@@ -130,7 +128,7 @@ void retrieval_attend(MatrixView<const std::type_identity_t<T>> q, std::int64_t 
                 detail::product<T>(n, V, C, {scores, K, 1}, chunk.values, V, sums, V, false);
             for (Index i = 0; i < n; ++i) {
                 T* const row = out.row(read[i].query);
-                simd::map<T>(D, row, [](auto a, auto b) { return a + b; }, row, sums + i * V);
+                hydralm::out<D>(row) += in(sums + i * V);
             }
         });
 }

@@ -15,10 +15,8 @@ namespace detail {
 // zero behind n. Returns do·o_c.
 template <Real T>
 T score_gradient(Index n, Index width, T p, T* a, T* dov) noexcept {
-    const T e = simd::dot<T>(n, a, dov);
-    const simd::Batch<T> weight(p), mean(e);
-    simd::map<T>(n, a, [&](auto x) { return x * weight; }, a);
-    simd::map<T>(n, dov, [&](auto x, auto g) { return x * (g - mean); }, a, dov);
+    const T e = dot(view(a, n), in(dov));
+    out(n, a, dov) = values(in(a)*p, in(a)*p * (in(dov)-e));
     std::fill(a + n, a + width, T(0));
     std::fill(dov + n, dov + width, T(0));
     return e;
@@ -100,15 +98,14 @@ void retrieval_backward(MatrixView<const std::type_identity_t<T>> q, std::int64_
             detail::scaled_softmax_row<T>(visible(i), weights + i * K, 1.0, weights + i * K);
             const T e =
                 detail::score_gradient<T>(visible(i), K, p, weights + i * K, dscores + i * K);
-            const T dlogit = p * (e - simd::dot<T>(D, dout.row(at), out.row(at)));
+            const T dlogit = p * (e - dot(view<D>(dout.row(at)), in(out.row(at))));
             if (own) {
                 gradient.local += dlogit;
             } else {
                 gradient.lambda += dlogit * selection.scores[at * top_k + read[i].slot];
-                const simd::Batch<T> dr(dlogit * lambda);
-                const auto add = [&](auto a, auto b) { return simd::fma(dr, b, a); };
-                simd::map<T>(D, dsummary, add, dsummary, queries + i * D);
-                simd::map<T>(D, dq.row(at), add, dq.row(at), summary);
+                const T dr = dlogit * lambda;
+                hydralm::out<D>(dsummary) = fma(dr, in(queries + i * D), in(dsummary));
+                hydralm::out<D>(dq.row(at)) = fma(dr, in(summary), in(dq.row(at)));
             }
         }
         detail::product<T>(n, V, visible(n - 1), {dscores, K, 1}, keys_t, V, dqueries, V, false);
@@ -116,7 +113,7 @@ void retrieval_backward(MatrixView<const std::type_identity_t<T>> q, std::int64_
         detail::product<T>(D, K, n, {queries, 1, D}, dscores, K, dbank.keys(c), K, true);
         for (Index i = 0; i < n; ++i) {
             T* const row = dq.row(read[i].query);
-            simd::map<T>(D, row, [](auto a, auto b) { return a + b; }, row, dqueries + i * V);
+            hydralm::out<D>(row) += in(dqueries + i * V);
         }
         if (!own) {
             T* const ds = dbank.summaries(c / G) + c % G;
@@ -149,10 +146,9 @@ void retrieval_bank_backward(Index N, std::int64_t position, const RetrievalHead
         if (first + count == C) {
             T* const ds = dbank.summaries(c / G) + c % G;
             for (Index d = 0; d < D; ++d) {
-                const simd::Batch<T> g(std::exchange(ds[d * G], T(0)));
-                const auto add = [&](auto a, auto b) { return simd::fma(g, b, a); };
-                simd::map<T>(C, dkeys + d * K, add, dkeys + d * K, gates);
-                simd::map<T>(C, dgates, add, dgates, keys + d * K);
+                const T g = std::exchange(ds[d * G], T(0));
+                out<C>(dkeys + d * K) = fma(g, in(gates), in(dkeys + d * K));
+                out<C>(dgates) = fma(g, in(keys + d * K), in(dgates));
             }
         }
         T* const logit = dgates + first;  // γ's gradient becomes that of 8 w·k̂ + b − 2
@@ -161,7 +157,7 @@ void retrieval_bank_backward(Index N, std::int64_t position, const RetrievalHead
             dbias += logit[j];
         }
         for (Index d = 0; d < D; ++d) {
-            dweight[d] += T(8) * simd::dot<T>(count, logit, keys + d * K + first);
+            dweight[d] += T(8) * dot(view(logit, count), in(keys + d * K + first));
             T* const row = dkeys + d * K + first;
             for (Index j = 0; j < count; ++j)
                 dk(static_cast<Index>(t - position) + j, d) =

@@ -4,7 +4,7 @@
 #pragma once
 
 #include "hydralm/kernels/key_value_page.hpp"
-#include "hydralm/simd/map.hpp"
+#include "hydralm/simd/expression.hpp"
 
 namespace HYDRALM_NAMESPACE::kernels {
 

@@ -13,7 +13,7 @@
 #include "hydralm/core/matrix_view.hpp"
 #include "hydralm/kernels/retrieval/head.hpp"
 #include "hydralm/kernels/small_product.hpp"
-#include "hydralm/simd/map.hpp"
+#include "hydralm/simd/expression.hpp"
 
 namespace HYDRALM_NAMESPACE::kernels {
 
@@ -66,7 +66,7 @@ struct BestChunks {
         for (Index c = 0; c < n; c += block) {
             const Index end = std::min(n, c + block);
             if (count == top_k && !std::isnan(scores[top_k - 1]) &&
-                !(simd::maximum<T>(end - c, score + c) > scores[top_k - 1]))
+                !(max(view(score + c, end - c)) > scores[top_k - 1]))
                 continue;
             for (Index i = c; i < end; ++i) add(score[i], first + i);
         }
@@ -193,7 +193,7 @@ void retrieval_route(MatrixView<const std::type_identity_t<T>> q, std::int64_t p
             whole[at] = m / group;
             first_scored[at] = by_groups ? whole[at] * group : bounds.first_scored(m);
             if (const Index far = bounds.first_scored(m) - 1; far >= 0) {
-                best[at].add(simd::dot<T>(D, q.row(n), head.far_summary(far)), far);
+                best[at].add(dot(view<D>(q.row(n)), in(head.far_summary(far))), far);
             }
         }
         if (by_groups)

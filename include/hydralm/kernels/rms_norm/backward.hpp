@@ -29,23 +29,13 @@ template <Real T>
 void rms_norm_backward_row(Index d, const T* x, const T* weight, double eps, const T* dy,
                            const T* residual, T* dx, T* partial) noexcept {
     const T r = inverse_rms(d, x, eps);
-    const T projection =
-        simd::sum<T>(d, [](auto v, auto w, auto g) { return v * w * g; }, x, weight, dy);
-    const auto scale = simd::broadcast<T>(r);
-    const auto pull =
-        simd::broadcast<T>(r * (r * (r * projection / static_cast<T>(d))));  // r³ may leave T
-    simd::map<T>(
-        d, partial, [scale](auto p, auto v, auto g) { return p + g * v * scale; }, partial, x, dy);
-    const auto gradient = [scale, pull](auto v, auto w, auto g) {
-        return scale * w * g - v * pull;
-    };
-    if (residual == nullptr) {
-        simd::map<T>(d, dx, gradient, x, weight, dy);
-    } else {
-        simd::map<T>(
-            d, dx, [&](auto e, auto v, auto w, auto g) { return e + gradient(v, w, g); }, residual,
-            x, weight, dy);
-    }
+    const auto v = in(x), w = in(weight), g = in(dy);
+    const T projection = sum(view(x, d) * w * g);
+    const T pull = r * (r * (r * projection / static_cast<T>(d)));  // r³ may leave T
+    out(d, partial) += g * v * r;
+    const auto gradient = r * w * g - v * pull;
+    if (residual == nullptr) out(d, dx) = gradient;
+    else out(d, dx) = in(residual) + gradient;
 }
 
 }  // namespace detail
@@ -81,9 +71,7 @@ void rms_norm_backward(MatrixView<const std::type_identity_t<T>> x,
         },
         rows * d > Index{1} << 14);
     for (Index block = 0; block < blocks; ++block)
-        simd::map<T>(
-            d, dweight.data(), [](auto sum, auto p) { return sum + p; }, dweight.data(),
-            partials + block * d);
+        out(d, dweight.data()) += in(partials + block * d);
 }
 
 }  // namespace HYDRALM_NAMESPACE::kernels

@@ -10,7 +10,7 @@
 
 #include "hydralm/core/matrix_view.hpp"
 #include "hydralm/kernels/for_rows.hpp"
-#include "hydralm/simd/map.hpp"
+#include "hydralm/simd/expression.hpp"
 
 namespace HYDRALM_NAMESPACE::kernels {
 namespace detail {
@@ -18,7 +18,7 @@ namespace detail {
 // r = (mean x² + eps)^(−1/2).
 template <Real T>
 T inverse_rms(Index d, const T* x, double eps) noexcept {
-    return T(1) / std::sqrt(simd::squared_norm<T>(d, x) / static_cast<T>(d) + static_cast<T>(eps));
+    return T(1) / std::sqrt(mean_of_squares(view(x, d)) + static_cast<T>(eps));
 }
 
 }  // namespace detail
@@ -36,9 +36,8 @@ void rms_norm(MatrixView<const std::type_identity_t<T>> x,
     const Index d = y.cols();
     for_rows(y.rows(), d, [&](Index first, Index count) {
         for (Index n = first; n < first + count; ++n) {
-            const auto r = simd::broadcast<T>(detail::inverse_rms(d, x.row(n), eps));
-            simd::map<T>(
-                d, y.row(n), [r](auto v, auto w) { return v * r * w; }, x.row(n), weight.data());
+            const T r = detail::inverse_rms(d, x.row(n), eps);
+            out(d, y.row(n)) = in(x.row(n)) * r * in(weight.data());
         }
     });
 }

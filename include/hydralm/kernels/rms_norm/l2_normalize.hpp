@@ -12,7 +12,7 @@
 
 #include "hydralm/core/matrix_view.hpp"
 #include "hydralm/kernels/for_rows.hpp"
-#include "hydralm/simd/map.hpp"
+#include "hydralm/simd/expression.hpp"
 
 namespace HYDRALM_NAMESPACE::kernels {
 
@@ -37,9 +37,8 @@ void l2_normalize(MatrixView<T> x, MatrixView<std::type_identity_t<T>> norms = {
             for (Index h = 0; h < heads; ++h) {
                 T* s = x.row(n) + h * D;
                 const T m =
-                    std::max(std::sqrt(simd::squared_norm<T>(D, s)), static_cast<T>(l2_norm_floor));
-                const auto scale = simd::broadcast<T>(T(1) / m);
-                simd::map<T>(D, s, [scale](auto v) { return v * scale; }, s);
+                    std::max(std::sqrt(sum(square(view<D>(s)))), static_cast<T>(l2_norm_floor));
+                out<D>(s) *= T(1) / m;
                 if (norms.data() != nullptr) norms(n, h) = m;
             }
         }
@@ -66,12 +65,8 @@ void l2_normalize_backward(MatrixView<const std::type_identity_t<T>> y,
                 const T* incoming = dy.row(n) + h * D;
                 const T m = norms(n, h);
                 const bool clamped = m <= static_cast<T>(l2_norm_floor);
-                const auto along =
-                    simd::broadcast<T>(clamped ? T(0) : simd::dot<T>(D, unit, incoming));
-                const auto scale = simd::broadcast<T>(T(1) / m);
-                simd::map<T>(
-                    D, dx.row(n) + h * D, [=](auto v, auto g) { return (g - v * along) * scale; },
-                    unit, incoming);
+                const T along = clamped ? T(0) : dot(view<D>(unit), in(incoming));
+                out<D>(dx.row(n) + h * D) = (in(incoming)-in(unit)*along) * (T(1) / m);
             }
         }
     });

@@ -6,7 +6,7 @@
 
 #include "hydralm/core/matrix_view.hpp"
 #include "hydralm/kernels/for_rows.hpp"
-#include "hydralm/simd/map.hpp"
+#include "hydralm/simd/expression.hpp"
 
 namespace HYDRALM_NAMESPACE::kernels {
 
@@ -20,11 +20,9 @@ void softmax_backward(MatrixView<const std::type_identity_t<T>> y,
                       MatrixView<T, Cols> dx) noexcept {
     for_rows(dx.rows(), 2 * dx.cols(), [&](Index first, Index count) {
         for (Index n = first; n < first + count; ++n) {
-            const auto projection =
-                simd::broadcast<T>(simd::dot<T>(dx.cols(), y.row(n), dy.row(n)));
-            simd::map<T>(
-                dx.cols(), dx.row(n), [projection](auto p, auto g) { return p * (g - projection); },
-                y.row(n), dy.row(n));
+            const auto p = in(y.row(n)), g = in(dy.row(n));
+            const T projection = dot(view(y.row(n), dx.cols()), g);
+            out(dx.cols(), dx.row(n)) = p * (g - projection);
         }
     });
 }

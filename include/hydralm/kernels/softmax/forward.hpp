@@ -19,8 +19,7 @@ template <Real T>
 LogSumExp<T> scaled_softmax_row(Index n, const T* x, double scale, T* y) noexcept {
     LogSumExp<T> total;
     total.add({x, static_cast<std::size_t>(n)}, y);
-    const auto factor = simd::broadcast<T>(static_cast<T>(scale / total.sum()));
-    simd::map<T>(n, y, [factor](auto e) { return e * factor; }, y);
+    out(n, y) *= static_cast<T>(scale / total.sum());
     return total;
 }
 

@@ -13,7 +13,7 @@
 #include <limits>
 #include <span>
 
-#include "hydralm/simd/map.hpp"
+#include "hydralm/simd/expression.hpp"
 
 namespace HYDRALM_NAMESPACE::kernels {
 
@@ -52,7 +52,7 @@ private:
     void add_blocks(std::span<const T> values, const Place& place) noexcept {
         const T* x = values.data();
         const auto n = static_cast<Index>(values.size());
-        const T largest = simd::maximum<T>(n, x);
+        const T largest = max(view(x, n));
         if (largest > largest_) {
             if (sum_ != 0.0) {
                 const double factor =
@@ -62,11 +62,9 @@ private:
             }
             largest_ = largest;
         }
-        const auto m = simd::broadcast<T>(shift());
         for (Index i = 0; i < n; i += block)
-            add_to_sum(static_cast<double>(simd::map_sum<T>(
-                std::min(block, n - i), place(i), [m](auto v) { return simd::exp_finite(v - m); },
-                x + i)));
+            add_to_sum(static_cast<double>(out(std::min(block, n - i), place(i))
+                                               .assign_and_sum(exp_finite(in(x + i) - shift()))));
     }
 
     // What a sum in double loses is kept beside it.

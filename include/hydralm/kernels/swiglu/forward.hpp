@@ -6,7 +6,7 @@
 
 #include "hydralm/core/matrix_view.hpp"
 #include "hydralm/kernels/for_rows.hpp"
-#include "hydralm/simd/map.hpp"
+#include "hydralm/simd/expression.hpp"
 
 namespace HYDRALM_NAMESPACE::kernels {
 
@@ -21,9 +21,7 @@ void swiglu(MatrixView<const std::type_identity_t<T>> gate_up, MatrixView<T, Col
     const Index h = y.cols();
     for_rows(y.rows(), 8 * h, [&](Index first, Index count) {
         for (Index n = first; n < first + count; ++n)
-            simd::map<T>(
-                h, y.row(n), [](auto g, auto u) { return simd::silu(g) * u; }, gate_up.row(n),
-                gate_up.row(n) + h);
+            out(h, y.row(n)) = silu(in(gate_up.row(n))) * in(gate_up.row(n) + h);
     });
 }
 

@@ -14,7 +14,7 @@
 #include "hydralm/core/arena.hpp"
 #include "hydralm/kernels/window_attention/step.hpp"
 #include "hydralm/kernels/window_attention/tile.hpp"
-#include "hydralm/simd/map.hpp"
+#include "hydralm/simd/expression.hpp"
 
 namespace HYDRALM_NAMESPACE::kernels {
 namespace detail {
@@ -90,7 +90,7 @@ struct AttentionGradientStrip {
         for (Index i = 0; i < Tile::strip; ++i) {
             level[i] = i < rows ? log_sum_exp[i] * std::numbers::log2e_v<T>
                                 : std::numeric_limits<T>::infinity();
-            delta[i] = i < rows ? simd::dot<T>(D, grad.row(i), out.row(i)) : T(0);
+            delta[i] = i < rows ? dot(view<D>(grad.row(i)), in(out.row(i))) : T(0);
         }
     }
 

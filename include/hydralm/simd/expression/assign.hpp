@@ -76,12 +76,12 @@ constexpr void check_expression() noexcept {
 
 // Expressions for several outputs, in their order.
 template <Expression... E>
-struct Values {
+struct ListedValues {
     std::tuple<E...> expressions;
 };
 template <class... X>
 constexpr auto values(const X&... x) noexcept {
-    return Values<detail::operand_t<X>...>{{operand(x)...}};
+    return ListedValues<detail::operand_t<X>...>{{operand(x)...}};
 }
 
 // What out() returns: the left side of an assignment, to be used where it stands.
@@ -110,7 +110,7 @@ public:
         assign(operand(x));
     }
     template <class... E>
-    [[gnu::always_inline]] void operator=(const Values<E...>& values) const
+    [[gnu::always_inline]] void operator=(const ListedValues<E...>& values) const
         noexcept(!((Rest::sized || ...) || (E::sized || ...))) {
         static_assert(sizeof...(E) == 1 + sizeof...(Rest),
                       "hydralm: out: several outputs take as many expressions; write out(a, b) = "
@@ -258,8 +258,8 @@ template <class... X>
 // nothing can throw.
 template <Real T, std::same_as<T>... Rest>
 [[nodiscard]] constexpr auto out(Index n, T* y, Rest*... rest) noexcept {
-    return Output<RowOperand<T, dynamic>, PointerOperand<Rest>...>(RowOperand<T, dynamic>{{y, n}},
-                                                                   PointerOperand<Rest>{rest}...);
+    return Output<RowOperand<T, dynamic>, PointerOperand<Rest>...>(
+        RowOperand<T, dynamic>{RowView<T>{y, n}}, PointerOperand<Rest>{rest}...);
 }
 // N elements, N known to the type.
 template <Index N, Real T, std::same_as<T>... Rest>

@@ -22,6 +22,8 @@ inline constexpr Index any_extent = -2;
 //   sized         whether it has a size to compare with the output's
 //   bind<T>(row)  what gives the batches of that row
 //   each_view(f)  f(view) for every operand of known size
+// Operands are copied member by member: copied as blocks of memory, large trees would not be taken
+// apart into registers.
 template <class E>
 concept Expression = requires {
     typename std::remove_cvref_t<E>::Scalar;
@@ -38,6 +40,10 @@ struct RowOperand {
     static constexpr bool zero_padded = true, sized = true;
 
     RowView<T, Extent> view;
+
+    constexpr explicit RowOperand(const RowView<T, Extent>& x) noexcept : view(x) {}
+    [[gnu::always_inline]] constexpr RowOperand(const RowOperand& x) noexcept
+        : view(x.view.data(), x.view.size()) {}
 
     template <Real>
     [[gnu::always_inline]] auto bind(Index) const noexcept {
@@ -60,6 +66,10 @@ struct MatrixOperand {
 
     MatrixView<T, Cols> view;
 
+    constexpr explicit MatrixOperand(const MatrixView<T, Cols>& x) noexcept : view(x) {}
+    [[gnu::always_inline]] constexpr MatrixOperand(const MatrixOperand& x) noexcept
+        : view(x.view.data(), x.view.rows(), x.view.cols(), x.view.stride()) {}
+
     template <Real>
     [[gnu::always_inline]] auto bind(Index row) const noexcept {
         return detail::BoundElements<const Scalar*>{view.row(row)};
@@ -80,6 +90,10 @@ struct StridedOperand {
     static constexpr bool zero_padded = true, sized = true;
 
     StridedSpan<T> view;
+
+    constexpr explicit StridedOperand(const StridedSpan<T>& x) noexcept : view(x) {}
+    [[gnu::always_inline]] constexpr StridedOperand(const StridedOperand& x) noexcept
+        : view(x.view.data(), x.view.size(), x.view.stride()) {}
 
     template <Real>
     auto bind(Index) const noexcept {
@@ -102,6 +116,9 @@ struct PointerOperand {
 
     T* p;
 
+    constexpr explicit PointerOperand(T* pointer) noexcept : p(pointer) {}
+    [[gnu::always_inline]] constexpr PointerOperand(const PointerOperand& x) noexcept : p(x.p) {}
+
     template <Real>
     [[gnu::always_inline]] auto bind(Index) const noexcept {
         return detail::BoundElements<const Scalar*>{p};
@@ -121,6 +138,10 @@ struct ScalarOperand {
 
     A value;
 
+    constexpr explicit ScalarOperand(A a) noexcept : value(a) {}
+    [[gnu::always_inline]] constexpr ScalarOperand(const ScalarOperand& x) noexcept
+        : value(x.value) {}
+
     template <Real T>
     [[gnu::always_inline]] auto bind(Index) const noexcept {
         return detail::BoundScalar<T>{simd::broadcast<T>(static_cast<T>(value))};
@@ -138,6 +159,10 @@ struct ColumnOperand {
     static constexpr bool zero_padded = false, sized = true;
 
     StridedSpan<T> view;
+
+    constexpr explicit ColumnOperand(const StridedSpan<T>& x) noexcept : view(x) {}
+    [[gnu::always_inline]] constexpr ColumnOperand(const ColumnOperand& x) noexcept
+        : view(x.view.data(), x.view.size(), x.view.stride()) {}
 
     template <Real>
     [[gnu::always_inline]] auto bind(Index row) const noexcept {
@@ -181,7 +206,7 @@ template <detail::EigenObject X>
     static_assert(!detail::EigenObject<X>,
                   "hydralm: operand: an Eigen object enters an expression through view(); write "
                   "view(x)");
-    return ScalarOperand<double>{};
+    return ScalarOperand<double>{0.0};
 }
 
 // Elements, or a matrix, that are there wherever the output has one, by the caller's word: for code

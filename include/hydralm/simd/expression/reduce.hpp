@@ -26,7 +26,7 @@ struct Terms {
     E e;
 
     // The common size of the sized operands.
-    Index size() const {
+    [[gnu::always_inline]] Index size() const {
         if constexpr (E::extent >= 0) {
             check(E::extent);
             return E::extent;
@@ -108,7 +108,7 @@ template <Real T, class Bound>
 // Σ_i x_i of a row; 0 of none. Throws Error where two operands differ in size; sizes that the types
 // know are compared by the compiler. No allocation. Cost: one load for each input.
 template <detail::Elements X>
-auto sum(const X& x) {
+[[gnu::always_inline]] inline auto sum(const X& x) {
     const detail::Terms<X> terms{operand(x)};
     using T = typename detail::Terms<X>::T;
     return detail::sum_row<T, detail::operand_t<X>::zero_padded>(terms.size(),
@@ -117,19 +117,19 @@ auto sum(const X& x) {
 // Σ_i a_i b_i.
 template <class A, class B>
     requires detail::Operands<A, B>
-auto dot(const A& a, const B& b) {
+[[gnu::always_inline]] inline auto dot(const A& a, const B& b) {
     return sum(a * b);
 }
 // Σ_i x_i² / n, NaN of none.
 template <detail::Elements X>
-auto mean_of_squares(const X& x) {
+[[gnu::always_inline]] inline auto mean_of_squares(const X& x) {
     const detail::Terms<X> terms{operand(x)};
     using T = typename detail::Terms<X>::T;
     return sum(square(x)) / static_cast<T>(terms.size());
 }
 // The largest x_i; NaN is passed over; −∞ where there is nothing else.
 template <detail::Elements X>
-auto max(const X& x) {
+[[gnu::always_inline]] inline auto max(const X& x) {
     const detail::Terms<X> terms{operand(x)};
     using T = typename detail::Terms<X>::T;
     return detail::max_row<T>(terms.size(), terms.e.template bind<T>(0));
