@@ -182,8 +182,8 @@ template <Expression E>
 template <class A>
     requires std::is_arithmetic_v<A>
 [[gnu::always_inline]] constexpr auto operand(A value) noexcept {
-    using Kept = std::conditional_t<std::same_as<A, float>, float, double>;
-    return ScalarOperand<Kept>{static_cast<Kept>(value)};
+    using Number = std::conditional_t<std::same_as<A, float>, float, double>;
+    return ScalarOperand<Number>{static_cast<Number>(value)};
 }
 template <class T, Index Cols>
 [[gnu::always_inline]] constexpr auto operand(const MatrixView<T, Cols>& x) noexcept {
