@@ -61,7 +61,7 @@ void train_step(benchmark::State& run, OptimiserKind kind, Keep keep) {
     run.counters["tokens/s"] = {rounds * streams * length, benchmark::Counter::kIsRate};
     benchmarks::report_flop<float>(run, flop_of_step(), num_threads());
     run.counters["tape_bytes/token"] =
-        static_cast<double>(Gradients<Model>::tape_bytes(streams, length, keep)) /
+        static_cast<double>(Gradients<Model>::tape_bytes(model, streams, length, keep)) /
         (streams * length);
 }
 

@@ -26,7 +26,7 @@ void run_gradients(const Options& o) {
                               .fix = "give a longer text"});
     std::vector<hydralm::token_id> labels(ids.begin() + 1, ids.end());
     labels.push_back(hydralm::kernels::ignore_index);
-    hydralm::Gradients<Model> gradients(1, static_cast<hydralm::Index>(ids.size()));
+    hydralm::Gradients<Model> gradients(model, 1, static_cast<hydralm::Index>(ids.size()));
     gradients.refresh(model);
     auto state = model.new_state();
     state.reserve(static_cast<hydralm::Index>(ids.size()));

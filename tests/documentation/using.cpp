@@ -152,7 +152,7 @@ void training() {
                                               });
     hydralm::save(learner, "prose.safetensors");
     expect(report.steps == 20, "it went on from step 10");
-    expect(hydralm::Evaluator<Model>(1, 64).loss(learner, chunks, 4) < 5.0, "it learns");
+    expect(hydralm::Evaluator<Model>(learner, 1, 64).loss(learner, chunks, 4) < 5.0, "it learns");
 }
 
 void errors() {

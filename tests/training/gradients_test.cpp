@@ -38,9 +38,9 @@ void check_golden(const std::string& name) {
     const GoldenFile expected = read_golden("model/" + name + "/expected.safetensors");
     const auto ids = expected["input_ids"].as<token_id>();
     const auto labels = next_tokens(ids);
-    Gradients<Model> gradients(1, static_cast<Index>(ids.size()));
+    Gradients<Model> gradients(model, 1, static_cast<Index>(ids.size()));
     gradients.refresh(model);
-    const auto loss = add(gradients, model, ids, labels, BatchStates<Model>(1),
+    const auto loss = add(gradients, model, ids, labels, BatchStates<Model>(model, 1),
                           1.0 / static_cast<double>(ids.size() - 1));
     check_close(std::vector{loss.mean()}, expected["loss"].values, bound, name + ", loss");
     gradients.for_each([&](const ParameterInfo& info, auto values) {
@@ -111,7 +111,7 @@ std::vector<token_id> random_ids(Index count, std::uint64_t seed) {
 // A state after the first tokens of a text.
 template <class Model>
 BatchStates<Model> after(const Model& model, const std::vector<token_id>& ids) {
-    BatchStates<Model> states(1);
+    BatchStates<Model> states(model, 1);
     const auto N = static_cast<Index>(ids.size());
     AlignedBuffer<std::byte> workspace(Model::workspace_bytes(1, N));
     Arena arena(workspace.span());
@@ -174,7 +174,7 @@ void check_central_differences(Index before, Index N, double bound = 2e-8) {
     auto labels = next_tokens(ids);
     labels[labels.size() / 2] = kernels::ignore_index;
     const BatchStates<Model> start = after(model, random_ids<Model>(before, 5));
-    Gradients<Model> gradients(1, N);
+    Gradients<Model> gradients(model, 1, N);
     gradients.refresh(model);
     add(gradients, model, ids, labels, start, 1.0);
 
@@ -208,7 +208,7 @@ void check_central_differences(Index before, Index N, double bound = 2e-8) {
             values[i] += step;
             const auto bytes = std::as_bytes(std::span(values));
             const auto fixed = static_cast<std::size_t>(Model::state_bytes);
-            BatchStates<Model> moved(1);
+            BatchStates<Model> moved(model, 1);
             moved[0].restore(bytes.first(fixed), bytes.subspan(fixed), before);
             return loss_of(model, ids, labels, moved);
         };
@@ -227,7 +227,7 @@ void check_pieces(Index before, const std::vector<Index>& pieces) {
     const auto ids = random_ids<Model>(N, 9);
     const auto labels = next_tokens(ids);
     const BatchStates<Model> start = after(model, random_ids<Model>(before, 10));
-    Gradients<Model> whole(1, N);
+    Gradients<Model> whole(model, 1, N);
     whole.refresh(model);
     double loss = add(whole, model, ids, labels, start, 1.0).sum;
 
@@ -238,7 +238,7 @@ void check_pieces(Index before, const std::vector<Index>& pieces) {
     std::vector<BatchStates<Model>> starts{start};
     for (Index first = 0; const Index piece : pieces) {
         BatchStates<Model> next(starts.back());
-        Gradients<Model> advance(1, piece);
+        Gradients<Model> advance(model, 1, piece);
         advance.refresh(model);
         advance.add(model, part(ids, first, piece), part(labels, first, piece), next.streams(piece),
                     1.0);
@@ -251,7 +251,7 @@ void check_pieces(Index before, const std::vector<Index>& pieces) {
     Index first = N;
     for (std::size_t i = pieces.size(); i-- > 0;) {
         first -= pieces[i];
-        Gradients<Model> gradients(1, pieces[i]);
+        Gradients<Model> gradients(model, 1, pieces[i]);
         gradients.refresh(model);
         gradients.state_gradients()[0] = carried;
         loss -= add(gradients, model, part(ids, first, pieces[i]), part(labels, first, pieces[i]),
@@ -313,14 +313,14 @@ TEST_CASE("a batch has the sum of its streams' gradients") {
     constexpr Index N = 41;
     const Model model = random_model<Model>(11);
     const auto ids = random_ids<Model>(2 * N, 12), labels = random_ids<Model>(2 * N, 13);
-    BatchStates<Model> both(2);
+    BatchStates<Model> both(model, 2);
     const std::vector<BatchStates<Model>> single{after(model, random_ids<Model>(5, 14)),
                                                  after(model, random_ids<Model>(0, 15))};
     std::vector<double> sum(static_cast<std::size_t>(Model::parameter_count)), first_states;
     double loss = 0;
     for (std::size_t b = 0; b < 2; ++b) {
         both[static_cast<Index>(b)] = single[b][0];
-        Gradients<Model> gradients(1, N);
+        Gradients<Model> gradients(model, 1, N);
         gradients.refresh(model);
         loss += add(gradients, model, std::span(ids).subspan(b * N, N),
                     std::span(labels).subspan(b * N, N), single[b], 0.5)
@@ -330,7 +330,7 @@ TEST_CASE("a batch has the sum of its streams' gradients") {
         const auto state = as_doubles(gradients.state_gradients()[0].bytes());
         first_states.insert(first_states.end(), state.begin(), state.end());
     }
-    Gradients<Model> gradients(2, N);
+    Gradients<Model> gradients(model, 2, N);
     gradients.refresh(model);
     CHECK(add(gradients, model, ids, labels, both, 0.5).sum == Approx(loss).epsilon(1e-13));
     check_close(gradients.values(), sum, 1e-12, "batch of 2");
@@ -343,32 +343,33 @@ TEST_CASE("gradients: what is added to, cleared and refused") {
     constexpr Index N = 9;
     const Model model = random_model<Model>(19);
     auto ids = random_ids<Model>(N, 20), labels = random_ids<Model>(N, 21);
-    Gradients<Model> gradients(1, N);
+    Gradients<Model> gradients(model, 1, N);
     gradients.refresh(model);
-    add(gradients, model, ids, labels, BatchStates<Model>(1), 1.0);
+    add(gradients, model, ids, labels, BatchStates<Model>(model, 1), 1.0);
     auto twice = copy(gradients.values());
     for (double& g : twice) g *= 2;
     gradients.clear_states();
-    add(gradients, model, ids, labels, BatchStates<Model>(1), 1.0);
+    add(gradients, model, ids, labels, BatchStates<Model>(model, 1), 1.0);
     check_close(gradients.values(), twice, 1e-13, "added twice");
 
     gradients.clear();
     const std::vector<token_id> none(N, kernels::ignore_index);
-    const auto loss = add(gradients, model, ids, none, BatchStates<Model>(1), 1.0);
+    const auto loss = add(gradients, model, ids, none, BatchStates<Model>(model, 1), 1.0);
     CHECK(loss.count == 0);
     CHECK(loss.sum == 0);
     CHECK(std::all_of(gradients.values().begin(), gradients.values().end(),
                       [](double g) { return g == 0; }));
 
     CHECK_THROWS_AS(add(gradients, model, std::span(ids).first(3), std::span(labels).first(3),
-                        BatchStates<Model>(1), 1.0),
+                        BatchStates<Model>(model, 1), 1.0),
                     Error);
-    CHECK_THROWS_AS(add(gradients, model, ids, labels, BatchStates<Model>(2), 1.0), Error);
+    CHECK_THROWS_AS(add(gradients, model, ids, labels, BatchStates<Model>(model, 2), 1.0), Error);
     CHECK_THROWS_AS(
-        add(gradients, model, ids, std::span(labels).first(3), BatchStates<Model>(1), 1.0), Error);
+        add(gradients, model, ids, std::span(labels).first(3), BatchStates<Model>(model, 1), 1.0),
+        Error);
     labels[4] = Model::vocab_size();
-    CHECK_THROWS_AS(add(gradients, model, ids, labels, BatchStates<Model>(1), 1.0), Error);
+    CHECK_THROWS_AS(add(gradients, model, ids, labels, BatchStates<Model>(model, 1), 1.0), Error);
     labels[4] = 0;
     ids[4] = -1;
-    CHECK_THROWS_AS(add(gradients, model, ids, labels, BatchStates<Model>(1), 1.0), Error);
+    CHECK_THROWS_AS(add(gradients, model, ids, labels, BatchStates<Model>(model, 1), 1.0), Error);
 }

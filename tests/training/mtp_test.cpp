@@ -123,7 +123,7 @@ double total_loss(const Small& model, const std::vector<token_id>& ids,
                   const std::vector<token_id>& labels, Index B, Gradients<Small>& gradients) {
     gradients.clear();
     gradients.refresh(model);
-    BatchStates<Small> states(B);
+    BatchStates<Small> states(model, B);
     const Index N = static_cast<Index>(ids.size()) / B;
     const auto loss = gradients.add(
         model, ids, labels, states.streams(N),
@@ -152,10 +152,10 @@ TEST_CASE("Multi-token prediction: gradient of main and module losses together",
         model.get_parameters([&](const ParameterInfo&, auto values) {
             weights.insert(weights.end(), values.begin(), values.end());
         });
-        Gradients<Small> gradients(B, N);
+        Gradients<Small> gradients(model, B, N);
         total_loss(model, ids, labels, B, gradients);
         const std::vector<double> exact(gradients.values().begin(), gradients.values().end());
-        Gradients<Small> scratch(B, N);
+        Gradients<Small> scratch(model, B, N);
         std::size_t first = 0;
         for (const auto& info : Small::parameters) {
             std::vector<double> some, differences;

@@ -18,7 +18,7 @@ void check_threads(Index B, Index N) {
     const auto model = random_model<Model>(1);
     const auto ids = random_tokens(B * N, config.vocab_size, 2),
                labels = random_tokens(B * N, config.vocab_size, 3);
-    BatchStates<Model> start(B);
+    BatchStates<Model> start(model, B);
     for (Index b = 0; b < B; ++b) {
         auto state = model.new_state();
         model.prefill(slice(ids, b * N, N), state);
@@ -31,7 +31,7 @@ void check_threads(Index B, Index N) {
     for (const int threads : {1, 2, 3, 7}) {
         set_num_threads(threads);
         INFO(threads << " threads");
-        Gradients<Model> gradients(B, N);
+        Gradients<Model> gradients(model, B, N);
         gradients.refresh(model);
         BatchStates<Model> states(start);
         const Streams streams = states.streams(N);

@@ -80,7 +80,7 @@ TEST_CASE("A trainer learns, with either optimiser", "[trainer]") {
         Model model = fresh_model();
         RandomWindows source(text.corpus(), 4, 32, 1);
         ConsecutiveChunks held_out(text.corpus(), 2, 40);
-        Evaluator<Model> evaluator(2, 40);
+        Evaluator<Model> evaluator(model, 2, 40);
         const double before = evaluator.loss(model, held_out, 5);
         CHECK(before > 4.0);
         Trainer<Model> trainer(model, options_of(kind, 60));
@@ -140,9 +140,9 @@ TEST_CASE("Batches of different shapes are accumulated", "[trainer]") {
     const Model start = fresh_model();
     std::vector<double> sum(static_cast<std::size_t>(Model::parameter_count));
     for (const Batch& batch : source.batches) {
-        Gradients<Model> one(batch.streams, batch.length);
+        Gradients<Model> one(model, batch.streams, batch.length);
         one.refresh(start);
-        BatchStates<Model> states(batch.streams);
+        BatchStates<Model> states(model, batch.streams);
         one.add(start, batch.tokens, batch.labels, states.streams(batch.length),
                 1.0 / static_cast<double>(3 * batch.tokens.size()));
         for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += static_cast<double>(one.values()[i]);
@@ -176,8 +176,8 @@ TEST_CASE("Recomputation and threads change no bit", "[trainer]") {
             CHECK(std::memcmp(found.data(), expected.data(), found.size() * sizeof(float)) == 0);
         }
     set_num_threads(before);
-    CHECK(Gradients<Model>::tape_bytes(4, 64, Keep::block_inputs) <
-          Gradients<Model>::tape_bytes(4, 64));
+    CHECK(Gradients<Model>::tape_bytes(model, 4, 64, Keep::block_inputs) <
+          Gradients<Model>::tape_bytes(model, 4, 64));
 }
 
 TEST_CASE("A run that is stopped and resumed is the run that was not", "[trainer]") {
@@ -383,7 +383,7 @@ TEST_CASE("A checkpoint whose numbers contradict its bytes is refused", "[traine
     save_state(path, "{}", fewer);
     check_error([&] { trainer.restore(StateFile(path, "{}")); }, {"second_moment: expected"});
     CHECK(read() == before);
-    BatchStates<Model> states(2);
+    BatchStates<Model> states(model, 2);
     auto bytes = states.bytes();
     bytes.push_back(std::byte{0});
     check_error([&] { states.restore(bytes, {}, 0); },
@@ -392,7 +392,7 @@ TEST_CASE("A checkpoint whose numbers contradict its bytes is refused", "[traine
 
 TEST_CASE("An evaluation refuses labels and shapes", "[trainer]") {
     const Model model = fresh_model();
-    Evaluator<Model> evaluator(2, 8);
+    Evaluator<Model> evaluator(model, 2, 8);
     Given source;
     source.add(2, 8, 40);
     CHECK(std::isfinite(evaluator.loss(model, source, 1)));

@@ -39,7 +39,8 @@ template <class Model>
 TaskScore score_task(const Model& model, TaskKind kind, const TaskShape& shape, std::int64_t count,
                      std::uint64_t seed, Index trailers = 1, const BankPolicy& policy = {}) {
     using T = typename Model::Scalar;
-    constexpr Index V = Model::vocab_size(), piece = 4096;
+    constexpr Index piece = 4096;
+    const Index V = model.vocab_size();
     TaskSequence::check(kind, shape);
     TaskScore score;
     std::vector<token_id> tokens(static_cast<std::size_t>(std::min(piece, shape.length)));

@@ -33,7 +33,7 @@ public:
     // below 1.
     explicit PrefixCache(const Model& model, Index budget, Index stride = Model::prefill_tile)
         : model_(model), budget_(budget), stride_(stride) {
-        const Index least = Model::new_memory().size() + static_cast<Index>(sizeof(Entry));
+        const Index least = model.new_memory().size() + static_cast<Index>(sizeof(Entry));
         if (budget < least)
             throw Error({.field = "budget",
                          .expected = "at least " + std::to_string(least) + " bytes, one state",

@@ -5,86 +5,151 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
+#include "hydralm/layers/transposed_parameters.hpp"
 #include "hydralm/model/block.hpp"
 #include "hydralm/state/stream_memory.hpp"
 
 namespace HYDRALM_NAMESPACE {
 
 // What is done with every parameter, erased too.
+using ParameterList = std::function<void(const ParameterInfo&)>;
 template <Real T>
 using ParameterSource = std::function<void(const ParameterInfo&, std::span<T>)>;
 template <Real T>
 using ParameterSink = std::function<void(const ParameterInfo&, std::span<const T>)>;
-using ParameterList = std::function<void(const ParameterInfo&)>;
 template <Real T>
 using StateSink = std::function<void(const char* name, std::span<const Index> shape,
                                      const std::vector<T>& values)>;
 
-// As Block, its weights in memory of the model's. The same kernels, the same bits.
+// As Block says, in place on x and dx [B·N, d]; parameters, of the storage that a function names,
+// behind a pointer. Nothing but what makes parameters and lists them allocates or throws.
 template <Real T>
 class ErasedBlock {
 public:
     virtual ~ErasedBlock() = default;
+
+    // Parameters in a storage, bound to nothing.
+    virtual std::shared_ptr<void> parameters(std::type_identity<PackedStorage<T>>) const = 0;
+    virtual std::shared_ptr<void> parameters(std::type_identity<FlatStorage<T>>) const = 0;
+    virtual std::shared_ptr<void> parameters(std::type_identity<TransposedStorage<T>>) const = 0;
     virtual void visit(DescribeParameters<ParameterList>& visitor) const = 0;
-    virtual void visit(BindPacked<T>& visitor) = 0;
-    virtual void visit(StorePacked<T, ParameterSource<T>>& visitor) = 0;
-    virtual void visit(ReadPacked<T, ParameterSink<T>>& visitor) const = 0;
+    virtual void visit(void* packed, BindPacked<T>& visitor) const = 0;
+    virtual void visit(void* packed, StorePacked<T, ParameterSource<T>>& visitor) const = 0;
+    virtual void visit(const void* packed, ReadPacked<T, ParameterSink<T>>& visitor) const = 0;
+    virtual void visit(void* flat, BindFlat<T>& visitor) const = 0;
+    virtual void visit(void* transposed, BindTransposed<T>& visitor) const = 0;
 
     virtual StateExtent state_extent() const noexcept = 0;
     virtual void add_banks(std::vector<PageBank>& banks, const BankPolicy& policy) const = 0;
-    virtual Index scratch_bytes(const Call& call) const noexcept = 0;
-    // In place on x [B·N, d]. No allocation; never throws.
-    virtual void forward(Streams streams, Index N, MatrixView<T> x, Form form,
-                         Arena& arena) const noexcept = 0;
     virtual void export_state(Streams streams, std::int64_t position,
                               const StateSink<T>& sink) const = 0;
+
+    virtual Index scratch_bytes(const Call& call) const noexcept = 0;
+    virtual Index backward_scratch_bytes(Index B, Index N) const noexcept = 0;
+    virtual Index tape_bytes(Index B, Index N) const noexcept = 0;
+    virtual void forward(const void* packed, Streams streams, Index N, MatrixView<T> x, Form form,
+                         Arena& arena) const noexcept = 0;
+    // The tape in kept; backward finds it where it is given the same memory.
+    virtual void record(const void* packed, Streams streams, Index N, MatrixView<T> x, Arena& arena,
+                        Arena kept) const noexcept = 0;
+    virtual void backward(const void* packed, const void* transposed, Arena kept, Streams streams,
+                          Index N, MatrixView<T> dx, void* flat, Streams dstates,
+                          Arena& arena) const noexcept = 0;
 };
 
-// BlockType: with a run-time shape.
+// BlockType: with a run-time shape. The same kernels as a static one's, the same bits.
 template <class BlockType>
 class ErasedBlockOf final : public ErasedBlock<typename BlockType::Scalar> {
 public:
     using T = typename BlockType::Scalar;
     explicit ErasedBlockOf(BlockType block) : block_(block) {}
 
+    std::shared_ptr<void> parameters(std::type_identity<PackedStorage<T>>) const override {
+        return std::make_shared<In<PackedStorage<T>>>();
+    }
+    std::shared_ptr<void> parameters(std::type_identity<FlatStorage<T>>) const override {
+        return std::make_shared<In<FlatStorage<T>>>();
+    }
+    std::shared_ptr<void> parameters(std::type_identity<TransposedStorage<T>>) const override {
+        return std::make_shared<In<TransposedStorage<T>>>();
+    }
     void visit(DescribeParameters<ParameterList>& visitor) const override {
-        typename BlockType::template Parameters<NoStorage> none;
+        In<NoStorage> none;
         block_.visit(none, visitor);
     }
-    void visit(BindPacked<T>& visitor) override { block_.visit(weights_, visitor); }
-    void visit(StorePacked<T, ParameterSource<T>>& visitor) override {
-        block_.visit(weights_, visitor);
+    void visit(void* p, BindPacked<T>& visitor) const override {
+        block_.visit(in<PackedStorage<T>>(p), visitor);
     }
-    void visit(ReadPacked<T, ParameterSink<T>>& visitor) const override {
-        block_.visit(weights_, visitor);
+    void visit(void* p, StorePacked<T, ParameterSource<T>>& visitor) const override {
+        block_.visit(in<PackedStorage<T>>(p), visitor);
     }
+    void visit(const void* p, ReadPacked<T, ParameterSink<T>>& visitor) const override {
+        block_.visit(in<PackedStorage<T>>(p), visitor);
+    }
+    void visit(void* p, BindFlat<T>& visitor) const override {
+        block_.visit(in<FlatStorage<T>>(p), visitor);
+    }
+    void visit(void* p, BindTransposed<T>& visitor) const override {
+        block_.visit(in<TransposedStorage<T>>(p), visitor);
+    }
+
     StateExtent state_extent() const noexcept override { return hydralm::state_extent(block_); }
     void add_banks(std::vector<PageBank>& banks, const BankPolicy& policy) const override {
         hydralm::add_banks(block_, banks, policy);
     }
-    Index scratch_bytes(const Call& call) const noexcept override {
-        return hydralm::scratch_bytes(block_, call);
-    }
-    void forward(Streams streams, Index N, MatrixView<T> x, Form form,
-                 Arena& arena) const noexcept override {
-        block_.forward(weights_, streams, N, x, form, arena);
-    }
     void export_state(Streams streams, std::int64_t position,
                       const StateSink<T>& sink) const override {
-        const auto state = bind_state(block_, streams, 0);
         if constexpr (exports_state<typename BlockType::MixerType>)
             block_.mixer().export_state(
-                state, position,
+                bind_state(block_, streams, 0), position,
                 [&](const char* name, const auto& shape, const std::vector<T>& values) {
                     sink(name, {shape.data(), shape.size()}, values);
                 });
     }
 
+    Index scratch_bytes(const Call& call) const noexcept override {
+        return hydralm::scratch_bytes(block_, call);
+    }
+    Index backward_scratch_bytes(Index B, Index N) const noexcept override {
+        return hydralm::backward_scratch_bytes(block_, B, N);
+    }
+    Index tape_bytes(Index B, Index N) const noexcept override {
+        return hydralm::tape_bytes(block_, B, N);
+    }
+    void forward(const void* p, Streams streams, Index N, MatrixView<T> x, Form form,
+                 Arena& arena) const noexcept override {
+        block_.forward(in<PackedStorage<T>>(p), streams, N, x, form, arena);
+    }
+    void record(const void* p, Streams streams, Index N, MatrixView<T> x, Arena& arena,
+                Arena kept) const noexcept override {
+        block_.forward(in<PackedStorage<T>>(p), streams, N, x, Form::parallel, arena,
+                       take_tape(block_, kept, streams.count(), N));
+    }
+    void backward(const void* p, const void* transposed, Arena kept, Streams streams, Index N,
+                  MatrixView<T> dx, void* flat, Streams dstates,
+                  Arena& arena) const noexcept override {
+        block_.backward(in<PackedStorage<T>>(p), in<TransposedStorage<T>>(transposed),
+                        take_tape(block_, kept, streams.count(), N), streams, N, dx,
+                        in<FlatStorage<T>>(flat), dstates, arena);
+    }
+
 private:
+    template <class Storage>
+    using In = typename BlockType::template Parameters<Storage>;
+    template <class Storage>
+    static In<Storage>& in(void* p) noexcept {
+        return *static_cast<In<Storage>*>(p);
+    }
+    template <class Storage>
+    static const In<Storage>& in(const void* p) noexcept {
+        return *static_cast<const In<Storage>*>(p);
+    }
+
     BlockType block_;
-    typename BlockType::template Parameters<PackedStorage<T>> weights_{};
 };
 
 }  // namespace HYDRALM_NAMESPACE

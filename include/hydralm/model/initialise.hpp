@@ -69,7 +69,7 @@ void draw_tensor(const Draw& draw, double scale, Random& random, std::span<T> va
 template <class Model>
 void initialise(Model& model, std::uint64_t seed, const InitOptions& options) {
     using T = typename Model::Scalar;
-    const double depth = std::sqrt(2.0 * static_cast<double>(Model::layers));
+    const double depth = std::sqrt(2.0 * static_cast<double>(model.layers));
     std::uint64_t tensor = 0;
     model.set_parameters([&](const ParameterInfo& info, std::span<T> values) {
         Random random(seed, tensor++);
@@ -77,7 +77,7 @@ void initialise(Model& model, std::uint64_t seed, const InitOptions& options) {
         Draw draw = options.scheme == InitScheme::fan_in ? law.fan_in : law.normal;
         if (law.role == ParameterRole::decay_bias && options.decay_bias)
             draw.value = *options.decay_bias;
-        double scale = detail::drawn_scale(draw, info, Model::initializer_range, depth);
+        double scale = detail::drawn_scale(draw, info, model.initializer_range, depth);
         if (law.role == ParameterRole::gate) scale *= options.gate_scale;
         detail::draw_tensor(draw, scale, random, values);
     });

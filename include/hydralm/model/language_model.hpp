@@ -96,6 +96,11 @@ public:
         }
     };
 
+    template <class P, class V>
+    static constexpr void visit(P& p, V& v) {
+        Structure::visit(p, v);
+    }
+
     // Tensors in file order: name, shape, law.
     static constexpr const auto& parameters = detail::parameter_table<Structure>;
     static constexpr Index parameter_count = [] {

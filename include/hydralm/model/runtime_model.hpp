@@ -18,9 +18,9 @@
 #include "hydralm/layers/sliding_window_attention.hpp"
 #include "hydralm/layers/swiglu.hpp"
 #include "hydralm/model/config_fields.hpp"
-#include "hydralm/model/erased_block.hpp"
 #include "hydralm/model/model_calls.hpp"
 #include "hydralm/model/mtp.hpp"
+#include "hydralm/model/runtime_stack.hpp"
 #include "hydralm/model/weight_memory.hpp"
 
 namespace HYDRALM_NAMESPACE {
@@ -92,13 +92,22 @@ std::unique_ptr<ErasedBlock<T>> make_block(const HydraConfig& c, int i, Kernels<
     });
 }
 
+template <Real T, class Compiled>
+RuntimeStack<T> make_runtime_stack(const HydraConfig& c, Compiled kernels) {
+    std::vector<std::unique_ptr<ErasedBlock<T>>> blocks;
+    for (int i = 0; i < c.n_layers; ++i) blocks.push_back(make_block<T>(c, i, kernels));
+    return {c.d_model, std::move(blocks)};
+}
+
 }  // namespace detail
 
-// T: scalar of weights, activations and state. Calls and states as LanguageModel's; movable, not
-// copyable. Training needs the shape as a type: HydraLM.
+// T: scalar of weights, activations and state. Calls, states, files and training as LanguageModel's
+// (but modules of multi-token prediction are only kept). Movable, not copyable.
 template <Real T>
 class RuntimeModel : public ModelCalls<RuntimeModel<T>, T> {
     using Calls = ModelCalls<RuntimeModel<T>, T>;
+    using Parts = detail::RuntimeParts<T>;
+    using MtpType = MtpModule<typename Parts::Mlp, typename Parts::Norm>;
 
 public:
     using Scalar = T;
@@ -108,138 +117,127 @@ public:
     // is not in the lists, naming the field.
     template <class Compiled = CommonKernels>
     explicit RuntimeModel(const HydraConfig& given, Compiled kernels = {})
-        : config(checked(given)), parts_(config), mtp_(static_cast<std::size_t>(config.mtp_depth)) {
-        for (int i = 0; i < config.n_layers; ++i) {
-            blocks_.push_back(detail::make_block<T>(config, i, kernels));
-            offsets_.push_back(extent_);
-            extent_ = extent_ + blocks_.back()->state_extent();
-        }
-        Index bytes = 0;
-        const ParameterList list = [&](const ParameterInfo& info) {
+        : config(checked(given)),
+          ties_head(config.tie_embeddings),
+          mtp_depth(config.mtp_depth),
+          initializer_range(config.initializer_range),
+          layers(config.n_layers),
+          norm(Parts(config).norm),
+          stack(detail::make_runtime_stack<T>(config, kernels)),
+          state_bytes(stack.all_states().bytes) {
+        DescribeParameters<ParameterList> describe([&](const ParameterInfo& info) {
             parameters.push_back(info);
             parameter_count += info.size();
             largest_ = std::max(largest_, info.size());
-            bytes += packed_size<T>(info) * static_cast<Index>(sizeof(T));
-        };
-        DescribeParameters<ParameterList> describe(list);
-        visit(*this, describe);
-        weight_bytes = bytes;
-        state_bytes = extent_.bytes;
-        memory_ = WeightMemory(bytes);
+            weight_bytes += packed_size<T>(info) * static_cast<Index>(sizeof(T));
+        });
+        Parameters<NoStorage> none;
+        visit(none, describe);
+        memory_ = WeightMemory(weight_bytes);
         BindPacked<T> bind(data());
-        visit(*this, bind);
+        visit(weights_, bind);
     }
     RuntimeModel(RuntimeModel&&) noexcept = default;
     RuntimeModel& operator=(RuntimeModel&&) noexcept = default;
 
     // Known once the model is made, as LanguageModel's constants are; not to be written.
-    HydraConfig config;                     // head_dim and layer_types written out
+    HydraConfig config;  // head_dim and layer_types written out
+    bool ties_head;
+    Index mtp_depth;
+    double initializer_range;
+    Index layers;
+    typename Parts::Norm norm;
+    RuntimeStack<T> stack;
+    Index state_bytes;                      // that one stream carries, beside what banks hold
     std::vector<ParameterInfo> parameters;  // in file order: name, shape, law
     Index parameter_count = 0;
     Index weight_bytes = 0;  // as they are computed with
-    Index state_bytes = 0;   // that one stream carries on, beside what banks hold
-
     Index vocab_size() const noexcept { return config.vocab_size; }
     Index d_model() const noexcept { return config.d_model; }
+
+    template <class Storage>
+    struct Parameters {
+        typename Storage::Matrix embed{};  // [V, d]
+        typename RuntimeStack<T>::template Parameters<Storage> blocks{};
+        typename Parts::Norm::template Parameters<Storage> norm_f{};
+        typename Storage::Matrix lm_head{};  // [V, d] when untied
+        std::vector<typename MtpType::template Parameters<Storage>> mtp{};
+    };
+    template <class P, class V>
+    void visit(P& p, V& v) const {
+        v.matrix(p.embed, "embed.weight", laws::embedding, vocab_size(), d_model());
+        v.nested("blocks", [&] { stack.visit(p.blocks, v); });
+        v.nested("norm_f", [&] { norm.visit(p.norm_f, v); });
+        if (!ties_head) v.matrix(p.lm_head, "lm_head.weight", laws::head, vocab_size(), d_model());
+        if (mtp_depth == 0) return;
+        if constexpr (!std::is_const_v<P>) p.mtp.resize(static_cast<std::size_t>(mtp_depth));
+        const MtpType module(Parts(config).mlp, norm);
+        v.nested("mtp", [&] {
+            for (std::size_t i = 0; i < p.mtp.size(); ++i)
+                v.nested(std::to_string(i), [&] { module.visit(p.mtp[i], v); });
+        });
+    }
 
     // Throws Error when this model was moved from.
     void expect_weights() const { memory_.expect(); }
 
-    // As LanguageModel::set_parameters and get_parameters.
+    // As LanguageModel's.
     void set_parameters(const ParameterSource<T>& f) {
         expect_weights();
         AlignedBuffer<T> scratch(largest_);
         ParameterSource<T> source = f;
         StorePacked<T, ParameterSource<T>> store(data(), scratch.span(), source);
-        visit(*this, store);
+        visit(weights_, store);
     }
     void get_parameters(const ParameterSink<T>& f) const {
         expect_weights();
         AlignedBuffer<T> scratch(largest_);
         ParameterSink<T> sink = f;
         ReadPacked<T, ParameterSink<T>> read(scratch.span(), sink);
-        visit(*this, read);
+        visit(weights_, read);
     }
-
+    const Parameters<PackedStorage<T>>& weights() const noexcept { return weights_; }
     StreamMemory new_memory(const BankPolicy& policy = {}) const {
-        std::vector<PageBank> banks;
-        for (const auto& block : blocks_) block->add_banks(banks, policy);
-        return {extent_.bytes, std::move(banks)};
+        return stack.new_memory(policy);
     }
-
-    // As LanguageModel's.
     Index workspace_bytes(Index B, Index N, Form form = Form::parallel) const noexcept {
-        Index most = 0;
-        for (const auto& block : blocks_) most = std::max(most, block->scratch_bytes({B, N, form}));
-        return 2 * arena_bytes<T>(B * N * d_model()) + most;
+        return 2 * arena_bytes<T>(B * N * d_model()) + scratch_bytes(stack, {B, N, form});
     }
     MatrixView<T> forward(const token_id* tokens, Streams streams, Index N, Form form,
                           Arena& arena) const noexcept {
         const Index rows = streams.count() * N;
         const auto x = take_matrix<T>(arena, rows, d_model());
         const auto normed = take_matrix<T>(arena, rows, d_model());
-        for (Index r = 0; r < rows; ++r) embed_.copy_row(tokens[r], x.row(r));
-        for (std::size_t i = 0; i < blocks_.size(); ++i)
-            blocks_[i]->forward(streams.at(offsets_[i]), N, x, form, arena);
-        parts_.norm.forward(norm_f_, x, normed);
+        for (Index r = 0; r < rows; ++r) weights_.embed.copy_row(tokens[r], x.row(r));
+        stack.forward(weights_.blocks, streams, N, x, form, arena);
+        norm.forward(weights_.norm_f, x, normed);
         return normed;
     }
     void head(MatrixView<const T> hidden, MatrixView<T> logits) const noexcept {
-        kernels::matmul(hidden, config.tie_embeddings ? embed_ : lm_head_, logits);
+        kernels::matmul(hidden, ties_head ? weights_.embed : weights_.lm_head, logits);
     }
-
-    // sink(name, shape, values) as LanguageModel::export_state has it.
+    // sink("<layer>.<name>", shape, values).
     template <class Sink>
     void export_state(State& state, const Sink& sink) const {
         const Stream stream = state.stream();
-        for (std::size_t i = 0; i < blocks_.size(); ++i)
-            blocks_[i]->export_state(
-                Streams(&stream, 1).at(offsets_[i]), state.position(),
-                [&](const char* name, std::span<const Index> shape, const std::vector<T>& values) {
-                    sink(std::to_string(i) + "." + name, shape, values);
-                });
+        stack.export_state(Streams(&stream, 1), state.position(),
+                           [&](std::size_t layer, const char* name, std::span<const Index> shape,
+                               const std::vector<T>& values) {
+                               sink(std::to_string(layer) + "." + name, shape, values);
+                           });
     }
 
 private:
-    using MtpType =
-        MtpModule<typename detail::RuntimeParts<T>::Mlp, typename detail::RuntimeParts<T>::Norm>;
-
-    static HydraConfig checked(const HydraConfig& config) {
-        if (const BrokenRule broken = broken_rule(config))
+    static HydraConfig checked(const HydraConfig& given) {
+        if (const BrokenRule broken = broken_rule(given))
             throw Error({.field = std::string(broken.field), .fix = std::string(broken.text)});
-        return resolved(config);
+        return resolved(given);
     }
     T* data() const noexcept { return reinterpret_cast<T*>(memory_.data()); }
 
-    // Every parameter in file order.
-    template <class Self, class V>
-    static void visit(Self& self, V& v) {
-        const HydraConfig& c = self.config;
-        v.matrix(self.embed_, "embed.weight", laws::embedding, c.vocab_size, c.d_model);
-        v.nested("blocks", [&] {
-            for (std::size_t i = 0; i < self.blocks_.size(); ++i)
-                v.nested(std::to_string(i), [&] { self.blocks_[i]->visit(v); });
-        });
-        v.nested("norm_f", [&] { self.parts_.norm.visit(self.norm_f_, v); });
-        if (!c.tie_embeddings)
-            v.matrix(self.lm_head_, "lm_head.weight", laws::head, c.vocab_size, c.d_model);
-        if (c.mtp_depth == 0) return;
-        const MtpType module(self.parts_.mlp, self.parts_.norm);
-        v.nested("mtp", [&] {
-            for (std::size_t i = 0; i < self.mtp_.size(); ++i)
-                v.nested(std::to_string(i), [&] { module.visit(self.mtp_[i], v); });
-        });
-    }
-
-    detail::RuntimeParts<T> parts_;
-    std::vector<std::unique_ptr<ErasedBlock<T>>> blocks_;
-    std::vector<StateExtent> offsets_;
-    StateExtent extent_;
     Index largest_ = 0;
     WeightMemory memory_{0};
-    kernels::PackedMatrix<T> embed_{}, lm_head_{};
-    typename RmsNorm<T, RuntimeNormShape>::template Parameters<PackedStorage<T>> norm_f_{};
-    std::vector<typename MtpType::template Parameters<PackedStorage<T>>> mtp_;
+    Parameters<PackedStorage<T>> weights_{};
 };
 
 }  // namespace HYDRALM_NAMESPACE

@@ -12,8 +12,8 @@ namespace HYDRALM_NAMESPACE {
 template <class Model>
 class BatchStates {
 public:
-    explicit BatchStates(Index streams)
-        : memory_(static_cast<std::size_t>(streams), Model::new_memory()), views_(memory_.size()) {}
+    BatchStates(const Model& model, Index streams)
+        : memory_(static_cast<std::size_t>(streams), model.new_memory()), views_(memory_.size()) {}
 
     // The streams, with memory for the next tokens. Throws std::bad_alloc.
     Streams streams(Index tokens) {

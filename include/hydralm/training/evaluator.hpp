@@ -17,11 +17,11 @@ public:
     using T = typename Model::Scalar;
 
     // Of batches of this shape. Allocates all that loss uses.
-    Evaluator(Index streams, Index length)
+    Evaluator(const Model& model, Index streams, Index length)
         : length_(length),
-          workspace_(Model::workspace_bytes(streams, length) +
-                     head_loss_workspace_bytes<Model>(streams * length)),
-          states_(streams) {}
+          workspace_(model.workspace_bytes(streams, length) +
+                     head_loss_workspace_bytes(model, streams * length)),
+          states_(model, streams) {}
 
     // Mean loss in nats over `batches` batches from the source's beginning; states are carried from
     // one to the next where the source says so. Leaves the source after them. Throws Error for
@@ -42,7 +42,7 @@ public:
                                       std::to_string(batch_.tokens.size()) + " tokens",
                              .fix = "evaluate with batches of one shape"});
             model.check(batch_.tokens);
-            check_labels(batch_.labels, batch_.tokens.size(), Model::vocab_size());
+            check_labels(batch_.labels, batch_.tokens.size(), model.vocab_size());
             if (batch_.fresh) states_.reset();
             const auto part = batch_loss(model);
             states_.advance(length_);

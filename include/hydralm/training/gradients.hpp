@@ -33,36 +33,45 @@ class Gradients {
 public:
     using T = typename Model::Scalar;
 
-    // streams B, tokens N: of every call of add.
-    Gradients(Index streams, Index tokens, Keep keep = Keep::everything)
-        : streams_(streams),
+    // streams B, tokens N: of every call of add, of this model or another of its shape.
+    Gradients(const Model& model, Index streams, Index tokens, Keep keep = Keep::everything)
+        : infos_(model.parameters),
+          streams_(streams),
           tokens_(tokens),
           keep_(keep),
-          gradient_(Model::parameter_count),
+          gradient_(model.parameter_count),
           transposed_memory_(transposed_elements()),
-          tape_memory_(tape_bytes(streams, tokens, keep)),
-          workspace_(workspace_bytes(streams, tokens)),
-          dstates_(streams) {
+          tape_memory_(tape_bytes(model, streams, tokens, keep)),
+          workspace_(workspace_bytes(model, streams, tokens)),
+          dstates_(model, streams) {
+        if constexpr (!predicts_more<Model>)
+            if (model.mtp_depth > 0)
+                throw Error({.field = "mtp_depth",
+                             .expected = "0",
+                             .found = std::to_string(model.mtp_depth),
+                             .fix = "train a model with modules to draft with as a HydraLM of its "
+                                    "config"});
         (void)num_threads();  // the pool is made here, not in the first add
         BindFlat<T> flat(gradient_.data());
-        Structure::visit(views_, flat);
+        model.visit(views_, flat);
         BindTransposed<T> transposed(transposed_memory_.data());
-        Structure::visit(transposed_, transposed);
+        model.visit(transposed_, transposed);
     }
     Gradients(const Gradients&) = delete;
     Gradients& operator=(const Gradients&) = delete;
 
     // Bytes of the tape, what backward needs of forward.
-    static constexpr Index tape_bytes(Index B, Index N, Keep keep = Keep::everything) noexcept {
-        return keep == Keep::everything ? hydralm::tape_bytes(Model::stack, B, N)
-                                        : hydralm::tape_bytes(recomputed(Model::stack), B, N);
+    static Index tape_bytes(const Model& model, Index B, Index N,
+                            Keep keep = Keep::everything) noexcept {
+        return keep == Keep::everything ? hydralm::tape_bytes(model.stack, B, N)
+                                        : hydralm::tape_bytes(recomputed(model.stack), B, N);
     }
-    static constexpr Index workspace_bytes(Index B, Index N) noexcept {
-        const Index rows = B * N, d = Model::d_model();
-        return 3 * arena_bytes<T>(rows * d) +
-               std::max({training_scratch_bytes(recomputed(Model::stack), B, N),
-                         head_loss_workspace_bytes<Model>(rows), mtp_workspace_bytes<Model>(rows),
-                         Model::norm.backward_bytes(rows)});
+    static Index workspace_bytes(const Model& model, Index B, Index N) noexcept {
+        const Index rows = B * N;
+        return 3 * arena_bytes<T>(rows * model.d_model()) +
+               std::max({training_scratch_bytes(recomputed(model.stack), B, N),
+                         head_loss_workspace_bytes(model, rows), mtp_workspace_bytes(model, rows),
+                         model.norm.backward_bytes(rows)});
     }
 
     // The loss of multi-token prediction in the last add: mean over modules, not weighted.
@@ -75,7 +84,7 @@ public:
     template <class F>
     void for_each(const F& f) const {
         std::size_t first = 0;
-        for (const auto& info : Model::parameters) {
+        for (const ParameterInfo& info : infos_) {
             f(info, values().subspan(first, static_cast<std::size_t>(info.size())));
             first += static_cast<std::size_t>(info.size());
         }
@@ -114,7 +123,7 @@ private:
     kernels::LossSum add_with(const Stack& stack, const Model& model,
                               std::span<const token_id> tokens, std::span<const token_id> labels,
                               Streams streams, double scale) {
-        const Index rows = streams_ * tokens_, d = Model::d_model();
+        const Index rows = streams_ * tokens_, d = model.d_model();
         const auto& weights = model.weights();
         Arena kept(tape_memory_.span()), scratch(workspace_.span());
         const auto x = take_matrix<T>(scratch, rows, d);
@@ -125,15 +134,15 @@ private:
             weights.embed.copy_row(tokens[static_cast<std::size_t>(r)], x.row(r));
         stack.forward(weights.blocks, streams, tokens_, x, Form::parallel, scratch, tape);
 
-        Model::norm.forward(weights.norm_f, x, normed);
+        model.norm.forward(weights.norm_f, x, normed);
         const kernels::LossSum loss =
             head_loss_backward(model, transposed_, normed, labels, scale, dx, views_, scratch);
-        if constexpr (Model::mtp_depth > 0)  // scale · count makes sums of means
+        if constexpr (predicts_more<Model>)  // scale · count makes sums of means
             mtp_loss_ =
                 mtp_gradient(model, transposed_, normed, tokens, labels, tokens_,
                              scale * static_cast<double>(loss.count) * Model::mtp_loss_weight, dx,
                              views_, scratch);
-        Model::norm.backward(weights.norm_f, x, dx, dx, views_.norm_f, scratch);
+        model.norm.backward(weights.norm_f, x, dx, dx, views_.norm_f, scratch);
         stack.backward(weights.blocks, transposed_.blocks, tape, streams, tokens_, dx,
                        views_.blocks, dstates_.streams(0), scratch);
         for (Index r = 0; r < rows; ++r) {
@@ -153,13 +162,13 @@ private:
                  .fix = "give the shape the gradients were made for"});
         model.check(tokens);
     }
-    static constexpr Index transposed_elements() noexcept {
+    Index transposed_elements() const noexcept {
         Index n = 0;
-        for (const auto& info : Model::parameters) n += transposed_size<T>(info);
+        for (const ParameterInfo& info : infos_) n += transposed_size<T>(info);
         return n;
     }
 
-    using Structure = typename Model::Structure;
+    std::span<const ParameterInfo> infos_;
     Index streams_, tokens_;
     Keep keep_;
     AlignedBuffer<T> gradient_;
@@ -168,8 +177,8 @@ private:
     AlignedBuffer<std::byte> workspace_;
     BatchStates<Model> dstates_;
     double mtp_loss_ = 0.0;
-    typename Structure::template Parameters<FlatStorage<T>> views_;
-    typename Structure::template Parameters<TransposedStorage<T>> transposed_;
+    typename Model::template Parameters<FlatStorage<T>> views_;
+    typename Model::template Parameters<TransposedStorage<T>> transposed_;
 };
 
 // Outside of the class, and so not inline: see LanguageModel::forward.
@@ -179,12 +188,12 @@ kernels::LossSum Gradients<Model>::add(const Model& model, std::span<const token
                                        double scale) {
     model.expect_weights();
     check_tokens(model, tokens, streams);
-    check_labels(labels, tokens.size(), Model::vocab_size());
+    check_labels(labels, tokens.size(), model.vocab_size());
     for (Index b = 0; b < streams_; ++b)  // a bank's gradient has the bank's pages
         dstates_[b].reserve(static_cast<Index>(streams.position(b)) + tokens_);
     if (keep_ == Keep::everything)
-        return add_with(Model::stack, model, tokens, labels, streams, scale);
-    return add_with(recomputed(Model::stack), model, tokens, labels, streams, scale);
+        return add_with(model.stack, model, tokens, labels, streams, scale);
+    return add_with(recomputed(model.stack), model, tokens, labels, streams, scale);
 }
 
 }  // namespace HYDRALM_NAMESPACE

@@ -31,8 +31,8 @@ inline constexpr Index head_rows = 256;  // tokens whose logits exist at a time
 
 // Arena that head_loss and head_loss_backward take and give back.
 template <class Model>
-constexpr Index head_loss_workspace_bytes(Index rows) noexcept {
-    return arena_bytes<typename Model::Scalar>(std::min(rows, head_rows) * Model::vocab_size()) +
+Index head_loss_workspace_bytes(const Model& model, Index rows) noexcept {
+    return arena_bytes<typename Model::Scalar>(std::min(rows, head_rows) * model.vocab_size()) +
            arena_bytes<double>(std::min(rows, head_rows));
 }
 
@@ -44,7 +44,7 @@ kernels::LossSum for_head_rows(const Model& model, MatrixView<const typename Mod
                                std::span<const token_id> labels, Arena& scratch, const F& f) {
     const Arena::Scope scope(scratch);
     const Index most = std::min(hidden.rows(), head_rows);
-    const auto buffer = take_matrix<typename Model::Scalar>(scratch, most, Model::vocab_size());
+    const auto buffer = take_matrix<typename Model::Scalar>(scratch, most, model.vocab_size());
     double* const losses = scratch.take<double>(most);
     kernels::LossSum total;
     for (Index first = 0; first < hidden.rows(); first += most) {
@@ -83,7 +83,7 @@ kernels::LossSum head_loss_backward(const Model& model, const Transposed& transp
                                     MatrixView<typename Model::Scalar> dhidden, Flat& gradients,
                                     Arena& scratch) noexcept {
     using T = typename Model::Scalar;
-    constexpr bool tied = Model::ties_head;
+    const bool tied = model.ties_head;
     const auto& weights = tied ? transposed.embed : transposed.lm_head;
     const auto& gradient = tied ? gradients.embed : gradients.lm_head;
     return detail::for_head_rows(

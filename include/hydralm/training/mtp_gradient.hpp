@@ -11,11 +11,15 @@
 
 namespace HYDRALM_NAMESPACE {
 
+// Whether a model has modules of multi-token prediction, known to its type.
+template <class Model>
+inline constexpr bool predicts_more = requires { requires Model::mtp_depth > 0; };
+
 // Arena that mtp_gradient takes for B·N rows, and gives back.
 template <class Model>
-constexpr Index mtp_workspace_bytes(Index rows) noexcept {
+Index mtp_workspace_bytes(const Model& model, Index rows) noexcept {
     using T = typename Model::Scalar;
-    if constexpr (Model::mtp_depth == 0) {
+    if constexpr (!predicts_more<Model>) {
         return 0;
     } else {
         constexpr auto module = Model::mtp_module;
@@ -23,7 +27,7 @@ constexpr Index mtp_workspace_bytes(Index rows) noexcept {
         return Model::mtp_depth * (2 * row + tape_bytes(module, rows, 1)) + 4 * row +
                2 * arena_bytes<token_id>(rows) +
                std::max({training_scratch_bytes(module, rows, 1),
-                         head_loss_workspace_bytes<Model>(rows), Model::norm.backward_bytes(rows)});
+                         head_loss_workspace_bytes(model, rows), Model::norm.backward_bytes(rows)});
     }
 }
 

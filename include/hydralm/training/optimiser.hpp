@@ -47,10 +47,11 @@ class Optimiser {
 public:
     using T = typename Model::Scalar;
 
-    explicit Optimiser(const OptimiserOptions& options)
-        : options_(options),
-          first_(Model::parameter_count),
-          second_(Model::parameter_count),
+    Optimiser(const Model& model, const OptimiserOptions& options)
+        : infos_(model.parameters),
+          options_(options),
+          first_(model.parameter_count),
+          second_(model.parameter_count),
           workspace_(options.kind == OptimiserKind::muon ? workspace_bytes() : 0) {}
 
     // One update, t = steps() + 1, rates multiplied by scale:
@@ -65,7 +66,7 @@ public:
               const Frozen& frozen = {}) noexcept {
         ++steps_;
         Index offset = 0;
-        for (const ParameterInfo& info : Model::parameters) {
+        for (const ParameterInfo& info : infos_) {
             if (!frozen(info)) {
                 if (by_muon(info)) muon(info, offset, parameters.data(), gradient.data(), scale);
                 else adamw(info, offset, parameters.data(), gradient.data(), scale);
@@ -133,9 +134,9 @@ private:
         }
     }
 
-    static Index workspace_bytes() noexcept {
+    Index workspace_bytes() const noexcept {
         Index bytes = 0;
-        for (const ParameterInfo& info : Model::parameters) {
+        for (const ParameterInfo& info : infos_) {
             if (info.law.group != OptimiserGroup::muon) continue;
             for (int part = 0; part < info.parts.count; ++part) {
                 const Index rows = info.parts.height(part, info.rows());
@@ -146,6 +147,7 @@ private:
         return bytes;
     }
 
+    std::span<const ParameterInfo> infos_;
     OptimiserOptions options_;
     AlignedBuffer<T> first_, second_;
     AlignedBuffer<std::byte> workspace_;

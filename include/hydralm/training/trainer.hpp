@@ -58,8 +58,8 @@ public:
     Trainer(Model& model, const TrainerOptions& options)
         : model_(model),
           options_(options),
-          optimiser_(options.optimiser),
-          parameters_(Model::parameter_count) {
+          optimiser_(model, options.optimiser),
+          parameters_(model.parameter_count) {
         check(options);
         take_weights();
     }
@@ -146,16 +146,16 @@ public:
         if (progress[4] != 0) {
             const auto bytes = file.section("states");
             const bool fit = progress[4] > 0 && progress[4] < 1 << 24 &&
-                             progress[4] * Model::state_bytes == std::ssize(bytes);
+                             progress[4] * model_.state_bytes == std::ssize(bytes);
             if (!fit)
                 throw Error({.file = file.name(),
                              .field = "states",
                              .expected = std::to_string(progress[4]) + " streams of " +
-                                         std::to_string(Model::state_bytes) + " bytes",
+                                         std::to_string(model_.state_bytes) + " bytes",
                              .found = std::to_string(bytes.size()) + " bytes",
                              .fix = "resume from another checkpoint of the run"});
             file.expect_position(progress[3]);
-            states.emplace(static_cast<Index>(progress[4]));
+            states.emplace(model_, static_cast<Index>(progress[4]));
             states->restore(bytes, file.section("banks"), progress[3]);
         }
         for (const char* name : {"parameters", "first_moment", "second_moment"})
@@ -201,7 +201,7 @@ private:
     // least.
     static void expect_values(const StateFile& file, const char* section, T least) {
         const T* next = reinterpret_cast<const T*>(file.section(section).data());
-        for (const ParameterInfo& info : Model::parameters)
+        for (const ParameterInfo& info : model_.parameters)
             for (const T* const end = next + info.size(); next != end; ++next)
                 if (!(*next >= least) || !std::isfinite(*next))
                     throw Error(
@@ -242,14 +242,14 @@ private:
             std::vector<T> sum;  // of the batches before it
             if (gradients_) sum.assign(gradients_->values().begin(), gradients_->values().end());
             gradients_.reset();  // one tape at a time
-            gradients_ =
-                std::make_unique<Gradients<Model>>(batch_.streams, batch_.length, options_.keep);
+            gradients_ = std::make_unique<Gradients<Model>>(model_, batch_.streams, batch_.length,
+                                                            options_.keep);
             gradients_->refresh(model_);
             std::copy(sum.begin(), sum.end(), gradients_->values().begin());
             streams_ = batch_.streams;
             length_ = batch_.length;
         }
-        if (!states_ || states_->count() != streams_) states_.emplace(streams_);
+        if (!states_ || states_->count() != streams_) states_.emplace(model_, streams_);
         if (batch_.fresh) states_->reset();
         begun_ = begun_ || batch_.fresh;
         const Index counted = std::max<Index>(1, kernels::count_labels(batch_.labels));

@@ -192,7 +192,7 @@ private:
             Batch shape;
             validation_->seek(0);
             validation_->next(shape);
-            evaluator_.emplace(shape.streams, shape.length);
+            evaluator_.emplace(trainer_.model(), shape.streams, shape.length);
         }
         report_.validation_loss =
             evaluator_->loss(trainer_.model(), *validation_, options_.eval_batches);

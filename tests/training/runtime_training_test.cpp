@@ -1,0 +1,87 @@
+// A model whose shape is read at run time trains as the one whose shape is a type: bit for bit.
+#include "hydralm/model/runtime_model.hpp"
+#include "hydralm/training.hpp"
+#include "support/catch.hpp"
+#include "support/small_model.hpp"
+
+using namespace hydralm;
+using namespace hydralm::test;
+
+namespace {
+
+using Static = HydraLM<small_remembering, float>;
+using Runtime = RuntimeModel<float>;
+
+Runtime new_runtime() { return Runtime(small_remembering, Kernels<Sizes<12>, Sizes<13>>{}); }
+
+// Windows of random ids, the same for both.
+class Windows : public BatchSource {
+public:
+    void next(Batch& batch) override {
+        batch = {.streams = 2, .length = 30, .fresh = position_ % 2 == 0};
+        batch.tokens = random_tokens(60, 53, position_);
+        batch.labels = random_tokens(60, 53, position_ + 1000);
+        ++position_;
+    }
+    std::uint64_t position() const override { return position_; }
+    void seek(std::uint64_t position) override { position_ = position; }
+
+private:
+    std::uint64_t position_ = 0;
+};
+
+template <class Model>
+std::vector<std::vector<float>> weights(const Model& model) {
+    std::vector<std::vector<float>> all;
+    model.get_parameters([&](const ParameterInfo&, std::span<const float> values) {
+        all.emplace_back(values.begin(), values.end());
+    });
+    return all;
+}
+
+template <class Model>
+std::vector<std::vector<float>> trained(Model& model, OptimiserKind kind, Keep keep) {
+    initialise(model, 3, InitScheme::fan_in);
+    TrainerOptions options;
+    options.optimiser.kind = kind;
+    options.keep = keep;
+    Trainer<Model> trainer(model, options);
+    Windows source;
+    for (int step = 0; step < 4; ++step) trainer.step(source);
+    return weights(model);
+}
+
+}  // namespace
+
+TEST_CASE("A run-time model trains to the bits of the specialised one", "[runtime_training]") {
+    for (const auto kind : {OptimiserKind::adamw, OptimiserKind::muon})
+        for (const auto keep : {Keep::everything, Keep::block_inputs}) {
+            Static model;
+            Runtime runtime = new_runtime();
+            const auto expected = trained(model, kind, keep), found = trained(runtime, kind, keep);
+            REQUIRE(expected.size() == found.size());
+            for (std::size_t i = 0; i < expected.size(); ++i) {
+                INFO(Static::parameters[i].name());
+                CHECK(same_bits(expected[i], found[i]));
+            }
+        }
+}
+
+TEST_CASE("Losses of a run-time model are those of the specialised one", "[runtime_training]") {
+    Static model;
+    Runtime runtime = new_runtime();
+    initialise(model, 4, InitScheme::normal);
+    initialise(runtime, 4, InitScheme::normal);
+    Windows source;
+    CHECK(Evaluator<Static>(model, 2, 30).loss(model, source, 3) ==
+          Evaluator<Runtime>(runtime, 2, 30).loss(runtime, source, 3));
+}
+
+TEST_CASE("Modules to draft with are kept by a run-time model, and not trained",
+          "[runtime_training]") {
+    HydraConfig config = small_remembering;
+    config.mtp_depth = 2;
+    const Runtime model(config, Kernels<Sizes<12>, Sizes<13>>{});
+    CHECK(model.parameters.back().name() == "mtp.1.mlp.w_down.weight");
+    CHECK_THROWS_AS(Gradients<Runtime>(model, 1, 8), Error);
+}
