@@ -88,7 +88,7 @@ void check_golden() {
     model.get_parameters([&](const ParameterInfo& info, std::span<const T> w) {
         next = store_transposed<T>(info, w, next);
     });
-    AlignedBuffer<std::byte> scratch_memory(mtp_workspace_bytes<Model>(N));
+    AlignedBuffer<std::byte> scratch_memory(mtp_workspace_bytes(model, N));
     Arena scratch(scratch_memory.span());
     std::vector<T> dhidden(static_cast<std::size_t>(N * d), T(0));
     const double loss = mtp_gradient(model, transposed, hidden, ids, labels, N, 1.0,

@@ -84,7 +84,7 @@ TEST_CASE("AdamW and Muon make the steps worked by hand", "[optimiser]") {
     for (const auto kind : {OptimiserKind::adamw, OptimiserKind::muon}) {
         OptimiserOptions options;
         options.kind = kind;
-        Optimiser<Model> optimiser(model, options);
+        Optimiser<Model> optimiser(Model(), options);
         const Index size = Model::parameter_count;
         std::vector<double> w = sample(size, 1), expected = w;
         std::vector<double> m(w.size(), 0.0), v(w.size(), 0.0);

@@ -1,4 +1,6 @@
 // A model whose shape is read at run time trains as the one whose shape is a type: bit for bit.
+#include "hydralm/inference/drafts.hpp"
+#include "hydralm/inference/speculative.hpp"
 #include "hydralm/model/runtime_model.hpp"
 #include "hydralm/training.hpp"
 #include "support/catch.hpp"
@@ -18,7 +20,9 @@ Runtime new_runtime() { return Runtime(small_remembering, Kernels<Sizes<12>, Siz
 class Windows : public BatchSource {
 public:
     void next(Batch& batch) override {
-        batch = {.streams = 2, .length = 30, .fresh = position_ % 2 == 0};
+        batch.streams = 2;
+        batch.length = 30;
+        batch.fresh = position_ % 2 == 0;
         batch.tokens = random_tokens(60, 53, position_);
         batch.labels = random_tokens(60, 53, position_ + 1000);
         ++position_;
@@ -77,11 +81,35 @@ TEST_CASE("Losses of a run-time model are those of the specialised one", "[runti
           Evaluator<Runtime>(runtime, 2, 30).loss(runtime, source, 3));
 }
 
-TEST_CASE("Modules to draft with are kept by a run-time model, and not trained",
+TEST_CASE("Modules to draft with are trained and draft as those of the specialised model",
           "[runtime_training]") {
-    HydraConfig config = small_remembering;
-    config.mtp_depth = 2;
-    const Runtime model(config, Kernels<Sizes<12>, Sizes<13>>{});
-    CHECK(model.parameters.back().name() == "mtp.1.mlp.w_down.weight");
-    CHECK_THROWS_AS(Gradients<Runtime>(model, 1, 8), Error);
+    static constexpr HydraConfig config = [] {
+        HydraConfig c = small_hybrid;
+        c.mtp_depth = 2;
+        return c;
+    }();
+    using Drafting = HydraLM<config, float>;
+    Drafting model;
+    Runtime runtime(config, Kernels<Sizes<12>, Sizes<13>>{});
+    const auto expected = trained(model, OptimiserKind::adamw, Keep::everything),
+               found = trained(runtime, OptimiserKind::adamw, Keep::everything);
+    for (std::size_t i = 0; i < expected.size(); ++i) {
+        INFO(Drafting::parameters[i].name());
+        CHECK(same_bits(expected[i], found[i]));
+    }
+    const auto text = [](const auto& any) {
+        using Model = std::decay_t<decltype(any)>;
+        MtpDraft<Model> draft(any);
+        SpeculativeDecoder<Model, MtpDraft<Model>> decoder(any, draft, 3);
+        auto state = any.new_state();
+        Sampler<float> sampler(53, {.temperature = 0.7, .seed = 5});
+        std::vector<token_id> tokens;
+        decoder.prefill(random_tokens(9, 53, 6), state);
+        decoder.generate(state, sampler, 40,
+                         [&](token_id token) { return tokens.push_back(token), true; });
+        return std::pair(tokens, decoder.statistics().accepted);
+    };
+    CHECK(text(model) == text(runtime));
+    const Runtime none = new_runtime();
+    CHECK_THROWS_AS(MtpDraft<Runtime>(none), Error);
 }

@@ -25,42 +25,60 @@ namespace HYDRALM_NAMESPACE {
 template <class Model>
 class MtpDraft {
     static_assert(
-        Model::mtp_depth > 0,
+        predicts_more<Model>,
         "hydralm: mtp_depth: must be above 0 to draft with; train a model with mtp_depth = "
         "1 or more, or draft with another model");
 
 public:
     using T = typename Model::Scalar;
-    static constexpr Index vocab_size = Model::vocab_size();
+    static constexpr Index vocab_size() noexcept
+        requires StaticShape<Model>
+    {
+        return Model::vocab_size();
+    }
+    Index vocab_size() const noexcept
+        requires(!StaticShape<Model>)
+    {
+        return model_.vocab_size();
+    }
 
     explicit MtpDraft(const Model&& model) = delete;
+    // Throws Error for a run-time model without such modules.
     explicit MtpDraft(const Model& model)
         : model_(model),
-          workspace_(scratch_bytes(Model::mtp_module, {.form = Form::recurrent})),
-          rows_(4 * Model::d_model()),
-          logits_(Model::vocab_size()) {}
+          workspace_(scratch_bytes(model.mtp_module, {.form = Form::recurrent})),
+          rows_(4 * model.d_model()),
+          logits_(model.vocab_size()) {
+        if (model.mtp_depth == 0)
+            throw Error({.field = "mtp_depth",
+                         .expected = "1 or more, to draft with",
+                         .found = "0",
+                         .fix = "train a model with mtp_depth, or draft with another model"});
+    }
 
     void reset() noexcept {}
     void begin(std::span<const token_id>, MatrixView<const T> hidden) {
         model_.expect_weights();
-        std::copy_n(hidden.data(), d, row(0).data());
+        std::copy_n(hidden.data(), model_.d_model(), row(0).data());
         module_ = 0;
     }
     std::span<const T> next(token_id token) noexcept {
         const auto& p = model_.weights();
         Arena arena(workspace_.span());
         p.embed.copy_row(token, row(1).data());
-        Model::mtp_module.forward(p.mtp[module_], row(0), row(1), row(2), arena);
-        std::copy_n(row(2).data(), d, row(0).data());
-        Model::norm.forward(p.norm_f, row(2), row(3));
-        model_.head(row(3), {logits_.data(), 1, Model::vocab_size()});
+        model_.mtp_module.forward(p.mtp[module_], row(0), row(1), row(2), arena);
+        std::copy_n(row(2).data(), model_.d_model(), row(0).data());
+        model_.norm.forward(p.norm_f, row(2), row(3));
+        model_.head(row(3), {logits_.data(), 1, model_.vocab_size()});
         module_ = std::min(module_ + 1, p.mtp.size() - 1);
         return logits_.span();
     }
 
 private:
-    static constexpr Index d = Model::d_model();
-    MatrixView<T> row(Index i) noexcept { return {rows_.data() + i * d, 1, d}; }
+    MatrixView<T> row(Index i) noexcept {
+        const Index d = model_.d_model();
+        return {rows_.data() + i * d, 1, d};
+    }
 
     const Model& model_;
     AlignedBuffer<std::byte> workspace_;
@@ -75,7 +93,16 @@ template <class Model>
 class ModelDraft {
 public:
     using T = typename Model::Scalar;
-    static constexpr Index vocab_size = Model::vocab_size();
+    static constexpr Index vocab_size() noexcept
+        requires StaticShape<Model>
+    {
+        return Model::vocab_size();
+    }
+    Index vocab_size() const noexcept
+        requires(!StaticShape<Model>)
+    {
+        return model_.vocab_size();
+    }
 
     explicit ModelDraft(const Model&& model, const BankPolicy& policy = {},
                         Index tile = 0) = delete;

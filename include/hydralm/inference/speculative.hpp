@@ -34,23 +34,30 @@ private:
 // of the last prompt, is taken by the constructor.
 template <class Model, class Draft>
 class SpeculativeDecoder {
-    static_assert(Draft::vocab_size == Model::vocab_size(),
+    static constexpr bool same_vocabulary = [] {
+        if constexpr (StaticShape<Draft> && StaticShape<Model>)
+            return Draft::vocab_size() == Model::vocab_size();
+        else return true;
+    }();
+    static_assert(same_vocabulary,
                   "hydralm: vocab_size: a draft must have that of the model; use a draft made for "
                   "the same tokeniser");
 
 public:
     using T = typename Model::Scalar;
     using State = typename Model::State;
-    static constexpr Index V = Model::vocab_size(), d = Model::d_model();
 
     // draft_tokens: drafts a round, 0 or more. Throws Error when they and the token before them are
-    // more than a window of the model or Model::prefill_tile.
+    // more than a window of the model or Model::prefill_tile, and for a draft of another
+    // vocabulary.
     SpeculativeDecoder(const Model& model, Draft& draft, Index draft_tokens)
         : model_(model),
           draft_(draft),
-          most_(checked(draft_tokens)),
-          history_(Model::stack.history_bytes(most_ + 1)),
-          workspace_(Model::workspace_bytes(1, most_ + 1, Form::recurrent)),
+          V(model.vocab_size()),
+          d(model.d_model()),
+          most_(checked(model, draft, draft_tokens)),
+          history_(model.stack.history_bytes(most_ + 1)),
+          workspace_(model.workspace_bytes(1, most_ + 1, Form::recurrent)),
           target_((most_ + 1) * V),
           drafted_(std::max<Index>(1, most_) * V),
           p_(V),
@@ -126,8 +133,13 @@ public:
     const SpeculativeStatistics& statistics() const noexcept { return statistics_; }
 
 private:
-    static Index checked(Index draft_tokens) {
-        const Index most = std::min(Model::prefill_tile, Model::stack.most_history()) - 1;
+    static Index checked(const Model& model, const Draft& draft, Index draft_tokens) {
+        if (draft.vocab_size() != model.vocab_size())
+            throw Error({.field = "vocab_size of the draft",
+                         .expected = std::to_string(model.vocab_size()),
+                         .found = std::to_string(draft.vocab_size()),
+                         .fix = "use a draft made for the same tokeniser"});
+        const Index most = std::min(Model::prefill_tile, model.stack.most_history()) - 1;
         if (draft_tokens < 0 || draft_tokens > most)
             throw Error(
                 {.field = "draft_tokens",
@@ -138,7 +150,7 @@ private:
     }
     void expect_rounds(const State& state) const {
         model_.expect_weights();
-        state.expect_bytes(Model::state_bytes);
+        state.expect_bytes(model_.state_bytes);
         for (const PageBank& bank : state.banks())
             if (bank.policy().bounded() && most_ >= state.tile())
                 throw Error({.field = "draft_tokens",
@@ -147,7 +159,7 @@ private:
                              .found = std::to_string(most_),
                              .fix = "make state and banks for a larger tile, or draft fewer"});
     }
-    static std::span<T> row(AlignedBuffer<T>& rows, Index i) noexcept {
+    std::span<T> row(AlignedBuffer<T>& rows, Index i) const noexcept {
         return rows.span().subspan(static_cast<std::size_t>(i * V), static_cast<std::size_t>(V));
     }
 
@@ -206,7 +218,7 @@ private:
     void settle(State& state, const Stream& before, Index N, Index kept) noexcept {
         if (kept < N) {
             Arena history(history_.span());
-            Model::stack.rollback(before, N, kept, history);
+            model_.stack.rollback(before, N, kept, history);
         }
         state.advance(kept);
         statistics_.proposed += N - 1;
@@ -218,6 +230,7 @@ private:
 
     const Model& model_;
     Draft& draft_;
+    const Index V, d;
     Index most_;
     AlignedBuffer<std::byte> history_, workspace_;
     AlignedBuffer<T> target_;   // [most + 1, V], logits behind every token of a round

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <limits>
 #include <memory>
 #include <span>
 #include <string>
@@ -47,6 +48,10 @@ public:
     virtual void add_banks(std::vector<PageBank>& banks, const BankPolicy& policy) const = 0;
     virtual void export_state(Streams streams, std::int64_t position,
                               const StateSink<T>& sink) const = 0;
+
+    virtual Index most_history() const noexcept = 0;
+    virtual Index history_bytes(Index N) const noexcept = 0;
+    virtual void rollback(Streams streams, Index N, Index kept, Arena& history) const noexcept = 0;
 
     virtual Index scratch_bytes(const Call& call) const noexcept = 0;
     virtual Index backward_scratch_bytes(Index B, Index N) const noexcept = 0;
@@ -111,6 +116,22 @@ public:
                 });
     }
 
+    Index most_history() const noexcept override {
+        if constexpr (requires { block_.mixer().most_history(); })
+            return block_.mixer().most_history();
+        else return std::numeric_limits<Index>::max();
+    }
+    Index history_bytes(Index N) const noexcept override {
+        if constexpr (keeps_history<Mixer>) return hydralm::history_bytes(block_.mixer(), N);
+        else return 0;
+    }
+    void rollback(Streams streams, Index N, Index kept, Arena& history) const noexcept override {
+        static_assert(can_roll_back<Mixer>);
+        if constexpr (keeps_history<Mixer>)
+            block_.mixer().rollback(bind_state(block_, streams, 0), streams.position(0), N, kept,
+                                    history);
+    }
+
     Index scratch_bytes(const Call& call) const noexcept override {
         return hydralm::scratch_bytes(block_, call);
     }
@@ -138,6 +159,7 @@ public:
     }
 
 private:
+    using Mixer = typename BlockType::MixerType;
     template <class Storage>
     using In = typename BlockType::template Parameters<Storage>;
     template <class Storage>

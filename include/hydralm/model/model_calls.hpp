@@ -11,6 +11,10 @@
 
 namespace HYDRALM_NAMESPACE {
 
+// A model, or a draft, whose shape the compiler knows.
+template <class Model>
+concept StaticShape = requires { Model::vocab_size(); };
+
 // Base of Model, which has vocab_size(), state_bytes, expect_weights(), new_memory(policy),
 // workspace_bytes(B, N, form), forward(tokens, streams, N, form, arena) and head(hidden, logits).
 template <class Model, Real T>

@@ -115,9 +115,18 @@ private:
     [[no_unique_address]] MlpPart mlp_;
 };
 
+inline constexpr Index max_mtp_depth = 16;
+
+// Whether a model may have modules of multi-token prediction; one whose shape is read at run time
+// says how many.
+template <class Model>
+concept predicts_more = requires(const Model& model) { model.weights().mtp[0]; };
+
 // How many modules a model has, and the weight of their loss.
 template <Index Depth, class Module, double LossWeight = 0.1>
 struct Mtp {
+    static_assert(Depth >= 1 && Depth <= max_mtp_depth,
+                  "hydralm: mtp: must have 1 to 16 modules; a model without has NoMtp");
     using ModuleType = Module;
     static constexpr Index depth = Depth;
     static constexpr double loss_weight = LossWeight;

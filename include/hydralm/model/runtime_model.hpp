@@ -101,8 +101,8 @@ RuntimeStack<T> make_runtime_stack(const HydraConfig& c, Compiled kernels) {
 
 }  // namespace detail
 
-// T: scalar of weights, activations and state. Calls, states, files and training as LanguageModel's
-// (but modules of multi-token prediction are only kept). Movable, not copyable.
+// T: scalar of weights, activations and state. Calls, states, files, training and
+// drafts as LanguageModel's. Movable, not copyable.
 template <Real T>
 class RuntimeModel : public ModelCalls<RuntimeModel<T>, T> {
     using Calls = ModelCalls<RuntimeModel<T>, T>;
@@ -122,7 +122,9 @@ public:
           mtp_depth(config.mtp_depth),
           initializer_range(config.initializer_range),
           layers(config.n_layers),
+          mtp_loss_weight(config.mtp_loss_weight),
           norm(Parts(config).norm),
+          mtp_module(Parts(config).mlp, norm),
           stack(detail::make_runtime_stack<T>(config, kernels)),
           state_bytes(stack.all_states().bytes) {
         DescribeParameters<ParameterList> describe([&](const ParameterInfo& info) {
@@ -146,7 +148,9 @@ public:
     Index mtp_depth;
     double initializer_range;
     Index layers;
+    double mtp_loss_weight;
     typename Parts::Norm norm;
+    MtpType mtp_module;  // all mtp_depth of them
     RuntimeStack<T> stack;
     Index state_bytes;                      // that one stream carries, beside what banks hold
     std::vector<ParameterInfo> parameters;  // in file order: name, shape, law
@@ -171,10 +175,9 @@ public:
         if (!ties_head) v.matrix(p.lm_head, "lm_head.weight", laws::head, vocab_size(), d_model());
         if (mtp_depth == 0) return;
         if constexpr (!std::is_const_v<P>) p.mtp.resize(static_cast<std::size_t>(mtp_depth));
-        const MtpType module(Parts(config).mlp, norm);
         v.nested("mtp", [&] {
             for (std::size_t i = 0; i < p.mtp.size(); ++i)
-                v.nested(std::to_string(i), [&] { module.visit(p.mtp[i], v); });
+                v.nested(std::to_string(i), [&] { mtp_module.visit(p.mtp[i], v); });
         });
     }
 

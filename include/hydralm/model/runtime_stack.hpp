@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <limits>
 #include <memory>
 #include <string>
 #include <utility>
@@ -68,6 +69,22 @@ public:
                 [&](const char* name, std::span<const Index> shape, const std::vector<T>& values) {
                     sink(i, name, shape, values);
                 });
+    }
+
+    // As StackOf's.
+    Index most_history() const noexcept {
+        Index most = std::numeric_limits<Index>::max();
+        for (const auto& block : blocks_) most = std::min(most, block->most_history());
+        return most;
+    }
+    Index history_bytes(Index N) const noexcept {
+        Index bytes = 0;
+        for (const auto& block : blocks_) bytes += block->history_bytes(N);
+        return bytes;
+    }
+    void rollback(const Stream& stream, Index N, Index kept, Arena& history) const noexcept {
+        for (std::size_t i = 0; i < blocks_.size(); ++i)
+            blocks_[i]->rollback(Streams(&stream, 1).at(offsets_[i]), N, kept, history);
     }
 
     struct Scratch {};

@@ -44,13 +44,6 @@ public:
           tape_memory_(tape_bytes(model, streams, tokens, keep)),
           workspace_(workspace_bytes(model, streams, tokens)),
           dstates_(model, streams) {
-        if constexpr (!predicts_more<Model>)
-            if (model.mtp_depth > 0)
-                throw Error({.field = "mtp_depth",
-                             .expected = "0",
-                             .found = std::to_string(model.mtp_depth),
-                             .fix = "train a model with modules to draft with as a HydraLM of its "
-                                    "config"});
         (void)num_threads();  // the pool is made here, not in the first add
         BindFlat<T> flat(gradient_.data());
         model.visit(views_, flat);
@@ -138,10 +131,11 @@ private:
         const kernels::LossSum loss =
             head_loss_backward(model, transposed_, normed, labels, scale, dx, views_, scratch);
         if constexpr (predicts_more<Model>)  // scale · count makes sums of means
-            mtp_loss_ =
-                mtp_gradient(model, transposed_, normed, tokens, labels, tokens_,
-                             scale * static_cast<double>(loss.count) * Model::mtp_loss_weight, dx,
-                             views_, scratch);
+            if (model.mtp_depth > 0)
+                mtp_loss_ =
+                    mtp_gradient(model, transposed_, normed, tokens, labels, tokens_,
+                                 scale * static_cast<double>(loss.count) * model.mtp_loss_weight,
+                                 dx, views_, scratch);
         model.norm.backward(weights.norm_f, x, dx, dx, views_.norm_f, scratch);
         stack.backward(weights.blocks, transposed_.blocks, tape, streams, tokens_, dx,
                        views_.blocks, dstates_.streams(0), scratch);

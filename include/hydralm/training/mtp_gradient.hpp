@@ -11,10 +11,6 @@
 
 namespace HYDRALM_NAMESPACE {
 
-// Whether a model has modules of multi-token prediction, known to its type.
-template <class Model>
-inline constexpr bool predicts_more = requires { requires Model::mtp_depth > 0; };
-
 // Arena that mtp_gradient takes for B·N rows, and gives back.
 template <class Model>
 Index mtp_workspace_bytes(const Model& model, Index rows) noexcept {
@@ -22,12 +18,13 @@ Index mtp_workspace_bytes(const Model& model, Index rows) noexcept {
     if constexpr (!predicts_more<Model>) {
         return 0;
     } else {
-        constexpr auto module = Model::mtp_module;
-        const Index row = arena_bytes<T>(rows * Model::d_model());
-        return Model::mtp_depth * (2 * row + tape_bytes(module, rows, 1)) + 4 * row +
+        if (model.mtp_depth == 0) return 0;
+        const auto& module = model.mtp_module;
+        const Index row = arena_bytes<T>(rows * model.d_model());
+        return model.mtp_depth * (2 * row + tape_bytes(module, rows, 1)) + 4 * row +
                2 * arena_bytes<token_id>(rows) +
                std::max({training_scratch_bytes(module, rows, 1),
-                         head_loss_workspace_bytes(model, rows), Model::norm.backward_bytes(rows)});
+                         head_loss_workspace_bytes(model, rows), model.norm.backward_bytes(rows)});
     }
 }
 
@@ -43,11 +40,12 @@ double mtp_gradient(const Model& model, const Transposed& transposed,
                     double weight, MatrixView<typename Model::Scalar> dhidden, Flat& gradients,
                     Arena& scratch) noexcept {
     using T = typename Model::Scalar;
-    constexpr std::size_t depth = Model::mtp_depth;
-    constexpr auto module = Model::mtp_module;
+    constexpr std::size_t most = max_mtp_depth;
+    const auto depth = static_cast<std::size_t>(model.mtp_depth);
+    const auto& module = model.mtp_module;
     const Arena::Scope scope(scratch);
     const auto& p = model.weights();
-    const Index rows = hidden.rows(), d = Model::d_model();
+    const Index rows = hidden.rows(), d = model.d_model();
     const auto take = [&] { return take_matrix<T>(scratch, rows, d); };
     const std::span<token_id> next(scratch.take<token_id>(rows), static_cast<std::size_t>(rows)),
         wanted(scratch.take<token_id>(rows), static_cast<std::size_t>(rows));
@@ -61,9 +59,9 @@ double mtp_gradient(const Model& model, const Transposed& transposed,
         }
     };
 
-    std::array<MatrixView<const T>, depth + 1> h{hidden};
-    std::array<MatrixView<T>, depth> embedded;
-    std::array<typename std::decay_t<decltype(module)>::Tape, depth> tapes{};
+    std::array<MatrixView<const T>, most + 1> h{hidden};
+    std::array<MatrixView<T>, most> embedded;
+    std::array<typename std::decay_t<decltype(module)>::Tape, most> tapes{};
     for (std::size_t i = 0; i < depth; ++i) {
         embedded[i] = take();
         const auto out = take();
@@ -81,13 +79,13 @@ double mtp_gradient(const Model& model, const Transposed& transposed,
     for (std::size_t i = depth; i-- > 0;) {
         shift(static_cast<Index>(i) + 1);
         const Index counted = std::max<Index>(1, kernels::count_labels(wanted));
-        Model::norm.forward(p.norm_f, h[i + 1], normed);
+        model.norm.forward(p.norm_f, h[i + 1], normed);
         const auto sum =
             head_loss_backward(model, transposed, normed, wanted,
                                weight / (static_cast<double>(depth) * static_cast<double>(counted)),
                                dlogits, gradients, scratch);
         loss += sum.mean() / static_cast<double>(depth);
-        Model::norm.backward(p.norm_f, h[i + 1], dlogits, dh, gradients.norm_f, scratch, dh);
+        model.norm.backward(p.norm_f, h[i + 1], dlogits, dh, gradients.norm_f, scratch, dh);
         module.backward(p.mtp[i], transposed.mtp[i], tapes[i], h[i], embedded[i], dh, dh, dembedded,
                         gradients.mtp[i], scratch);
         for (Index r = 0; r < rows; ++r) {

@@ -199,7 +199,7 @@ private:
 
     // Throws Error unless the values of a section, one for each weight, are finite and not below
     // least.
-    static void expect_values(const StateFile& file, const char* section, T least) {
+    void expect_values(const StateFile& file, const char* section, T least) const {
         const T* next = reinterpret_cast<const T*>(file.section(section).data());
         for (const ParameterInfo& info : model_.parameters)
             for (const T* const end = next + info.size(); next != end; ++next)
