@@ -32,9 +32,11 @@ struct Block {
     static constexpr Index panel_stride = rows * panel_rows;  // between the sums of two panels
     static_assert(rows % tile_rows == 0 && panels % 4 == 0);
 
-    alignas(
-        alignment) std::array<T, rows * x_stride> x;  // [rows, depth], a slice of the left operand
-    alignas(alignment) std::array<T, panels * panel_stride> sums;  // [panels, rows, panel_rows]
+    alignas(alignment)
+        std::array<T, static_cast<std::size_t>(rows* x_stride)> x;  // [rows, depth], a slice of the
+                                                                    // left operand
+    alignas(alignment) std::array<
+        T, static_cast<std::size_t>(panels* panel_stride)> sums;  // [panels, rows, panel_rows]
 };
 
 // Layout of the left operand of a tile: value (row, k) lies at row·row_stride + k·step.
@@ -74,7 +76,7 @@ template <class X, int Rows, int Panels, class Panel>
     constexpr int width = 2 * Panels;
     [&]<int... R, int... W>(std::integer_sequence<int, R...>,
                             std::integer_sequence<int, W...> all) {
-        std::array<simd::Batch<T>, Rows * width> s;
+        std::array<simd::Batch<T>, static_cast<std::size_t>(Rows * width)> s;
         const auto address = [sums](int r, int w) {
             return sums + (w / 2) * B::panel_stride + r * B::panel_rows + (w % 2) * simd::lanes<T>;
         };
@@ -82,7 +84,7 @@ template <class X, int Rows, int Panels, class Panel>
         if (fresh) s.fill(simd::broadcast(T(0)));
         else each_row([&](auto r) { ((s[r * width + W] = simd::load<T>(address(r, W))), ...); });
         const char* wanted = static_cast<const char*>(ahead.address);
-        std::array<Panel, Panels> local;
+        std::array<Panel, static_cast<std::size_t>(Panels)> local;
         std::copy_n(panels, Panels, local.begin());
         for (Index k = 0; k < count; ++k) {
             if constexpr (Panels == 1) {
@@ -90,7 +92,8 @@ template <class X, int Rows, int Panels, class Panel>
                     __builtin_prefetch(wanted + line, 0, 2);
                 wanted += ahead.step;
             }
-            const std::array<simd::Batch<T>, width> weights{local[W / 2].load(first + k, W % 2)...};
+            const std::array<simd::Batch<T>, static_cast<std::size_t>(width)> weights{
+                local[W / 2].load(first + k, W % 2)...};
             (multiply_add<T>(s.data() + R * width, x[R * X::row_stride + k * X::step],
                              weights.data(), all),
              ...);
