@@ -237,7 +237,7 @@ private:
     StateExtent extent_;
     Index largest_ = 0;
     WeightMemory memory_{0};
-    kernels::PackedMatrix<T> embed_{}, lm_head_{};
+    weights::PackedMatrix<T> embed_{}, lm_head_{};
     typename RmsNorm<T, RuntimeNormShape>::template Parameters<PackedStorage<T>> norm_f_{};
     std::vector<typename MtpType::template Parameters<PackedStorage<T>>> mtp_;
 };
