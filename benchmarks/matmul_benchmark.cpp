@@ -58,8 +58,8 @@ struct Problem {
 template <Real T>
 void matmul(benchmark::State& state) {
     Problem<T> problem(state);
-    AlignedBuffer<T> storage(kernels::PackedMatrix<T>::storage_size(problem.out, problem.in));
-    const auto packed = kernels::PackedMatrix<T>::pack(problem.w_view(), storage.data());
+    AlignedBuffer<T> storage(weights::PackedMatrix<T>::storage_size(problem.out, problem.in));
+    const auto packed = weights::PackedMatrix<T>::pack(problem.w_view(), storage.data());
     problem.measure(state, [&] { kernels::matmul(problem.x_view(), packed, problem.y_view()); });
 }
 
@@ -67,7 +67,7 @@ void matmul(benchmark::State& state) {
 void matmul_swiglu(benchmark::State& state) {
     Problem<float> problem(state);
     const Index h = problem.out / 2;
-    using Weights = kernels::PackedMatrix<float>;
+    using Weights = weights::PackedMatrix<float>;
     AlignedBuffer<float> gate(Weights::storage_size(h, problem.in)),
         up(Weights::storage_size(h, problem.in));
     const auto g = Weights::pack(problem.w_view().middle_rows(0, h), gate.data());

@@ -9,10 +9,10 @@ import re
 import sys
 
 RANKS = {
-    "core": 0, "simd": 1, "kernels": 2, "state": 3, "layers": 4, "model": 5, "io": 6, "memory": 6,
-    "inference": 7, "training": 8, "baselines": 9, "evaluation": 10,
+    "core": 0, "simd": 1, "weights": 2, "kernels": 3, "state": 4, "layers": 5, "model": 6, "io": 7,
+    "memory": 7, "inference": 8, "training": 9, "baselines": 10, "evaluation": 11,
 }
-LEAN = ("core", "simd", "kernels", "state", "layers", "model")
+LEAN = ("core", "simd", "weights", "kernels", "state", "layers", "model")
 HEAVY = ("iostream", "filesystem", "regex", "nlohmann/")
 LONGEST = 600
 MACROS = re.compile(r"HYDRALM_(VERSION|ABI|NAMESPACE)")

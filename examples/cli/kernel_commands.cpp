@@ -101,7 +101,7 @@ void run(const Options& o, Inputs<T> in) {
 }
 
 template <class T>
-void run(const Options& o) {
+void run_delta_rule(const Options& o) {
     const hydralm::SafetensorsFile file(o.in);
     const auto& shape = file.tensor("q").shape();
     if (shape.size() != 3 || shape[0] < 1 || shape[1] < 1)
@@ -127,5 +127,5 @@ void run(const Options& o) {
 }  // namespace
 
 void delta_rule(const Options& o) {
-    with_scalar(o.scalar, [&]<class T>(T) { run<T>(o); });
+    with_scalar(o.scalar, [&]<class T>(T) { run_delta_rule<T>(o); });
 }

@@ -214,7 +214,7 @@ void with_size(Index wanted, const F& f) {
 }
 
 template <class T>
-void run(const Options& o) {
+void run_retrieval(const Options& o) {
     const hydralm::SafetensorsFile file(o.in);
     const Shape s = read_shape(file, o.in);
     if (o.form == "reference") return run_reference<T>(o, file, s);
@@ -239,5 +239,5 @@ void run(const Options& o) {
 }  // namespace
 
 void retrieval(const Options& o) {
-    with_scalar(o.scalar, [&]<class T>(T) { run<T>(o); });
+    with_scalar(o.scalar, [&]<class T>(T) { run_retrieval<T>(o); });
 }

@@ -199,7 +199,7 @@ TEST_CASE("a model of another dn_chunk_size reads the same checkpoints and state
         return c;
     }();
     using Rechunked = HydraLM<config>;
-    STATIC_REQUIRE(std::is_same_v<Rechunked::Structure::StackType, Model::Structure::StackType>);
+    STATIC_REQUIRE(std::is_same_v<Rechunked::Structure, Model::Structure>);
     const TemporaryDirectory directory;
     const auto path = directory / "m.safetensors";
     const auto tokens = random_tokens(100, config.vocab_size, 1);

@@ -2,7 +2,6 @@
 // operands, all epilogues, bits that depend neither on the number of rows nor on the threads.
 #include "hydralm/kernels/matmul/matmul.hpp"
 
-#include <cstring>
 #include <limits>
 #include <string>
 #include <vector>
@@ -11,62 +10,31 @@
 #include "hydralm/core/random.hpp"
 #include "support/catch.hpp"
 #include "support/compare.hpp"
+#include "support/padded_matrix.hpp"
 
 using namespace hydralm;
+using test::same_bits;
+
+template <Real T>
+using Matrix = test::PaddedMatrix<T>;
 
 namespace {
 
 constexpr Index row_counts[] = {0, 1, 2, 3, 5, 6, 7, 12, 13, 23, 64, 65};
 constexpr Index widths[] = {1, 3, 4, 15, 16, 17, 33, 100};
 
-// A matrix off the vector alignment whose rows are padded with NaN; a product that reads or writes
-// the padding shows.
-template <Real T>
-struct Matrix {
-    Matrix(Index rows_, Index cols_)
-        : rows(rows_), cols(cols_), values((rows + 1) * (cols + 3) + 1) {
-        for (auto& v : values) v = std::numeric_limits<T>::quiet_NaN();
-    }
-    Matrix(Index rows_, Index cols_, std::uint64_t seed) : Matrix(rows_, cols_) {
-        Random random(seed);
-        for (Index r = 0; r < rows; ++r)
-            for (Index c = 0; c < cols; ++c) view()(r, c) = static_cast<T>(random.uniform(-1, 1));
-    }
-    MatrixView<T> view() { return {values.data() + 1, rows, cols, cols + 3}; }
-    MatrixView<const T> view() const { return {values.data() + 1, rows, cols, cols + 3}; }
-    std::vector<T> elements() const {
-        std::vector<T> all;
-        for (Index r = 0; r < rows; ++r) all.insert(all.end(), view().row(r), view().row(r) + cols);
-        return all;
-    }
-    Index written_outside() const {
-        Index count = 0;
-        for (const T v : values) count += v == v;
-        for (const T v : elements()) count -= v == v;
-        return count;
-    }
-
-    Index rows, cols;
-    AlignedBuffer<T> values;
-};
-
 template <Real T>
 struct Packed {
     explicit Packed(const Matrix<T>& w)
-        : storage(kernels::PackedMatrix<T>::storage_size(w.rows, w.cols)),
-          view(kernels::PackedMatrix<T>::pack(w.view(), storage.data())) {}
+        : storage(weights::PackedMatrix<T>::storage_size(w.rows, w.cols)),
+          view(weights::PackedMatrix<T>::pack(w.view(), storage.data())) {}
     AlignedBuffer<T> storage;
-    kernels::PackedMatrix<T> view;
+    weights::PackedMatrix<T> view;
 };
 
 std::string shape(Index rows, Index in, Index out) {
     return "M " + std::to_string(rows) + ", in " + std::to_string(in) + ", out " +
            std::to_string(out) + ", seeds 1, 2, 3";
-}
-
-template <Real T>
-bool same_bits(const T* a, const T* b, Index count) {
-    return count == 0 || std::memcmp(a, b, static_cast<std::size_t>(count) * sizeof(T)) == 0;
 }
 
 // Relative to the largest output; (in + 1)·ε·Σ|x·w| is the worst case, its square root the rule.
@@ -181,9 +149,9 @@ TEMPLATE_TEST_CASE("matmul: gradients match the plain loops", "[matmul]", float,
                 test::check_close(dw.elements(), expected.elements(), bound<T>(rows), where);
                 kernels::reference::matmul_input_gradient<T>(dy.view(), w.view(),
                                                              expected_dx.view());
-                AlignedBuffer<T> storage(kernels::PackedMatrix<T>::storage_size(in, out));
+                AlignedBuffer<T> storage(weights::PackedMatrix<T>::storage_size(in, out));
                 kernels::matmul(dy.view(),
-                                kernels::PackedMatrix<T>::pack_transposed(w.view(), storage.data()),
+                                weights::PackedMatrix<T>::pack_transposed(w.view(), storage.data()),
                                 dx.view());
                 test::check_close(dx.elements(), expected_dx.elements(), bound<T>(out), where);
                 CHECK(dw.written_outside() + dx.written_outside() == 0);
@@ -218,7 +186,7 @@ TEMPLATE_TEST_CASE("matmul: the same bits for any number of threads", "[matmul]"
 
 TEMPLATE_TEST_CASE("matmul: packing and unpacking keep every bit", "[matmul]", float, double) {
     using T = TestType;
-    using Weights = kernels::PackedMatrix<T>;
+    using Weights = weights::PackedMatrix<T>;
     STATIC_REQUIRE(Weights::storage_size(0, 5) == 0);
     STATIC_REQUIRE(Weights::storage_size(1, 5) == 5 * Weights::panel_rows);
     for (const Index rows : widths)

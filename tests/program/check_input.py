@@ -297,6 +297,11 @@ def ids(directory):
             b"18446744073709551617": ["id 0", "found '18446744073709551617'"],
             b"1" * 100_000: ["id 0", "found '" + "1" * 40 + "'"],
             b"1 \0": ["id 1", "found '?'"],
+            b"1 2\0 3": ["id 1", "found '2?'"],
+            b"\xef\xbb\xbf1 2": ["id 0", "found a byte-order mark before it", "plain text"],
+            b"1 \xef\xbb\xbf2": ["id 1", "found '?2'"],
+            "1\u00a02".encode(): ["id 0", "found '1?2'"],
+            "1 \u200b2".encode(): ["id 1", "found '?2'"],
             b"\xff\xfe1": ["id 0"],
             b"\x1b[2J": ["id 0", "found '?[2J'"]}.items():
         path.write_bytes(content)
@@ -331,7 +336,9 @@ def stages(directory):
     path = directory / "stages"
     good = {"length": 32, "pairs": 2, "queries": 2, "batch": 8, "steps": 1}
     for content, *parts in (
-            ("", "an empty file"), ("{", "expected JSON"), ("{}", "a list of stages, found {}"),
+            ("", "an empty file"), ("{", "expected JSON"),
+            ("\ufeff" + json.dumps([good]), "expected JSON, found a byte-order mark before it"),
+            (json.dumps([good]) + "\0", "expected JSON, found a zero byte at"), ("{}", "a list of stages, found {}"),
             ("[]", "a list of stages, found []"), ("[3]", "stage 0: expected an object, found 3"),
             ('[{"length":1,"length":2}]', "each key once"),
             *(([{**good, field: value}], f"stage 0: {field}: expected a whole number in [1, 2^40]",

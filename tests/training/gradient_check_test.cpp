@@ -36,6 +36,9 @@ TEST_CASE("Layers pass the gradient check", "[gradient_check]") {
     check<GatedDeltaNet<double, 8, 0, DeltaNetShape<16, 2>>>();
     check<GatedDeltaNet<double, 8, 0, DeltaNetShape<16, 2, 3, false, false>>>();
     check<SlidingWindowAttention<double, 8, 0, WindowShape<16, 2, 6>>>();
+    check<GatedDeltaNet<double, 8, 64, DeltaNetShape<16, 2, 4, true, true, true>>>(
+        {.tokens = 70, .most = 4});
+    check<SlidingWindowAttention<double, 8, 16, WindowShape<16, 2, 6>>>({.tokens = 40, .most = 4});
     check<RetrievalAttention<double, 8, 4, RetrievalShape<16, 2, 64>>>();
     check<FullAttention<double, 8, 4, FullShape<16, 4, 2>>>();
     check<SwiGLU<double, MlpShape<16, 40>>>();

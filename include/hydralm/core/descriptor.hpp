@@ -31,6 +31,7 @@ private:
     int number_ = -1;
 };
 
+// What the system says of an errno, and the limits of it that bring the error about.
 inline std::string system_error_text(int error) {
     const std::string text = std::system_category().message(error);
     if (error == EMFILE) return text + " (RLIMIT_NOFILE, ulimit -n)";

@@ -119,11 +119,12 @@ private:
 
     // NAME.PID-NUMBER.tmp, of a NAME cut where no name may be so long.
     static std::filesystem::path temporary_beside(const std::filesystem::path& target) {
-        const std::string ending =
-            "." + std::to_string(::getpid()) + "-" + std::to_string(unique_number()) + ".tmp";
+        std::string ending(".");  // by append: g++ 12 warns of what it makes of "." + …
+        ending.append(std::to_string(::getpid())).append("-");
+        ending.append(std::to_string(unique_number())).append(".tmp");
         std::string name = target.filename().string();
         name.resize(std::min(name.size(), NAME_MAX - ending.size()));
-        return target.parent_path() / (name + ending);
+        return target.parent_path() / name.append(ending);
     }
 
     static std::uint64_t unique_number() noexcept {

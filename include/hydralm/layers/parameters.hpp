@@ -22,7 +22,7 @@
 
 #include "hydralm/core/arena.hpp"
 #include "hydralm/core/matrix_view.hpp"
-#include "hydralm/kernels/matmul/packed_matrix.hpp"
+#include "hydralm/weights/packed_matrix.hpp"
 #include "hydralm/layers/law.hpp"
 
 namespace HYDRALM_NAMESPACE {
@@ -61,7 +61,7 @@ struct NoStorage {
 template <Real T>
 struct PackedStorage {
     using Scalar = T;
-    using Matrix = kernels::PackedMatrix<T>;
+    using Matrix = weights::PackedMatrix<T>;
     using Vector = std::span<T>;
     using Taps = MatrixView<T>;  // [taps, channels]
 };
@@ -81,7 +81,7 @@ template <Real T>
 struct TransposedStorage {
     struct Empty {};
     using Scalar = T;
-    using Matrix = kernels::PackedMatrix<T>;  // [in, out]
+    using Matrix = weights::PackedMatrix<T>;  // [in, out]
     using Vector = Empty;
     using Taps = Empty;
 };
@@ -195,7 +195,7 @@ constexpr Index packed_size(const ParameterInfo& info) noexcept {
     constexpr Index unit = static_cast<Index>(alignment / sizeof(T));
     if (info.fields == 0) return round_up(info.size(), unit);
     return info.fields *
-           round_up(kernels::PackedMatrix<T>::storage_size(info.rows() / info.fields, info.cols()),
+           round_up(weights::PackedMatrix<T>::storage_size(info.rows() / info.fields, info.cols()),
                     unit);
 }
 
@@ -204,7 +204,7 @@ template <Real T>
 class BindPacked : public ParameterVisitor<BindPacked<T>> {
 public:
     explicit BindPacked(T* buffer) noexcept : next_(buffer) {}
-    void tensor(std::span<kernels::PackedMatrix<T>> parts, const ParameterInfo& info) noexcept {
+    void tensor(std::span<weights::PackedMatrix<T>> parts, const ParameterInfo& info) noexcept {
         const Index rows = info.rows() / info.fields;
         const Index step = packed_size<T>(info) / info.fields;
         for (auto& part : parts) part = {std::exchange(next_, next_ + step), rows, info.cols()};
@@ -252,11 +252,11 @@ template <Real T, class F>
 class StorePacked : public ParameterVisitor<StorePacked<T, F>> {
 public:
     StorePacked(T* buffer, std::span<T> scratch, F& f) : next_(buffer), scratch_(scratch), f_(f) {}
-    void tensor(std::span<kernels::PackedMatrix<T>> parts, const ParameterInfo& info) {
+    void tensor(std::span<weights::PackedMatrix<T>> parts, const ParameterInfo& info) {
         const MatrixView<const T> values(filled(info), info.rows(), info.cols());
         const Index rows = info.rows() / info.fields;
         for (std::size_t i = 0; i < parts.size(); ++i) {
-            parts[i] = kernels::PackedMatrix<T>::pack(
+            parts[i] = weights::PackedMatrix<T>::pack(
                 values.middle_rows(static_cast<Index>(i) * rows, rows), next_);
             next_ += packed_size<T>(info) / info.fields;
         }
@@ -288,7 +288,7 @@ template <Real T, class F>
 class ReadPacked : public ParameterVisitor<ReadPacked<T, F>> {
 public:
     ReadPacked(std::span<T> scratch, F& f) : scratch_(scratch), f_(f) {}
-    void tensor(std::span<const kernels::PackedMatrix<T>> parts, const ParameterInfo& info) {
+    void tensor(std::span<const weights::PackedMatrix<T>> parts, const ParameterInfo& info) {
         const Index rows = info.rows() / info.fields;
         T* out = scratch_.data();
         for (const auto& part : parts)

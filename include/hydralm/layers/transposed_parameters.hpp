@@ -14,7 +14,7 @@ constexpr Index transposed_size(const ParameterInfo& info) noexcept {
     constexpr Index unit = static_cast<Index>(alignment / sizeof(T));
     if (info.fields == 0) return 0;
     return info.fields *
-           round_up(kernels::PackedMatrix<T>::storage_size(info.cols(), info.rows() / info.fields),
+           round_up(weights::PackedMatrix<T>::storage_size(info.cols(), info.rows() / info.fields),
                     unit);
 }
 
@@ -23,7 +23,7 @@ template <Real T>
 class BindTransposed : public ParameterVisitor<BindTransposed<T>> {
 public:
     explicit BindTransposed(T* buffer) noexcept : next_(buffer) {}
-    void tensor(std::span<kernels::PackedMatrix<T>> parts, const ParameterInfo& info) noexcept {
+    void tensor(std::span<weights::PackedMatrix<T>> parts, const ParameterInfo& info) noexcept {
         const Index step = transposed_size<T>(info) / info.fields;
         for (auto& part : parts)
             part = {std::exchange(next_, next_ + step), info.cols(), info.rows() / info.fields};
@@ -45,7 +45,7 @@ T* store_transposed(const ParameterInfo& info, std::span<const T> values, T* nex
     const Index rows = info.rows() / info.fields, step = transposed_size<T>(info) / info.fields;
     const MatrixView<const T> w(values.data(), info.rows(), info.cols());
     for (Index i = 0; i < info.fields; ++i)
-        kernels::PackedMatrix<T>::pack_transposed(w.middle_rows(i * rows, rows),
+        weights::PackedMatrix<T>::pack_transposed(w.middle_rows(i * rows, rows),
                                                   std::exchange(next, next + step));
     return next;
 }

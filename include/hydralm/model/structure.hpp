@@ -50,8 +50,9 @@ struct ConfigModel {
     }
     using Type =
         LanguageModel<Vocabulary<c.vocab_size, std::conditional_t<c.tie_embeddings, tied, untied>>,
-                      decltype(stack(std::make_index_sequence<c.n_layers>{})), Norm,
-                      decltype(drafts())>;
+                      decltype(stack(
+                          std::make_index_sequence<static_cast<std::size_t>(c.n_layers)>{})),
+                      Norm, decltype(drafts())>;
 };
 
 }  // namespace detail

@@ -17,7 +17,7 @@ namespace HYDRALM_NAMESPACE {
 template <Real T>
 constexpr Index newton_schulz_workspace_bytes(Index rows, Index cols) noexcept {
     const Index m = std::min(rows, cols), n = std::max(rows, cols);
-    using Packed = kernels::PackedMatrix<T>;
+    using Packed = weights::PackedMatrix<T>;
     return 2 * arena_bytes<T>(m * n) + 3 * arena_bytes<T>(m * m) +
            arena_bytes<T>(std::max({Packed::storage_size(m, n), Packed::storage_size(n, m),
                                     Packed::storage_size(m, m)}));
@@ -34,7 +34,7 @@ void newton_schulz(MatrixView<T> matrix, Arena& arena) noexcept {
     MatrixView<T> x(arena.take<T>(m * n), m, n), next(arena.take<T>(m * n), m, n);
     const MatrixView<T> a(arena.take<T>(m * m), m, m), a2(arena.take<T>(m * m), m, m),
         b(arena.take<T>(m * m), m, m);
-    using Packed = kernels::PackedMatrix<T>;
+    using Packed = weights::PackedMatrix<T>;
     T* const packed = arena.take<T>(std::max(
         {Packed::storage_size(m, n), Packed::storage_size(n, m), Packed::storage_size(m, m)}));
     if (tall) x.eigen() = matrix.eigen().transpose();

@@ -5,7 +5,6 @@
 // index.
 #pragma once
 
-#include <array>
 #include <cmath>
 
 #include "hydralm/kernels/delta_rule/input.hpp"
@@ -24,7 +23,7 @@ void gated_delta_reference(const GatedDeltaInput<T, D>& input, MatrixView<T, D> 
                            MatrixView<T, D> out) noexcept {
     for (Index t = 0; t < input.tokens(); ++t) {
         const T alpha = std::exp(input.log_decay[t]);
-        std::array<T, D> u{};
+        Values<T, D> u{};
         for (Index i = 0; i < D; ++i)
             for (Index j = 0; j < D; ++j) u[j] += alpha * state(i, j) * input.k(t, i);
         for (Index j = 0; j < D; ++j) u[j] = input.beta[t] * (input.v(t, j) - u[j]);

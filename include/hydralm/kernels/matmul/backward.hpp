@@ -1,5 +1,5 @@
 // matmul_gradient: the weight gradient of y = x·Wᵀ. The input gradient is matmul with the
-// transposed weights: dx = dy·W = matmul(dy, PackedMatrix<T>::pack_transposed(W, …), dx).
+// transposed weights: dx = dy·W = matmul(dy, weights::PackedMatrix<T>::pack_transposed(W, …), dx).
 //
 // Fast form of reference::matmul_gradient. Each element of dw is one chain of multiply-adds over
 // the rows in order, added to dw at the end: the same bits whatever the number of threads. Error:
@@ -29,7 +29,7 @@ void copy_padded(const T* from, Index width, T* to) noexcept {
 template <Real T>
 void accumulate_outer(MatrixView<const T> dy, MatrixView<const T> x, Block<T>& block) noexcept {
     using B = Block<T>;
-    using Panel = typename PackedMatrix<T>::Panel;
+    using Panel = typename weights::PackedMatrix<T>::Panel;
     alignas(alignment) std::array<T, B::depth * B::panel_rows>
         strip;  // one panel's columns of a slice of x, zero padded
     const Index outputs = dy.cols(), tiles = ceil_div(outputs, B::tile_rows);

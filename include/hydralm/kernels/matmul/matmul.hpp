@@ -4,6 +4,5 @@
 
 #include "hydralm/kernels/matmul/backward.hpp"
 #include "hydralm/kernels/matmul/epilogue.hpp"
-#include "hydralm/kernels/matmul/packed_matrix.hpp"
 #include "hydralm/kernels/matmul/product.hpp"
 #include "hydralm/kernels/matmul/reference.hpp"

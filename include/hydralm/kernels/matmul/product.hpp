@@ -9,6 +9,7 @@
 #include <type_traits>
 
 #include "hydralm/core/parallel.hpp"
+#include "hydralm/kernels/matmul/bf16_tile.hpp"
 #include "hydralm/kernels/matmul/epilogue.hpp"
 #include "hydralm/kernels/matmul/tile.hpp"
 

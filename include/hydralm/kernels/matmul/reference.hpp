@@ -1,8 +1,10 @@
 // The products as plain loops: the specification of kernels/matmul. Any scalar; row-major weights.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 
+#include "hydralm/core/bfloat16.hpp"
 #include "hydralm/core/matrix_view.hpp"
 
 namespace HYDRALM_NAMESPACE::kernels::reference {
@@ -14,6 +16,23 @@ void matmul(MatrixView<const T> x, MatrixView<const T> w, MatrixView<T> y) {
         for (Index o = 0; o < w.rows(); ++o) {
             T sum = T(0);
             for (Index i = 0; i < w.cols(); ++i) sum += x(m, i) * w(o, i);
+            y(m, o) = sum;
+        }
+}
+
+// y = x·Wᵀ with x and W rounded to bf16, nearest even. Per 32 inputs, two chains from +0 over the
+// even and the odd ones, then sum ← sum + (even + odd). The fast form has these very bits.
+inline void matmul_bf16(MatrixView<const float> x, MatrixView<const float> w, MatrixView<float> y) {
+    const auto rounded = [](float v) { return float_from_bf16(bf16_from(v)); };
+    for (Index m = 0; m < x.rows(); ++m)
+        for (Index o = 0; o < w.rows(); ++o) {
+            float sum = 0;
+            for (Index first = 0; first < w.cols(); first += 32) {
+                float chains[2] = {0, 0};
+                for (Index i = first; i < std::min(first + 32, w.cols()); ++i)
+                    chains[i % 2] = std::fma(rounded(x(m, i)), rounded(w(o, i)), chains[i % 2]);
+                sum += chains[0] + chains[1];
+            }
             y(m, o) = sum;
         }
 }

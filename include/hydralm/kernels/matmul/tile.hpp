@@ -4,7 +4,8 @@
 // order: per step it loads the panels' vectors, broadcasts one value of each row, and does one
 // multiply-add per sum. Every output element is one chain of simd::fma over the contraction index,
 // whatever tile it falls in: its bits depend on nothing else. Sums of a block wait in L1/L2 between
-// slices of the contraction, which keeps the order and fits both operands in cache.
+// slices of the contraction, which keeps the order and fits both operands in cache. Weights in
+// another format have tiles of their own (bf16_tile.hpp), with that same property.
 #pragma once
 
 #include <algorithm>
@@ -12,8 +13,8 @@
 #include <utility>
 
 #include "hydralm/core/matrix_view.hpp"
-#include "hydralm/kernels/matmul/packed_matrix.hpp"
 #include "hydralm/simd/batch.hpp"
+#include "hydralm/weights/packed_matrix.hpp"
 
 namespace HYDRALM_NAMESPACE::kernels::detail {
 
@@ -27,14 +28,16 @@ struct Block {
     static constexpr Index depth = 1024 / sizeof(T);  // contraction indices of one slice
     static constexpr Index x_stride =
         depth + 64 / sizeof(T);  // off the power of two: rows fall in different cache sets
-    static constexpr Index panel_rows = PackedMatrix<T>::panel_rows;
+    static constexpr Index panel_rows = weights::PackedMatrix<T>::panel_rows;
     static constexpr Index panels = 2048 / (panel_rows * static_cast<Index>(sizeof(T)));
     static constexpr Index panel_stride = rows * panel_rows;  // between the sums of two panels
     static_assert(rows % tile_rows == 0 && panels % 4 == 0);
 
-    alignas(
-        alignment) std::array<T, rows * x_stride> x;  // [rows, depth], a slice of the left operand
-    alignas(alignment) std::array<T, panels * panel_stride> sums;  // [panels, rows, panel_rows]
+    alignas(alignment)
+        std::array<T, static_cast<std::size_t>(rows* x_stride)> x;  // [rows, depth], a slice of the
+                                                                    // left operand
+    alignas(alignment) std::array<
+        T, static_cast<std::size_t>(panels* panel_stride)> sums;  // [panels, rows, panel_rows]
 };
 
 // Layout of the left operand of a tile: value (row, k) lies at row·row_stride + k·step.
@@ -74,7 +77,7 @@ template <class X, int Rows, int Panels, class Panel>
     constexpr int width = 2 * Panels;
     [&]<int... R, int... W>(std::integer_sequence<int, R...>,
                             std::integer_sequence<int, W...> all) {
-        std::array<simd::Batch<T>, Rows * width> s;
+        std::array<simd::Batch<T>, static_cast<std::size_t>(Rows * width)> s;
         const auto address = [sums](int r, int w) {
             return sums + (w / 2) * B::panel_stride + r * B::panel_rows + (w % 2) * simd::lanes<T>;
         };
@@ -82,7 +85,7 @@ template <class X, int Rows, int Panels, class Panel>
         if (fresh) s.fill(simd::broadcast(T(0)));
         else each_row([&](auto r) { ((s[r * width + W] = simd::load<T>(address(r, W))), ...); });
         const char* wanted = static_cast<const char*>(ahead.address);
-        std::array<Panel, Panels> local;
+        std::array<Panel, static_cast<std::size_t>(Panels)> local;
         std::copy_n(panels, Panels, local.begin());
         for (Index k = 0; k < count; ++k) {
             if constexpr (Panels == 1) {
@@ -90,7 +93,8 @@ template <class X, int Rows, int Panels, class Panel>
                     __builtin_prefetch(wanted + line, 0, 2);
                 wanted += ahead.step;
             }
-            const std::array<simd::Batch<T>, width> weights{local[W / 2].load(first + k, W % 2)...};
+            const std::array<simd::Batch<T>, static_cast<std::size_t>(width)> weights{
+                local[W / 2].load(first + k, W % 2)...};
             (multiply_add<T>(s.data() + R * width, x[R * X::row_stride + k * X::step],
                              weights.data(), all),
              ...);
@@ -99,12 +103,28 @@ template <class X, int Rows, int Panels, class Panel>
     }(std::make_integer_sequence<int, Rows>{}, std::make_integer_sequence<int, width>{});
 }
 
-// Panels a tile takes at once: few rows take several. They wait for the weights, and a core reads
-// memory faster from several streams than from one.
-template <int Rows>
-inline constexpr int panels_at_once = Rows <= 2   ? 4
-                                      : Rows <= 4 ? 2
-                                                  : 1;
+// What differs by the format of the weights: how x is copied, which tiles there are, what they do.
+// This is the one of weights that are kept in the scalar.
+template <class Panel>
+struct Tiles {
+    using T = typename Panel::Scalar;
+    static constexpr int most_rows = Block<T>::tile_rows;
+    // Panels a tile takes at once: few rows take several. They wait for the weights, and a core
+    // reads memory faster from several streams than from one.
+    template <int Rows>
+    static constexpr int panels = Rows <= 2   ? 4
+                                  : Rows <= 4 ? 2
+                                              : 1;
+
+    // A row of a slice of x, count ≤ Block::depth, to Block::x.
+    static void copy_row(const T* x, Index count, T* to) noexcept { std::copy_n(x, count, to); }
+
+    template <int Rows>
+    static void run(const T* x, const Panel* p, Index first, Index count, T* sums, bool fresh,
+                    Ahead ahead) noexcept {
+        tile<RowMajor<T>, Rows, panels<Rows>>(x, p, first, count, sums, fresh, ahead);
+    }
+};
 
 // One slice of the contraction: x copied to block.x, sums accumulated for all panels.
 template <class Panel>
@@ -121,15 +141,15 @@ struct Slice {
     // them.
     template <int Rows>
     void tiles(Index& row) const noexcept {
-        if constexpr (Rows <= B::tile_rows) {
-            constexpr Index step = panels_at_once<Rows>;
+        if constexpr (Rows <= Tiles<Panel>::most_rows) {
+            constexpr Index step = Tiles<Panel>::template panels<Rows>;
             const Index start = row, fit = (x.rows() - row) / Rows;
             row += fit * Rows;
             for (Index p = 0; fit > 0 && p < panel_count; p += step)
                 for (Index t = 0; t < fit; ++t) {
                     const Index r = start + t * Rows;
                     fetch_rows(r, Rows, p / step, ceil_div(panel_count, step));
-                    tile<RowMajor<T>, Rows, step>(
+                    Tiles<Panel>::template run<Rows>(
                         block.x.data() + r * B::x_stride, panels + p, first, count,
                         block.sums.data() + p * B::panel_stride + r * B::panel_rows, first == 0,
                         next_panel(p + step, t, fit));
@@ -156,7 +176,7 @@ private:
     }
 };
 
-// block.sums[p][r][:] = Σ_k x(r, k) · panels[p](k, :). x: [≤ Block::rows, depth]; panels: an array
+// block.sums[p][r][:] = Σ_k x(r, k) · panels[p](k, :). x: [≤ Block::rows, any]; panels: an array
 // of Block::panels of which panel_count hold, followed by copies of the last up to a multiple of
 // four.
 template <class Panel>
@@ -168,7 +188,7 @@ void accumulate(MatrixView<const typename Panel::Scalar> x, const Panel* panels,
     do {
         const Index count = std::min(B::depth, x.cols() - first);
         for (Index r = 0; r < x.rows(); ++r)
-            std::copy_n(x.row(r) + first, count, block.x.data() + r * B::x_stride);
+            Tiles<Panel>::copy_row(x.row(r) + first, count, block.x.data() + r * B::x_stride);
         const Slice<Panel> slice{x, panels, panel_count, first, count, block};
         Index row = 0;
         [&]<int... Rows>(std::integer_sequence<int, Rows...>) {

@@ -27,13 +27,13 @@ template <class Tile, Index D, Index Rows, Real T>
     using Row = RowBatches<D, T>;
     const auto run = [&]<Index Width>(std::integral_constant<Index, Width>,
                                       auto first) __attribute__((always_inline)) {
-        simd::Batch<T> sum[Rows][Width];
+        Grid<simd::Batch<T>, Rows, Width> sum;
         simd::unroll<Rows>([&](auto r) {
             simd::unroll<Width>(
                 [&](auto c) { sum[r][c] = Row::template load<first + c>(gradient + r * stride); });
         });
         for (Index i = 0; i < queries; ++i) {
-            simd::Batch<T> x[Width];
+            Values<simd::Batch<T>, Width> x;
             simd::unroll<Width>(
                 [&](auto c) { x[c] = Row::template load<first + c>(rows + i * row_stride); });
             simd::unroll<Rows>([&](auto r) {
@@ -112,7 +112,7 @@ struct AttentionGradientStrip {
                     ds + at,
                     probability * (simd::load(ds + at) - simd::load(delta + column)) * scale);
             });
-        Batch one[Batches];
+        Values<Batch, Batches> one;
         simd::unroll<Batches>([&](auto b) { one[b] = Batch(T(1)); });
         accumulate<Tile, D, Batches>(keys, key_stride, rows, ds + lane, one, dqueries + lane);
     }

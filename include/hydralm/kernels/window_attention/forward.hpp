@@ -61,7 +61,7 @@ struct AttentionStrip {
         const Index lane = first_batch * Tile::lanes;
         T* const w = weights + lane;
         product<Tile, D, Batches>(keys, key_stride, rows, queries + lane, w);
-        Batch top[Batches], total[Batches], factor[Batches];
+        Values<Batch, Batches> top, total, factor;
         simd::unroll<Batches>(
             [&](auto b) { top[b] = simd::load(largest + lane + b * Tile::lanes); });
         for (Index r = 0; r < rows; ++r)

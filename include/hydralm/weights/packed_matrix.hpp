@@ -13,7 +13,7 @@
 #include "hydralm/core/matrix_view.hpp"
 #include "hydralm/simd/batch.hpp"
 
-namespace HYDRALM_NAMESPACE::kernels {
+namespace HYDRALM_NAMESPACE::weights {
 
 // A non-owning view of packed weights. Copying it copies no element; the storage outlives it.
 template <Real T>
@@ -111,4 +111,4 @@ private:
     Index cols_ = 0;
 };
 
-}  // namespace HYDRALM_NAMESPACE::kernels
+}  // namespace HYDRALM_NAMESPACE::weights

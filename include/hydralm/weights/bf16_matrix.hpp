@@ -1,0 +1,98 @@
+// Bf16Matrix: weights W [rows, cols] in bfloat16, in the order the product reads them.
+//
+// Panels of P = panel_rows output rows, as many as PackedMatrix<float> has. A panel goes through
+// the inputs in groups of 32, the last one padded with zeros, and through a group in pairs: the
+// pair (2j, 2j + 1) of row r is a word of 32 bits,
+//   panel: [cols / 32][16 pairs][P rows][2],
+// so that a vector of words is a vector of even weights (shifted up) and one of odd weights
+// (masked). The last panel is padded with zeros. P depends on the instruction set: a packed matrix
+// lives in memory only, files hold row-major weights.
+#pragma once
+
+#include <algorithm>
+
+#include "hydralm/core/bfloat16.hpp"
+#include "hydralm/core/matrix_view.hpp"
+#include "hydralm/simd/bf16.hpp"
+
+namespace HYDRALM_NAMESPACE::weights {
+
+// A non-owning view. Copying it copies no element; the storage outlives it.
+class Bf16Matrix {
+public:
+    using Scalar = float;  // of what it is multiplied with, and of the sums
+    using Element = std::uint16_t;
+    static constexpr Index panel_rows = 2 * simd::lanes<float>;
+    static constexpr Index group = 32;  // inputs whose products are summed before they are added
+
+    // One panel as the product sees it: two vectors of pairs for every two inputs.
+    struct Panel {
+        using Scalar = float;
+        const Element* data;
+        // Rows [half·lanes, (half + 1)·lanes) of the panel at inputs c and c + 1. c even, half ∈
+        // {0, 1}.
+        simd::Bf16Pairs load(Index c, Index half) const noexcept {
+            return simd::load_bf16_pairs(data + c * panel_rows + half * 2 * simd::lanes<float>);
+        }
+        // Where column c begins, c even, and how many bytes a column is: for prefetching.
+        const void* address(Index c) const noexcept { return data + c / 2 * 2 * panel_rows; }
+        static constexpr Index column_bytes = panel_rows * Index{sizeof(Element)};
+    };
+
+    Bf16Matrix() = default;
+    // data: storage_size(rows, cols) elements that pack has filled, 64-byte aligned.
+    Bf16Matrix(const Element* data, Index rows, Index cols) noexcept
+        : data_(data), rows_(rows), cols_(cols) {}
+
+    // Elements of the storage, padding included. rows, cols ≥ 0.
+    static constexpr Index storage_size(Index rows, Index cols) noexcept {
+        return round_up(rows, panel_rows) * round_up(cols, group);
+    }
+
+    // Packs w [rows, cols], each element rounded to the nearest bfloat16, ties to even. storage:
+    // storage_size(w.rows(), w.cols()) elements, all written; apart from w. Allocates nothing.
+    static Bf16Matrix pack(MatrixView<const float> w, Element* storage) noexcept {
+        Element* out = storage;
+        const Index depth = round_up(w.cols(), group);
+        for (Index first = 0; first < w.rows(); first += panel_rows) {
+            const Index rows = std::min(panel_rows, w.rows() - first);
+            for (Index c = 0; c < depth; c += 2, out += 2 * panel_rows)
+                for (Index r = 0; r < panel_rows; ++r)
+                    for (Index i = 0; i < 2; ++i)
+                        out[2 * r + i] = r < rows && c + i < w.cols()
+                                             ? bf16_from(w(first + r, c + i))
+                                             : Element{0};
+        }
+        return {storage, w.rows(), w.cols()};
+    }
+
+    // Writes W, row-major: the values rounded when packed, exactly. out: [rows, cols].
+    void unpack(MatrixView<float> out) const noexcept {
+        for (Index r = 0; r < rows_; ++r) copy_row(r, out.row(r));
+    }
+
+    // Row r of W (an embedding) to out[0 … cols).
+    void copy_row(Index r, float* out) const noexcept {
+        for (Index c = 0; c < cols_; ++c) out[c] = at(r, c);
+    }
+
+    float at(Index r, Index c) const noexcept {
+        return float_from_bf16(data_[r / panel_rows * panel_rows * depth() +
+                                     c / 2 * 2 * panel_rows + r % panel_rows * 2 + c % 2]);
+    }
+
+    const Element* data() const noexcept { return data_; }
+    Index rows() const noexcept { return rows_; }
+    Index cols() const noexcept { return cols_; }
+    Index panels() const noexcept { return ceil_div(rows_, panel_rows); }
+    Panel panel(Index i) const noexcept { return {data_ + i * panel_rows * depth()}; }
+
+private:
+    Index depth() const noexcept { return round_up(cols_, group); }
+
+    const Element* data_ = nullptr;
+    Index rows_ = 0;
+    Index cols_ = 0;
+};
+
+}  // namespace HYDRALM_NAMESPACE::weights
