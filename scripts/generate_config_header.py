@@ -42,7 +42,8 @@ HEADER = """\
 inline constexpr hydralm::HydraConfig program_config{value};
 static_assert(hydralm::ValidConfig<program_config>::value);
 
-// The JSON file the program was built for; empty for the preset.
+// The JSON file the program was built for; empty: none, it opens any, and this is the preset that it
+// makes models of.
 inline constexpr const char* program_config_file = {file};
 """
 

@@ -16,7 +16,7 @@ inline std::filesystem::path directory_for_large_files() {
 // Throws Error for a budget or a directory that will not do, or that the kind of bank has no use
 // for, and for another kind than memory where no layer has a bank.
 template <class Model>
-hydralm::BankPolicy bank_policy(const BankOptions& o) {
+hydralm::BankPolicy bank_policy(const Model& model, const BankOptions& o) {
     using hydralm::BankFormat;
     const auto expect_use = [&](bool given, bool used, const char* option, const char* kinds) {
         if (given && !used)
@@ -32,7 +32,7 @@ hydralm::BankPolicy bank_policy(const BankOptions& o) {
                               : o.format != "exact" ? "--bank-format"
                               : o.open_groups > 0   ? "--open-groups"
                                                     : nullptr;
-    if (asked != nullptr && Model::new_memory().banks().empty())
+    if (asked != nullptr && model.new_memory().banks().empty())
         throw hydralm::Error({.field = asked,
                               .expected = "a model with retrieval layers",
                               .found = "none",
@@ -41,7 +41,7 @@ hydralm::BankPolicy bank_policy(const BankOptions& o) {
     hydralm::BankPolicy policy;
     for (const BankFormat format : {BankFormat::exact, BankFormat::bf16, BankFormat::int8})
         if (o.format == hydralm::name(format)) policy.format = format;
-    if (o.kind == "compressive") policy = Model::bounded_banks(budget, policy.format);
+    if (o.kind == "compressive") policy = model.bounded_banks(budget, policy.format);
     if (o.kind == "mapped")
         policy.pages = std::make_shared<hydralm::MappedPages>(
             o.directory.empty() ? directory_for_large_files() : std::filesystem::path(o.directory),

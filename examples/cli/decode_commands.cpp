@@ -57,15 +57,19 @@ void with_draft(const Options& o, const Model& model, const hydralm::BankPolicy&
         const Model other = load_program_model<Model>(o.draft);
         hydralm::ModelDraft<Model> draft(other, policy);
         f(draft);
-    } else if constexpr (Model::mtp_depth > 0) {
-        hydralm::MtpDraft<Model> draft(model);
-        f(draft);
-    } else {
-        throw hydralm::Error({.field = "--draft mtp",
-                              .expected = "a config with mtp_depth above 0",
-                              .found = "0",
-                              .fix = "train such a model, or draft with another checkpoint"});
+        return;
     }
+    if constexpr (hydralm::predicts_more<Model>) {
+        if (model.mtp_depth > 0) {
+            hydralm::MtpDraft<Model> draft(model);
+            f(draft);
+            return;
+        }
+    }
+    throw hydralm::Error({.field = "--draft mtp",
+                          .expected = "a config with mtp_depth above 0",
+                          .found = "0",
+                          .fix = "train such a model, or draft with another checkpoint"});
 }
 
 template <class Model>
@@ -77,18 +81,18 @@ void run_generate(const Options& o) {
                               .found = "none",
                               .fix = "give the model something to continue"});
     const Model model = load_program_model<Model>(o.model);
-    const auto prompt = !o.ids.empty() ? read_ids(o.ids, Model::vocab_size())
+    const auto prompt = !o.ids.empty() ? read_ids(o.ids, model.vocab_size())
                         : !o.text.empty()
-                            ? TextFile(o.text, Model::vocab_size()).read_all()
-                            : hydralm::ByteTokenizer(Model::vocab_size()).encode(o.prompt);
-    hydralm::Sampler<T> sampler(Model::vocab_size(), {.temperature = o.temperature,
-                                                      .top_k = o.top_k,
-                                                      .top_p = o.top_p,
-                                                      .min_p = o.min_p,
-                                                      .repetition_penalty = o.repetition_penalty,
-                                                      .seed = o.seed});
+                            ? TextFile(o.text, model.vocab_size()).read_all()
+                            : hydralm::ByteTokenizer(model.vocab_size()).encode(o.prompt);
+    hydralm::Sampler<T> sampler(model.vocab_size(), {.temperature = o.temperature,
+                                                     .top_k = o.top_k,
+                                                     .top_p = o.top_p,
+                                                     .min_p = o.min_p,
+                                                     .repetition_penalty = o.repetition_penalty,
+                                                     .seed = o.seed});
     for (const auto token : prompt) sampler.observe(token);
-    const auto policy = bank_policy<Model>(o.bank);
+    const auto policy = bank_policy(model, o.bank);
     auto state = model.new_state(Model::prefill_tile, policy);
     std::string ids;
     hydralm::Utf8Stream utf8;
@@ -131,15 +135,15 @@ void run_score(const Options& o) {
                               .found = "none",
                               .fix = "name the file to score"});
     const Model model = load_program_model<Model>(o.model);
-    auto state = model.new_state(Model::prefill_tile, bank_policy<Model>(o.bank));
+    auto state = model.new_state(Model::prefill_tile, bank_policy(model, o.bank));
     hydralm::Scorer<Model> scorer(model);
     std::int64_t tokens = 0;
     if (!o.ids.empty()) {
-        const auto ids = read_ids(o.ids, Model::vocab_size());
+        const auto ids = read_ids(o.ids, model.vocab_size());
         scorer.feed(ids, state);
         tokens = static_cast<std::int64_t>(ids.size());
     } else {
-        TextFile text(o.text, Model::vocab_size());
+        TextFile text(o.text, model.vocab_size());
         std::vector<hydralm::token_id> buffer(chunk_tokens);
         for (std::size_t n = text.read(buffer); n > 0; n = text.read(buffer)) {
             scorer.feed(std::span(buffer).first(n), state);
@@ -162,7 +166,7 @@ void run_stream(const Options& o) {
                               .found = "none",
                               .fix = "say how many tokens to stream"});
     const Model model = load_program_model<Model>(o.model);
-    TextFile text(o.text, Model::vocab_size());
+    TextFile text(o.text, model.vocab_size());
     const std::int64_t goal = o.tokens > 0 && o.repeat ? o.tokens
                               : o.tokens > 0           ? std::min(o.tokens, text.size())
                                                        : text.size();
@@ -206,7 +210,7 @@ void run_stream(const Options& o) {
         }
         return true;
     };
-    hydralm::StreamingEngine<Model> engine(model, bank_policy<Model>(o.bank));
+    hydralm::StreamingEngine<Model> engine(model, bank_policy(model, o.bank));
     const auto r = engine.run(source, buffer, progress);
     expect_finite(r.bits_per_token, o.model);
     if (r.tokens < o.tokens)

@@ -78,7 +78,7 @@ const CLI::Validator with_unit(
 // Refuses an output that would take the place of what is read for it. A checkpoint that training
 // begins from may be replaced by what it becomes.
 void expect_inputs_kept(const Options& o) {
-    std::vector<std::string> inputs{o.ids, o.text, o.in, o.model, o.train.stages};
+    std::vector<std::string> inputs{o.ids, o.text, o.in, o.model, o.config, o.train.stages};
     for (const std::string& text : o.train.text) {
         inputs.push_back(text);
         std::error_code unreadable;
@@ -117,6 +117,11 @@ CLI::App& command(CLI::App& parent, Options& options, const std::string& name,
 
 void add_model(CLI::App& app, Options& options) {
     app.add_option("--model", options.model, "checkpoint (safetensors)")->required();
+}
+
+CLI::Option* add_config(CLI::App& app, Options& options) {
+    return app.add_option("--config", options.config,
+                          "JSON of the model to make; default: a small one of bytes");
 }
 
 void add_bank(CLI::App& app, Options& options) {
@@ -194,7 +199,8 @@ void describe_train(CLI::App& app, Options& o) {
         ->check(whole(1, largest_int));
     auto* scheme = app.get_option("--scheme");
     app.add_option("--init", t.init, "checkpoint to begin from; default: random weights")
-        ->excludes(scheme);
+        ->excludes(scheme)
+        ->excludes(add_config(app, o));
     app.add_option("--resume", t.resume, "directory of checkpoints of this run to go on from");
     app.add_option("--seed", o.seed, "seed of weights and data")
         ->capture_default_str()
@@ -241,11 +247,15 @@ void describe_task(CLI::App& app, Options& o) {
 void describe(CLI::App& app, Options& o) {
     app.require_subcommand(1);
 
-    auto& info_command = command(app, o, "info", "the model this program is built for", info);
+    auto& info_command =
+        command(app, o, "info", "a model: its config, layers, parameters and kernels", info);
+    auto* described = info_command.add_option("--model", o.model, "checkpoint (safetensors)");
+    add_config(info_command, o)->excludes(described);
     info_command.add_flag("--json", o.json, "as one JSON object");
 
     auto& init_command = command(app, o, "init", "write a checkpoint with random weights", init);
     init_command.add_option("--out", o.out, "checkpoint to write")->required();
+    add_config(init_command, o);
     init_command.add_option("--seed", o.seed, "seed of the weights")
         ->capture_default_str()
         ->check(seed);
@@ -298,7 +308,7 @@ void describe(CLI::App& app, Options& o) {
     as_written::add_texts(generate_command, "--stop", o.stop,
                           "end before this text; may be given several times");
     auto* draft = generate_command.add_option(
-        "--draft", o.draft, "speculative decoding: mtp, or a checkpoint of the same config");
+        "--draft", o.draft, "speculative decoding: mtp, or a checkpoint of the same vocabulary");
     generate_command.add_option("--draft-tokens", o.draft_tokens, "drafts a round")
         ->capture_default_str()
         ->needs(draft)

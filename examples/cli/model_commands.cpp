@@ -23,17 +23,17 @@ nlohmann::ordered_json kernel_forms() {
 }
 
 template <class Model>
-nlohmann::ordered_json facts(const std::string& scalar) {
+nlohmann::ordered_json facts(const Model& model, const std::string& scalar) {
     nlohmann::ordered_json result;
-    result["config"] = nlohmann::ordered_json::parse(hydralm::config_to_json(Model::config));
-    for (int i = 0; i < Model::config.n_layers; ++i)
-        result["schedule"].push_back(name(Model::config.layer_types[i]));
-    result["parameter_count"] = Model::parameter_count;
-    result["state_bytes"] = Model::state_bytes;
+    result["config"] = nlohmann::ordered_json::parse(hydralm::config_to_json(model.config));
+    for (int i = 0; i < model.config.n_layers; ++i)
+        result["schedule"].push_back(name(model.config.layer_types[i]));
+    result["parameter_count"] = model.parameter_count;
+    result["state_bytes"] = model.state_bytes;
     result["scalar"] = scalar;
     result["simd"] = hydralm::simd::architecture();
     result["kernels"] = kernel_forms();
-    for (const auto& info : Model::parameters)
+    for (const auto& info : model.parameters)
         result["parameters"].push_back({{"name", info.name()},
                                         {"shape", info.shape()},
                                         {"optimiser_group", hydralm::name(info.law.group)}});
@@ -57,7 +57,7 @@ void print_facts(const nlohmann::ordered_json& f) {
 
 template <class Model>
 void run_init(const Options& o) {
-    Model model;
+    Model model = new_program_model<Model>(o.config);
     hydralm::initialise(model, o.seed, *hydralm::init_scheme(o.scheme));
     hydralm::save(model, o.out);
 }
@@ -66,15 +66,15 @@ template <class Model>
 void run_logits(const Options& o) {
     using T = typename Model::Scalar;
     using hydralm::Index;
-    constexpr Index V = Model::vocab_size();
     const std::string form = o.form.empty() ? "prefill" : o.form;
     const Model model = load_program_model<Model>(o.model);
-    const auto ids = read_ids(o.ids, Model::vocab_size());
+    const Index V = model.vocab_size();
+    const auto ids = read_ids(o.ids, model.vocab_size());
     const auto N = static_cast<Index>(ids.size());
     const Index piece = form == "step"      ? 1
                         : form == "prefill" ? N
                         : o.chunk > 0       ? o.chunk
-                                            : Model::config.dn_chunk_size;
+                                            : model.config.dn_chunk_size;
     std::vector<T> logits(ids.size() * static_cast<std::size_t>(V));
     auto state = model.new_state();
     for (Index first = 0; first < N; first += piece) {
@@ -102,7 +102,10 @@ void run_logits(const Options& o) {
 
 void info(const Options& o) {
     with_scalar(o.scalar, [&]<class T>(T) {
-        const auto result = facts<ProgramModel<T>>(o.scalar);
+        using Model = ProgramModel<T>;
+        const auto result = facts(o.model.empty() ? new_program_model<Model>(o.config)
+                                                  : load_program_model<Model>(o.model),
+                                  o.scalar);
         if (o.json) std::printf("%s\n", result.dump().c_str());
         else print_facts(result);
     });

@@ -53,11 +53,12 @@ struct BankOptions {
 
 struct Options {
     std::string scalar = "float";
-    std::string model;  // checkpoint read
-    std::string in;     // tensors read
-    std::string out;    // file written
-    std::string ids;    // file of token ids
-    std::string text;   // file of text
+    std::string model;   // checkpoint read
+    std::string config;  // JSON of a model to make
+    std::string in;      // tensors read
+    std::string out;     // file written
+    std::string ids;     // file of token ids
+    std::string text;    // file of text
     std::string prompt;
     std::string form;
     std::string draft;  // mtp, or a checkpoint

@@ -1,4 +1,5 @@
-// The model this program is built for.
+// The models of the program: of any config, read at run time, or, where it was built for one
+// config, of that one as a type.
 #pragma once
 
 #include <hydralm/hydralm.hpp>
@@ -6,30 +7,58 @@
 
 #include <cstdio>
 #include <string>
+#include <type_traits>
 
 #include "model_config.hpp"
+#include "runtime_kernels.hpp"
 #include "with_scalar.hpp"
 
-template <class T>
-using ProgramModel = hydralm::HydraLM<program_config, T>;
+inline constexpr bool built_for_one_config = *program_config_file != '\0';
 
-// The checkpoint as the program's model; a checkpoint of another config says how to build the
-// program for it. Weights that are not finite are a line on standard error.
-template <class Model>
-Model load_program_model(const std::string& path) {
-    const hydralm::Checkpoint checkpoint(path);
+template <class T>
+using ProgramModel = std::conditional_t<built_for_one_config, hydralm::HydraLM<program_config, T>,
+                                        hydralm::RuntimeModel<T>>;
+
+// Throws Error, listing the fields, where a program built for one config meets another.
+inline void expect_program_config(const hydralm::HydraConfig& found, const std::string& file) {
     std::string list;
-    for (const auto& difference :
-         hydralm::config_differences(Model::config, hydralm::read_config(checkpoint)))
+    for (const auto& difference : hydralm::config_differences(program_config, found))
         list += (list.empty() ? "" : "; ") + difference;
     if (!list.empty())
-        throw hydralm::Error({.file = checkpoint.name(),
+        throw hydralm::Error({.file = file,
                               .field = "config: " + list,
-                              .fix =
-                                  "write its config to config.json and build the program for it: "
-                                  "meson setup build-other -Dmodel_config=config.json && meson "
-                                  "compile -C build-other"});
-    return hydralm::load<Model>(checkpoint, [](const std::string& line) {
+                              .fix = "this program was built for one config: use one built without "
+                                     "-Dmodel_config, which opens any"});
+}
+
+// Of config FILE, or, without one, of the config that the program was built for. Throws Error for a
+// file of another config than that.
+template <class Model>
+Model new_program_model(const std::string& config_file) {
+    hydralm::HydraConfig config = program_config;
+    if (!config_file.empty()) {
+        const hydralm::MappedFile file(config_file);
+        config = hydralm::config_from_json(file.text(), file.name());
+    }
+    if constexpr (built_for_one_config) {
+        expect_program_config(config, config_file);
+        return Model();
+    } else {
+        return Model(config);
+    }
+}
+
+// The checkpoint as the program's model. Weights that are not finite are a line on standard error.
+template <class Model>
+Model load_program_model(const std::string& path) {
+    const auto warn = [](const std::string& line) {
         std::fprintf(stderr, "warning: %s\n", line.c_str());
-    });
+    };
+    if constexpr (built_for_one_config) {
+        const hydralm::Checkpoint checkpoint(path);
+        expect_program_config(hydralm::read_config(checkpoint), checkpoint.name());
+        return hydralm::load<Model>(checkpoint, warn);
+    } else {
+        return hydralm::open<typename Model::Scalar>(path, hydralm::CommonKernels{}, warn);
+    }
 }

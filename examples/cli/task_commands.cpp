@@ -51,16 +51,16 @@ void print_sequences(const Options& o, hydralm::TaskKind kind, Index vocab) {
 
 template <class Model>
 void evaluate(const Options& o, hydralm::TaskKind kind) {
-    const Index vocab = task_vocab<Model>(kind);
-    for (const Index length : o.task.lengths) task_shape(o.task, kind, length, vocab);
     Model model = load_program_model<Model>(o.model);
+    const Index vocab = task_vocab(model.vocab_size(), kind);
+    for (const Index length : o.task.lengths) task_shape(o.task, kind, length, vocab);
     if (o.task.zero_retrieval)
-        change_parameters(model, [](const hydralm::ParameterInfo& info, auto values) {
-            if (in_mixer<Model>(info, hydralm::LayerType::retrieval) &&
+        change_parameters(model, [&](const hydralm::ParameterInfo& info, auto values) {
+            if (in_mixer(model, info, hydralm::LayerType::retrieval) &&
                 info.law.role == hydralm::ParameterRole::residual_projection)
                 std::ranges::fill(values, 0);
         });
-    const auto policy = bank_policy<Model>(o.bank);
+    const auto policy = bank_policy(model, o.bank);
     Json result{{"task", o.task.name}, {"zero_retrieval", o.task.zero_retrieval}};
     for (const Index length : o.task.lengths) {
         const auto begin = std::chrono::steady_clock::now();
@@ -90,9 +90,8 @@ void evaluate(const Options& o, hydralm::TaskKind kind) {
 void task(const Options& o) {
     const auto kind = *hydralm::task_kind(o.task.name);
     if (o.task.print) {
-        const Index vocab = kind == hydralm::TaskKind::retrieval_qa
-                                ? 512
-                                : ProgramModel<float>::config.vocab_size / 2 * 2;
+        const Index vocab =
+            kind == hydralm::TaskKind::retrieval_qa ? 512 : program_config.vocab_size / 2 * 2;
         print_sequences(o, kind, vocab);
     } else {
         with_scalar(o.scalar, [&]<class T>(T) { evaluate<ProgramModel<T>>(o, kind); });

@@ -17,7 +17,7 @@ template <class Model>
 void run_gradients(const Options& o) {
     using T = typename Model::Scalar;
     const Model model = load_program_model<Model>(o.model);
-    const auto ids = read_ids(o.ids, Model::vocab_size());
+    const auto ids = read_ids(o.ids, model.vocab_size());
     if (ids.size() < 2)
         throw hydralm::Error({.file = o.ids,
                               .field = "ids",
@@ -39,10 +39,10 @@ void run_gradients(const Options& o) {
         return "grad." + std::string(info.name());
     };
     std::vector<hydralm::TensorSpec> tensors{{"loss", {1}, dtype}};
-    for (const auto& info : Model::parameters)
+    for (const auto& info : model.parameters)
         tensors.push_back({name(info), {info.shape().begin(), info.shape().end()}, dtype});
     hydralm::SafetensorsWriter writer(o.out, tensors);
-    const double modules = Model::config.mtp_loss_weight * gradients.mtp_loss();  // 0 without any
+    const double modules = model.mtp_loss_weight * gradients.mtp_loss();  // 0 without any
     const std::vector<T> total{static_cast<T>(loss.mean() + modules)};
     writer.write("loss", std::span<const T>(total));
     gradients.for_each([&](const hydralm::ParameterInfo& info, std::span<const T> values) {
@@ -211,11 +211,11 @@ std::string sizes_of(const hydralm::TextCorpus& training, const hydralm::TextCor
 template <class Model>
 void train_on_text(const Options& o, Model& model) {
     const TrainOptions& t = o.train;
-    if (Model::vocab_size() < 256)
+    if (model.vocab_size() < 256)
         throw hydralm::Error({.field = "vocab_size",
                               .expected = "at least 256 to read text",
-                              .found = std::to_string(Model::vocab_size()),
-                              .fix = "build the program for a config with 256 ids or more"});
+                              .found = std::to_string(model.vocab_size()),
+                              .fix = "use a config with 256 ids or more"});
     const auto [training, validation] = hydralm::TextCorpus(t.text).split(0.05, o.seed, t.seq_len);
     hydralm::RandomWindows source(training, t.batch, t.seq_len, o.seed);
     // What is held out is read as training reads: windows from everywhere in it, each from an empty
@@ -240,8 +240,8 @@ void train_on_text(const Options& o, Model& model) {
 // Output projections of DeltaNet mixers at zero: such a mixer adds nothing.
 template <class Model>
 void silence_deltanet(Model& model) {
-    change_parameters(model, [](const hydralm::ParameterInfo& info, auto values) {
-        if (in_mixer<Model>(info, hydralm::LayerType::deltanet) &&
+    change_parameters(model, [&](const hydralm::ParameterInfo& info, auto values) {
+        if (in_mixer(model, info, hydralm::LayerType::deltanet) &&
             info.law.role == hydralm::ParameterRole::residual_projection)
             std::ranges::fill(values, 0);
     });
@@ -251,7 +251,7 @@ template <class Model>
 void train_on_task(const Options& o, Model& model) {
     const TrainOptions& t = o.train;
     const auto kind = *hydralm::task_kind(t.task);
-    const auto stages = hydralm::read_stages(t.stages, kind, task_vocab<Model>(kind));
+    const auto stages = hydralm::read_stages(t.stages, kind, task_vocab(model.vocab_size(), kind));
     hydralm::TaskSource source(kind, stages, hydralm::Split::training, o.seed, t.accumulate);
     hydralm::TaskSource held_out(kind, {stages.back()}, hydralm::Split::evaluation, o.seed);
     if (stages.front().skip_deltanet && t.init.empty()) silence_deltanet(model);
@@ -259,9 +259,9 @@ void train_on_task(const Options& o, Model& model) {
     options.optimiser.adamw.decay = 0.01;
     if (t.warmup < 0) options.rate.warmup = 50;
     options.rate.hold = options.rate.total * 6 / 10;
-    options.frozen = [&source](const hydralm::ParameterInfo& info, std::int64_t step) {
+    options.frozen = [&source, &model](const hydralm::ParameterInfo& info, std::int64_t step) {
         return source.stage(static_cast<std::uint64_t>(step)).skip_deltanet &&
-               in_mixer<Model>(info, hydralm::LayerType::deltanet);
+               in_mixer(model, info, hydralm::LayerType::deltanet);
     };
     const hydralm::MappedFile file(t.stages);
     const auto text = hydralm::detail::parse_json(file.text(), file.name(), "").dump();
@@ -276,7 +276,8 @@ void train_on_task(const Options& o, Model& model) {
 
 template <class Model>
 void run_train(const Options& o) {
-    Model model = o.train.init.empty() ? Model() : load_program_model<Model>(o.train.init);
+    Model model = o.train.init.empty() ? new_program_model<Model>(o.config)
+                                       : load_program_model<Model>(o.train.init);
     if (o.train.init.empty())
         hydralm::initialise(model, o.seed, *hydralm::init_scheme(o.train.scheme));
     if (o.train.task.empty()) train_on_text(o, model);

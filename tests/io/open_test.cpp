@@ -46,6 +46,19 @@ TEST_CASE("A stream goes on from a specialised model in a run-time one, and back
 
 TEST_CASE("What cannot be opened is refused by file and field", "[open]") {
     const TemporaryDirectory directory;
+    {  // a config of terabytes, before memory for them is taken
+        HydraConfig config = small_hybrid;
+        config.vocab_size = 1 << 24;
+        config.mlp_mult = 1e5;
+        const std::array<float, 1> one{1.0F};
+        SafetensorsWriter writer(directory / "large.safetensors",
+                                 {{"embed.weight", {1, 1}, DType::f32}},
+                                 {{"hydra_config", config_to_json(config)}});
+        writer.write("embed.weight", std::span<const float>(one));
+        writer.commit();
+        check_error([&] { open(directory / "large.safetensors", Compiled{}); },
+                    {"large.safetensors"});
+    }
     check_error([&] { open(directory / "none.safetensors", Compiled{}); }, {"none.safetensors"});
     save(random_model<HydraLM<small_hybrid, float>>(1), directory / "m.safetensors");
     check_error([&] { open(directory / "m.safetensors", Kernels<Sizes<16>, Sizes<16>>{}); },

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Where the program keeps the past of retrieval layers. Arguments: the program for remembering.json, the golden vectors."""
+"""Where the program keeps the past of retrieval layers. Arguments: the program, the golden vectors."""
 
 import json
 import os
@@ -10,6 +10,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "support"))
 from program import TEXT, initialised, json_of, refusal, run, run_checks, tensors
 
+CONFIG = ("--config", pathlib.Path(__file__).resolve().parent / "remembering.json")
 MAPPED = ("--bank", "mapped", "--bank-budget", "1MiB")
 COMPRESSIVE = ("--bank", "compressive", "--bank-budget", 2**20)
 
@@ -19,7 +20,7 @@ def banks_in_files(directory):
     text, place = directory / "text", directory / "banks"
     text.write_text(TEXT * 8)
     place.mkdir()
-    scored = ("score", "--model", initialised(directory), "--text", text)
+    scored = ("score", "--model", initialised(directory, *CONFIG), "--text", text)
     expected = json_of(*scored)
     assert json_of(*scored, *MAPPED, "--bank-dir", place) == expected
     assert json_of(*scored, *MAPPED) == expected
@@ -37,7 +38,7 @@ def bounded_banks(directory):
     """A stream of any length keeps within the budget."""
     text = directory / "text"
     text.write_text(TEXT)
-    streamed = ("stream", "--model", initialised(directory), "--text", text, "--repeat")
+    streamed = ("stream", "--model", initialised(directory, *CONFIG), "--text", text, "--repeat")
     sizes = {}
     for tokens in (20000, 60000):
         for name, bank in (("memory", ()), ("compressive", COMPRESSIVE), ("mapped", MAPPED)):
@@ -49,8 +50,8 @@ def bounded_banks(directory):
 
 def drafts(directory):
     """Greedy text is the same with any draft and any bank that keeps all."""
-    model, other = initialised(directory), directory / "other.safetensors"
-    run("init", "--out", other, "--seed", 9)
+    model, other = initialised(directory, *CONFIG), directory / "other.safetensors"
+    run("init", "--out", other, "--seed", 9, *CONFIG)
     asked = ("generate", "--model", model, "--prompt", TEXT, "--tokens", 60, "--print-ids")
     plain, bounded = run(*asked), run(*asked, *COMPRESSIVE)
     assert len(plain.split()) == 60
@@ -62,7 +63,7 @@ def drafts(directory):
 
 def gradients(directory):
     """With modules of multi-token prediction the loss is the one the gradient is of."""
-    model, ids, out = initialised(directory, "--scheme", "fan_in"), directory / "ids", directory / "out"
+    model, ids, out = initialised(directory, *CONFIG, "--scheme", "fan_in"), directory / "ids", directory / "out"
     ids.write_text(" ".join(str(byte) for byte in TEXT[:100].encode()))
     asked = ("gradients", "--model", model, "--ids", ids, "--out", out, "--scalar", "double")
     run(*asked)
@@ -86,7 +87,7 @@ def gradients(directory):
 
 
 def refusals(directory):
-    model, text = initialised(directory), directory / "text"
+    model, text = initialised(directory, *CONFIG), directory / "text"
     text.write_text(TEXT)
     scored = ("score", "--model", model, "--text", text)
     # Every command that feeds a model takes the options.

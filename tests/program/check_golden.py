@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """The program against the checkpoint of an independent implementation: logits in every form, state,
-greedy text, likelihood, gradients. Arguments: the program for hybrid_4l, the golden vectors."""
+greedy text, likelihood, gradients. Arguments: the program, for any config or for hybrid_4l's, and the golden vectors."""
 
 import json
 import pathlib
@@ -71,8 +71,9 @@ def loss(directory):
 
 
 def info(_):
-    """The program is the one for the config beside the checkpoint, whose weights it names."""
-    facts = json_of("info", "--json")
+    """Told of the checkpoint, or of its config alone: its layers and the names of its weights."""
+    facts = json_of("info", *CHECKPOINT, "--json")
+    assert facts == json_of("info", "--config", MODEL / "config.json", "--json")
     config = json.loads((MODEL / "config.json").read_text())
     assert facts["schedule"] == config["layer_types"]
     assert {name: facts["config"][name] for name in config} == config

@@ -8,12 +8,13 @@ import subprocess
 import sys
 import tempfile
 
+sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent.parent / "scripts"))
 import compiling
+import errors_page
 
 PROGRAM = pathlib.Path(sys.argv[1]).resolve()
 GOLDEN = pathlib.Path(sys.argv[2]).resolve()
 TEXT = "It is a truth universally acknowledged, that a library must be tested. " * 40
-ERRORS_PAGE = pathlib.Path(__file__).resolve().parent.parent.parent / "docs" / "errors.md"
 
 
 def message_pattern(row):
@@ -29,7 +30,9 @@ def message_pattern(row):
     return re.compile("hydralm: (.*: )?" + pattern.replace("…", ".*") + "; .*")
 
 
-MESSAGES = [pattern for row in re.findall(r"^\| `(.*?)` \|", ERRORS_PAGE.read_text(), re.M)
+MESSAGES = [pattern
+            for row in re.findall(r"^\| `(.*?)` \|",
+                                  errors_page.page(errors_page.PAGE.read_text(), every=True), re.M)
             if (pattern := message_pattern(row))]
 assert not any(row.fullmatch("hydralm: a: b: expected c, found d; e") for row in MESSAGES)
 BOUNDS = {"float": 2e-4, "double": 1e-9}  # of golden vectors, relative to a tensor's largest value
@@ -46,12 +49,12 @@ def json_of(*arguments):
 
 
 def refusal(*arguments, **options):
-    """The one line the program refuses with, which is on the page of messages."""
+    """The one line the program refuses with, which is a message of the code."""
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     result = subprocess.run([PROGRAM, *map(str, arguments)], text=True, **streams | options)
     lines = result.stderr.splitlines()
     assert result.returncode > 0 and len(lines) == 1, f"{result.returncode}: {result.stderr}"
-    assert any(row.fullmatch(lines[0]) for row in MESSAGES), f"not in docs/errors.md: {lines[0]}"
+    assert any(row.fullmatch(lines[0]) for row in MESSAGES), f"no message of the code: {lines[0]}"
     return lines[0]
 
 

@@ -14,10 +14,10 @@
 namespace HYDRALM_NAMESPACE {
 namespace detail {
 
-template <class Model>
-std::vector<TensorSpec> tensor_specs(const Model& model, DType dtype) {
+inline std::vector<TensorSpec> tensor_specs(std::span<const ParameterInfo> parameters,
+                                            DType dtype) {
     std::vector<TensorSpec> specs;
-    for (const auto& info : model.parameters)
+    for (const ParameterInfo& info : parameters)
         specs.push_back(
             {std::string(info.name()), {info.shape().begin(), info.shape().end()}, dtype});
     return specs;
@@ -82,7 +82,7 @@ std::string fingerprint(const Model& model, const typename Model::State& state) 
 template <class Model, class Warn>
 void load_into(Model& model, const Checkpoint& checkpoint, const Warn& warn) {
     expect_model(model, checkpoint);
-    checkpoint.expect(tensor_specs(model, DType::f32));
+    checkpoint.expect(tensor_specs(model.parameters, DType::f32));
     std::vector<std::string_view> not_finite;
     model.set_parameters([&](const ParameterInfo& info, std::span<typename Model::Scalar> values) {
         const StoredTensor& tensor = checkpoint.tensor(info.name());
@@ -130,7 +130,7 @@ Model load(const std::filesystem::path& path, const Warn& warn = {}) {
 template <class Model>
 void save(const Model& model, const std::filesystem::path& path) {
     constexpr DType dtype = sizeof(typename Model::Scalar) == 4 ? DType::f32 : DType::f64;
-    SafetensorsWriter writer(path, detail::tensor_specs(model, dtype),
+    SafetensorsWriter writer(path, detail::tensor_specs(model.parameters, dtype),
                              detail::model_metadata(model));
     model.get_parameters(
         [&](const ParameterInfo& info, std::span<const typename Model::Scalar> values) {

@@ -13,7 +13,10 @@ template <Real T = float, class Compiled = CommonKernels, class Warn = Silent>
 RuntimeModel<T> open(const std::filesystem::path& path, Compiled kernels = {},
                      const Warn& warn = {}) {
     const Checkpoint checkpoint(path);
-    RuntimeModel<T> model(read_config(checkpoint), kernels);
+    RuntimeModel<T> model(read_config(checkpoint), kernels,
+                          [&](std::span<const ParameterInfo> parameters) {
+                              checkpoint.expect(detail::tensor_specs(parameters, DType::f32));
+                          });
     detail::load_into(model, checkpoint, warn);
     return model;
 }

@@ -131,10 +131,7 @@ public:
     // states of at most this tile. Throws Error for a budget too small for one chunk and its mean.
     static BankPolicy bounded_banks(Index budget, BankFormat format = BankFormat::exact,
                                     Index tile = LanguageModel::prefill_tile) {
-        const StreamMemory memory = new_memory();
-        if (memory.banks().empty()) return {};
-        return bounded_policy(memory.banks().front().layout(),
-                              budget / static_cast<Index>(memory.banks().size()), format, tile);
+        return bounded_policy(new_memory(), budget, format, tile);
     }
 
     // All parameters zero, in memory of the model's own.

@@ -32,7 +32,8 @@ template <Index... values>
 struct Sizes {};
 template <class HeadDims, class Chunks>
 struct Kernels {};
-using CommonKernels = Kernels<Sizes<16, 32, 64, 128>, Sizes<16, 32, 64, 128>>;
+using CommonChunks = Sizes<16, 32, 64, 128>;
+using CommonKernels = Kernels<Sizes<16, 32, 64, 128>, CommonChunks>;
 
 namespace detail {
 
@@ -69,33 +70,34 @@ auto with_size(Sizes<values...>, Index wanted, const char* field, const F& f) {
     return made;
 }
 
-// Layer i of a valid, resolved config.
-template <Real T, class HeadDims, class Chunks>
-std::unique_ptr<ErasedBlock<T>> make_block(const HydraConfig& c, int i, Kernels<HeadDims, Chunks>) {
+// Layer i of a valid, resolved config whose head_dim is D. All that is large to compile of a
+// RuntimeModel is here: `extern template` of this spares it (docs/using.md).
+template <Real T, Index D, class Chunks>
+std::unique_ptr<ErasedBlock<T>> make_block(const HydraConfig& c, int i) {
     const RuntimeParts<T> parts(c);
-    return with_size(HeadDims{}, c.head_dim, "head_dim", [&](auto head_dim) {
-        constexpr Index D = head_dim;
-        switch (c.layer_types[i]) {
-            case LayerType::deltanet:
-                return parts.block(GatedDeltaNet<T, D>(
-                    RuntimeDeltaNetShape{c.d_model, c.n_heads, c.dn_short_conv_kernel,
-                                         c.dn_use_gate, c.dn_norm_qk, c.dn_negative_eigenvalues}));
-            case LayerType::swa:
-                return parts.block(SlidingWindowAttention<T, D>(
-                    RuntimeWindowShape{c.d_model, c.n_heads, c.swa_window, c.swa_rope_base}));
-            case LayerType::retrieval: break;
-        }
-        return with_size(Chunks{}, c.retrieval_chunk_size, "retrieval_chunk_size", [&](auto chunk) {
-            return parts.block(RetrievalAttention<T, D, chunk>(RuntimeRetrievalShape{
-                c.d_model, c.n_heads, c.retrieval_top_k, c.dn_short_conv_kernel}));
-        });
+    switch (c.layer_types[i]) {
+        case LayerType::deltanet:
+            return parts.block(GatedDeltaNet<T, D>(
+                RuntimeDeltaNetShape{c.d_model, c.n_heads, c.dn_short_conv_kernel, c.dn_use_gate,
+                                     c.dn_norm_qk, c.dn_negative_eigenvalues}));
+        case LayerType::swa:
+            return parts.block(SlidingWindowAttention<T, D>(
+                RuntimeWindowShape{c.d_model, c.n_heads, c.swa_window, c.swa_rope_base}));
+        case LayerType::retrieval: break;
+    }
+    return with_size(Chunks{}, c.retrieval_chunk_size, "retrieval_chunk_size", [&](auto chunk) {
+        return parts.block(RetrievalAttention<T, D, chunk>(RuntimeRetrievalShape{
+            c.d_model, c.n_heads, c.retrieval_top_k, c.dn_short_conv_kernel}));
     });
 }
 
-template <Real T, class Compiled>
-RuntimeStack<T> make_runtime_stack(const HydraConfig& c, Compiled kernels) {
+template <Real T, class HeadDims, class Chunks>
+RuntimeStack<T> make_runtime_stack(const HydraConfig& c, Kernels<HeadDims, Chunks>) {
     std::vector<std::unique_ptr<ErasedBlock<T>>> blocks;
-    for (int i = 0; i < c.n_layers; ++i) blocks.push_back(make_block<T>(c, i, kernels));
+    for (int i = 0; i < c.n_layers; ++i)
+        blocks.push_back(with_size(HeadDims{}, c.head_dim, "head_dim", [&](auto head_dim) {
+            return make_block<T, head_dim, Chunks>(c, i);
+        }));
     return {c.d_model, std::move(blocks)};
 }
 
@@ -117,6 +119,10 @@ public:
     // is not in the lists, naming the field.
     template <class Compiled = CommonKernels>
     explicit RuntimeModel(const HydraConfig& given, Compiled kernels = {})
+        : RuntimeModel(given, kernels, [](std::span<const ParameterInfo>) {}) {}
+    // The same; accept(parameters) may throw before memory for them is taken.
+    template <class Compiled, class Accept>
+    RuntimeModel(const HydraConfig& given, Compiled kernels, const Accept& accept)
         : config(checked(given)),
           ties_head(config.tie_embeddings),
           mtp_depth(config.mtp_depth),
@@ -135,6 +141,7 @@ public:
         });
         Parameters<NoStorage> none;
         visit(none, describe);
+        accept(std::span<const ParameterInfo>(parameters));
         memory_ = WeightMemory(weight_bytes);
         BindPacked<T> bind(data());
         visit(weights_, bind);
@@ -202,6 +209,10 @@ public:
     const Parameters<PackedStorage<T>>& weights() const noexcept { return weights_; }
     StreamMemory new_memory(const BankPolicy& policy = {}) const {
         return stack.new_memory(policy);
+    }
+    BankPolicy bounded_banks(Index budget, BankFormat format = BankFormat::exact,
+                             Index tile = Calls::prefill_tile) const {
+        return bounded_policy(new_memory(), budget, format, tile);
     }
     Index workspace_bytes(Index B, Index N, Form form = Form::parallel) const noexcept {
         return 2 * arena_bytes<T>(B * N * d_model()) + scratch_bytes(stack, {B, N, form});
