@@ -11,6 +11,7 @@
 #include <xsimd/xsimd.hpp>
 
 #include "hydralm/core/types.hpp"
+#include "hydralm/simd/unroll.hpp"
 
 namespace HYDRALM_NAMESPACE::simd {
 
@@ -100,23 +101,35 @@ template <class Mask, class B>
     return xsimd::select(mask, a, b);
 }
 
+namespace detail {
+
+// v[0] = f over v[0, 2·Half): halves are folded onto each other, so the order depends on the width
+// only.
+template <Index Half, Real T, class F>
+[[gnu::always_inline]] inline void fold_halves(T* v, const F& f) noexcept {
+    unroll<Half>([&](auto i) __attribute__((always_inline)) { v[i] = f(v[i], v[i + Half]); });
+    if constexpr (Half > 1) fold_halves<Half / 2>(v, f);
+}
+
+template <Real T, class F>
+[[gnu::always_inline]] inline T reduce(const Batch<T>& x, const F& f) noexcept {
+    alignas(alignment) std::array<T, static_cast<std::size_t>(lanes<T>)> v;
+    x.store_aligned(v.data());
+    if constexpr (lanes<T> > 1) fold_halves<lanes<T> / 2>(v.data(), f);
+    return v[0];
+}
+
+}  // namespace detail
+
 // Sum and maximum over the lanes, in an order fixed by the width.
 template <Real T>
 T reduce_add(const Batch<T>& x) noexcept {
-    alignas(alignment) std::array<T, static_cast<std::size_t>(lanes<T>)> v;
-    x.store_aligned(v.data());
-    for (std::size_t half = v.size() / 2; half > 0; half /= 2)
-        for (std::size_t i = 0; i < half; ++i) v[i] += v[i + half];
-    return v[0];
+    return detail::reduce<T>(x, [](T a, T b) { return a + b; });
 }
 
 template <Real T>
 T reduce_max(const Batch<T>& x) noexcept {
-    alignas(alignment) std::array<T, static_cast<std::size_t>(lanes<T>)> v;
-    x.store_aligned(v.data());
-    for (std::size_t half = v.size() / 2; half > 0; half /= 2)
-        for (std::size_t i = 0; i < half; ++i) v[i] = v[i] > v[i + half] ? v[i] : v[i + half];
-    return v[0];
+    return detail::reduce<T>(x, [](T a, T b) { return a > b ? a : b; });
 }
 
 }  // namespace HYDRALM_NAMESPACE::simd

@@ -103,10 +103,11 @@ private:
                 T* const v = second_.data() + first;
                 T* const w = parameters + first;
                 const T* const g = gradient + first;
+                const auto weight = in(w);
                 const auto mean = b1 * in(m) + c1 * in(g);
                 const auto spread = b2 * in(v) + c2 * square(in(g));
                 out(n, m, v, w) = values(
-                    mean, spread, keep * in(w)-step * mean / (sqrt(root * spread) + o.epsilon));
+                    mean, spread, keep * weight - step * mean / (sqrt(root * spread) + o.epsilon));
             },
             info.size() > block);
     }

@@ -80,7 +80,8 @@ void gated_delta_recompute(const GatedDeltaInput<T, D>& input, Index c,
     for (Index i = 0; i < C; ++i) {
         T* const n = w.n + i * P;
         T* const x = w.x + i * P;
-        const auto target = in(n)-w.e[i] * in(x);
+        const auto value = in(n);
+        const auto target = value - w.e[i] * in(x);
         out<P>(n, x) = values(target, w.beta[i] * target);
     }
     for (Index i0 = 0; i0 < C; i0 += substitution_rows) {  // earlier tiles at once, then row by row

@@ -58,7 +58,7 @@ void full_attention_backward(MatrixView<const std::type_identity_t<T>> q, std::i
             detail::pack_query<T>(D, q.row(n) + at, scale, queries + i * V, V);
             detail::pack_query<T>(D, dout.row(n) + at, T(1), douts + i * V, V);
             delta[static_cast<std::size_t>(i)] =
-                dot(view<D>(dout.row(n) + at), view<D>(out.row(n) + at));
+                dot(view<D>(dout.row(n) + at), in(out.row(n) + at));
         }
         std::fill_n(dqueries, tile.count * V, T(0));
         tile.for_pages(C, [&](Index c, Index any, Index) {
@@ -74,12 +74,13 @@ void full_attention_backward(MatrixView<const std::type_identity_t<T>> q, std::i
             detail::product<T>(count, K, D, {douts + any * V, V, 1}, values_t, K, ds, K, false);
             for (Index i = any; i < tile.count; ++i) {
                 const Index visible = tile.visible(i, c * C, C);
-                const T l = log_sum_exp(tile.token(i), tile.head(i)),
-                        mean = delta[static_cast<std::size_t>(i)];
+                const T l = log_sum_exp(tile.token(i), tile.head(i));
                 T* const p = weights + i * K;
                 T* const s = dscores + i * K;
-                hydralm::out(visible, p) = exp(in(p)-l);
-                hydralm::out(visible, s) = in(p) * (in(s)-mean);
+                const auto score = in(p), dscore = in(s);
+                const auto weight = exp(score - l);
+                hydralm::out(visible, p, s) =
+                    values(weight, weight * (dscore - delta[static_cast<std::size_t>(i)]));
                 std::fill(p + visible, p + K, T(0));
                 std::fill(s + visible, s + K, T(0));
             }

@@ -53,7 +53,7 @@ struct FullAttentionTile {
 // row [D] of head h of a token's row, times factor, to a row of padded width.
 template <Real T>
 void pack_query(Index D, const T* row, T factor, T* out, Index width) noexcept {
-    hydralm::out(D, out) = in(row)*factor;
+    hydralm::out(D, out) = factor * in(row);
     std::fill(out + D, out + width, T(0));
 }
 
@@ -101,12 +101,13 @@ void full_attention(MatrixView<const std::type_identity_t<T>> q, std::int64_t po
     const auto weigh = [&](Index i, Index visible) {
         const auto at = static_cast<std::size_t>(i);
         T* const w = weights + i * K;
-        const T top = std::max(largest[at], hydralm::max(view(w, visible)));
+        const T top = std::max(largest[at], max(view(w, visible)));
         factor[at] = std::exp2(largest[at] - top);
         largest[at] = top;
-        const auto power = map([](auto s) { return simd::exp2_finite<T>(s); }, in(w)-top);
-        sum[at] = sum[at] * static_cast<double>(factor[at]) +
-                  static_cast<double>(hydralm::out(visible, w).assign_and_sum(power));
+        const auto score = in(w);
+        sum[at] =
+            sum[at] * static_cast<double>(factor[at]) +
+            static_cast<double>(hydralm::out(visible, w).assign_and_sum(exp2_finite(score - top)));
     };
     for (Index first = 0; first < all_rows; first += rows) {
         const detail::FullAttentionTile tile{first, std::min(rows, all_rows - first), heads,
@@ -131,15 +132,13 @@ void full_attention(MatrixView<const std::type_identity_t<T>> q, std::int64_t po
             if (all < tile.count)
                 detail::product<T>(tile.count - all, V, C, {weights + all * K, K, 1}, page.values,
                                    V, products + all * V, V, false);
-            for (Index i = any; i < tile.count; ++i) {
-                T* const o = outputs + i * V;
-                hydralm::out(V, o) =
-                    fma(in(o), factor[static_cast<std::size_t>(i)], in(products + i * V));
-            }
+            for (Index i = any; i < tile.count; ++i)
+                hydralm::out<V>(outputs + i * V) = fma(
+                    in(outputs + i * V), factor[static_cast<std::size_t>(i)], in(products + i * V));
         });
         for (Index i = 0; i < tile.count; ++i) {
             const auto at = static_cast<std::size_t>(i);
-            hydralm::out(D, out.row(tile.token(i)) + tile.head(i) * D) =
+            hydralm::out<D>(out.row(tile.token(i)) + tile.head(i) * D) =
                 in(outputs + i * V) * static_cast<T>(1.0 / sum[at]);
             if (log_sum_exp.data() != nullptr)
                 log_sum_exp(tile.token(i), tile.head(i)) = static_cast<T>(

@@ -16,7 +16,9 @@ namespace detail {
 template <Real T>
 T score_gradient(Index n, Index width, T p, T* a, T* dov) noexcept {
     const T e = dot(view(a, n), in(dov));
-    out(n, a, dov) = values(in(a)*p, in(a)*p * (in(dov)-e));
+    const auto weight = p * in(a);
+    const auto gradient = in(dov);
+    out(n, a, dov) = values(weight, weight * (gradient - e));
     std::fill(a + n, a + width, T(0));
     std::fill(dov + n, dov + width, T(0));
     return e;

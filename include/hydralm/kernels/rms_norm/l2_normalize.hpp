@@ -66,7 +66,8 @@ void l2_normalize_backward(MatrixView<const std::type_identity_t<T>> y,
                 const T m = norms(n, h);
                 const bool clamped = m <= static_cast<T>(l2_norm_floor);
                 const T along = clamped ? T(0) : dot(view<D>(unit), in(incoming));
-                out<D>(dx.row(n) + h * D) = (in(incoming)-in(unit)*along) * (T(1) / m);
+                const auto u = in(unit), g = in(incoming);
+                out<D>(dx.row(n) + h * D) = (g - u * along) * (T(1) / m);
             }
         }
     });

@@ -21,6 +21,12 @@ struct ExpFinite : Elementwise<> {
         return simd::exp_finite(x);
     }
 };
+struct Exp2Finite : Elementwise<> {
+    template <class B>
+    [[gnu::always_inline]] B operator()(const B& x) const noexcept {
+        return simd::exp2_finite(x);
+    }
+};
 struct Log : Elementwise<> {
     template <class B>
     [[gnu::always_inline]] B operator()(const B& x) const noexcept {
@@ -131,6 +137,11 @@ template <detail::OwnElements X>
 template <detail::Elements X>
 [[gnu::always_inline]] constexpr auto exp_finite(const X& x) noexcept {
     return detail::operation(detail::ExpFinite{}, x);
+}
+// 2^x as exp_finite, for x ≤ 128 (double: 1024).
+template <detail::Elements X>
+[[gnu::always_inline]] constexpr auto exp2_finite(const X& x) noexcept {
+    return detail::operation(detail::Exp2Finite{}, x);
 }
 // ln x, 1 ULP; −∞ at 0, NaN below.
 template <detail::OwnElements X>
