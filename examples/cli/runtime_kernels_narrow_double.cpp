@@ -1,4 +1,5 @@
 // Layers of double with heads of 16 and 32, for any config.
+#include <hydralm/layers/full_attention_backward.hpp>
 #include <hydralm/layers/gated_delta_net_backward.hpp>
 #include <hydralm/layers/retrieval_attention_backward.hpp>
 #include <hydralm/layers/sliding_window_attention_backward.hpp>

@@ -1,4 +1,5 @@
 // Layers of float with heads of 64 and 128, for any config.
+#include <hydralm/layers/full_attention_backward.hpp>
 #include <hydralm/layers/gated_delta_net_backward.hpp>
 #include <hydralm/layers/retrieval_attention_backward.hpp>
 #include <hydralm/layers/sliding_window_attention_backward.hpp>

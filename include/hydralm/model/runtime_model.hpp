@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "hydralm/core/aligned_buffer.hpp"
+#include "hydralm/layers/full_attention.hpp"
 #include "hydralm/layers/gated_delta_net.hpp"
 #include "hydralm/layers/retrieval_attention.hpp"
 #include "hydralm/layers/rms_norm.hpp"
@@ -83,6 +84,9 @@ std::unique_ptr<ErasedBlock<T>> make_block(const HydraConfig& c, int i) {
         case LayerType::swa:
             return parts.block(SlidingWindowAttention<T, D>(
                 RuntimeWindowShape{c.d_model, c.n_heads, c.swa_window, c.swa_rope_base}));
+        case LayerType::full:
+            return parts.block(FullAttention<T, D, 64>(
+                RuntimeFullShape{c.d_model, c.n_heads, c.n_kv_heads, c.swa_rope_base}));
         case LayerType::retrieval: break;
     }
     return with_size(Chunks{}, c.retrieval_chunk_size, "retrieval_chunk_size", [&](auto chunk) {
