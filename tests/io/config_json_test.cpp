@@ -20,6 +20,7 @@ const HydraConfig unusual{
     .n_layers = 3,
     .n_heads = 4,
     .head_dim = 16,
+    .n_kv_heads = 2,
     .mlp_mult = 0.1 + 0.2,
     .mlp_multiple_of = 8,
     .dn_short_conv_kernel = 3,
@@ -29,7 +30,7 @@ const HydraConfig unusual{
     .dn_negative_eigenvalues = true,
     .swa_window = 33,
     .swa_rope_base = 500000.5,
-    .layer_types = {LayerType::retrieval, LayerType::swa, LayerType::deltanet},
+    .layer_types = {LayerType::retrieval, LayerType::full, LayerType::deltanet},
     .swa_every = 0,
     .retrieval_every = 2,
     .retrieval_chunk_size = 7,
@@ -127,6 +128,11 @@ TEST_CASE("missing fields take their defaults", "[io]") {
           expected);
     CHECK(config_differences(parsed(R"({"n_heads": 2, "d_model": 128, "head_dim": 64})"), expected)
               .empty());
+    CHECK(config_differences(parsed(R"({"n_heads": 2, "d_model": 128, "n_kv_heads": 2})"), expected)
+              .empty());
+    CHECK_FALSE(
+        config_differences(parsed(R"({"n_heads": 2, "d_model": 128, "n_kv_heads": 1})"), expected)
+            .empty());
 }
 
 TEST_CASE("a configuration that is not one is refused, naming the field", "[io]") {
@@ -178,7 +184,7 @@ TEST_CASE("differences are listed by field", "[io]") {
         config_differences(unusual, other) ==
         std::vector<std::string>{
             "d_model: expected 96, found 128", "dn_use_gate: expected false, found true",
-            R"(layer_types: expected ["retrieval","swa","deltanet"], found ["swa","swa","swa"])"});
+            R"(layer_types: expected ["retrieval","full","deltanet"], found ["swa","swa","swa"])"});
     check_error(
         [&] { expect_config(unusual, other, "m"); },
         {"hydralm: m: config: d_model: expected 96, found 128; dn_use_gate: expected false"});

@@ -113,6 +113,11 @@ constexpr HydraConfig window_only(int window) {
             .swa_window = window,
             .swa_every = 1};
 }
+constexpr HydraConfig full_only{.vocab_size = 40,
+                                .d_model = 24,
+                                .n_layers = 2,
+                                .n_heads = 2,
+                                .layer_types = {LayerType::full, LayerType::full}};
 
 }  // namespace
 
@@ -121,6 +126,8 @@ TEST_CASE("Prefill, pieces and steps are one function", "[forms]") {
     check_forms_agree<HydraLM<small_hybrid, double>>();
     check_forms_agree<HydraLM<small_remembering, float>>();
     check_forms_agree<HydraLM<small_remembering, double>>();
+    check_forms_agree<HydraLM<small_full, float>>();
+    check_forms_agree<HydraLM<small_full, double>>();
 }
 
 TEST_CASE("Neither cuts at multiples of 8 nor the scratch of a state change a bit", "[forms]") {
@@ -128,6 +135,7 @@ TEST_CASE("Neither cuts at multiples of 8 nor the scratch of a state change a bi
     check_cuts_and_tiles<HydraLM<small_hybrid, double>>();
     check_cuts_and_tiles<HydraLM<small_remembering, float>>();
     check_cuts_and_tiles<HydraLM<small_remembering, double>>();
+    check_cuts_and_tiles<HydraLM<small_full, float>>();
 }
 
 TEST_CASE("A changed future changes no past", "[forms]") {
@@ -135,6 +143,7 @@ TEST_CASE("A changed future changes no past", "[forms]") {
     check_causality<HydraLM<small_hybrid, double>>();
     check_causality<HydraLM<small_remembering, float>>();
     check_causality<HydraLM<small_remembering, double>>();
+    check_causality<HydraLM<small_full, float>>();
 }
 
 TEST_CASE("Windows of at least N are one model", "[forms]") {
@@ -150,5 +159,17 @@ TEST_CASE("Windows of at least N are one model", "[forms]") {
                     logits_in_pieces(wide, a, tokens, {}, form), 1e-12, "window");
         // One more token, and the narrow window has lost the first.
         CHECK(difference(narrow.step(1, b), wide.step(1, a)).relative_rms > 1e-6);
+    }
+}
+
+TEST_CASE("A window of at least N is attention to the whole past", "[forms]") {
+    const auto window = random_model<HydraLM<window_only(1000), double>>(5);
+    const auto full = random_model<HydraLM<full_only, double>>(5);
+    const auto tokens = random_tokens(300, 40, 5);
+    for (const Form form : {Form::parallel, Form::recurrent}) {
+        auto a = window.new_state();
+        auto b = full.new_state();
+        check_close(logits_in_pieces(full, b, tokens, {}, form),
+                    logits_in_pieces(window, a, tokens, {}, form), 1e-12, "whole past");
     }
 }

@@ -49,6 +49,10 @@ TEST_CASE("Tokens taken back leave the state of those that are kept", "[rollback
             check_rollback<HydraLM<small_remembering, double>>(past, N);
         }
     check_rollback<HydraLM<small_hybrid, float>>(30, 24);
+    for (const Index past : {0, 50, 130}) {
+        check_rollback<HydraLM<small_full, float>>(past, 17);
+        check_rollback<HydraLM<small_full, float>>(past, 17, {.format = BankFormat::int8});
+    }
     using Model = HydraLM<small_remembering, float>;
     for (const Index past : {0, 25, 130, 900})
         for (const BankPolicy& policy :

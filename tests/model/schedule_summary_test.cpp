@@ -15,4 +15,5 @@ TEST_CASE("The schedule as one line", "[config]") {
     CHECK(schedule_summary({.n_layers = 4, .layer_types = {swa, retrieval, swa, retrieval}}) ==
           "2 x (S R): 2 swa, 2 retrieval");
     CHECK(schedule_summary({.n_layers = 1, .swa_every = 1}) == "S: 1 swa");
+    CHECK(schedule_summary({.n_layers = 2, .layer_types = {full, full}}) == "2 x (F): 2 full");
 }

@@ -34,7 +34,7 @@ BAD = {
     '{"rms_eps": NaN}': "expected JSON, found: NaN, which is no JSON",
     '{"dn_use_gate": 1}': "field dn_use_gate: expected true or false, found 1",
     '{"layer_types": ["mamba"]}': 'field layer_types: expected a list of "deltanet", "swa", '
-                                  '"retrieval", found ["mamba"]',
+                                  '"retrieval", "full", found ["mamba"]',
     '{"layer_types": [["swa"]]}': "field layer_types",
     '{"d_model": 64, "d_model": 32}': "field d_model: expected each field once, found it twice",
     "[1]": "expected an object, found [1]",

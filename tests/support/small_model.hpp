@@ -69,6 +69,20 @@ inline constexpr HydraConfig small_drafting{.vocab_size = 11,
                                             .retrieval_top_k = 64,
                                             .mtp_depth = 2};
 
+// Attention to the whole past with grouped keys, between retrieval and a window.
+inline constexpr HydraConfig small_full{
+    .vocab_size = 53,
+    .d_model = 24,
+    .n_layers = 4,
+    .n_heads = 4,
+    .head_dim = 8,
+    .n_kv_heads = 2,
+    .mlp_multiple_of = 5,
+    .swa_window = 24,
+    .layer_types = {LayerType::full, LayerType::retrieval, LayerType::full, LayerType::swa},
+    .retrieval_chunk_size = 13,
+    .retrieval_top_k = 64};
+
 }  // namespace hydralm::test
 
 extern template hydralm::MatrixView<float>

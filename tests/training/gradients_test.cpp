@@ -99,6 +99,15 @@ inline constexpr HydraConfig selective{.vocab_size = 11,
                                        .retrieval_chunk_size = 4,
                                        .retrieval_top_k = 2};
 
+inline constexpr HydraConfig attentive{.vocab_size = 11,
+                                       .d_model = 8,
+                                       .n_layers = 2,
+                                       .n_heads = 4,
+                                       .head_dim = 4,
+                                       .n_kv_heads = 1,
+                                       .mlp_multiple_of = 4,
+                                       .layer_types = LayerTypes{full, deltanet}};
+
 template <class Model>
 std::vector<token_id> random_ids(Index count, std::uint64_t seed) {
     Random random(seed, 7);
@@ -296,6 +305,12 @@ TEST_CASE("gradients against central differences") {
         }
 }
 
+TEST_CASE("gradients through attention to the whole past against central differences") {
+    check_central_differences<HydraLM<attentive, double>>(0, 4);
+    check_central_differences<HydraLM<attentive, double>>(9, 37);
+    check_central_differences<HydraLM<attentive, double>>(61, 7);  // over the end of a page
+}
+
 TEST_CASE("gradients through pieces with carried state are those of the whole") {
     for (const Index before : {0, 6, 70})
         for (const auto& pieces :
@@ -305,6 +320,7 @@ TEST_CASE("gradients through pieces with carried state are those of the whole") 
             check_pieces<HydraLM<ungated_untied, double>>(before, pieces);
             check_pieces<HydraLM<remembering, double>>(before, pieces);
             check_pieces<HydraLM<selective, double>>(before, pieces);
+            check_pieces<HydraLM<attentive, double>>(before, pieces);
         }
 }
 

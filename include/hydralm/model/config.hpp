@@ -13,10 +13,10 @@
 
 namespace HYDRALM_NAMESPACE {
 
-enum class LayerType : std::uint8_t { deltanet, swa, retrieval };
+enum class LayerType : std::uint8_t { deltanet, swa, retrieval, full };
 
 // What files call them, in the same order. Their initials are the letters of schedule_summary.
-inline constexpr std::array layer_type_names{"deltanet", "swa", "retrieval"};
+inline constexpr std::array layer_type_names{"deltanet", "swa", "retrieval", "full"};
 
 constexpr const char* name(LayerType type) noexcept {
     return layer_type_names[static_cast<std::size_t>(type)];
@@ -59,6 +59,7 @@ struct HydraConfig {
     int n_layers = 12;
     int n_heads = 12;
     int head_dim = 0;
+    int n_kv_heads = 0;
     double mlp_mult = 8.0 / 3.0;
     int mlp_multiple_of = 64;
     int dn_short_conv_kernel = 4;
@@ -91,10 +92,11 @@ constexpr LayerType scheduled_layer(const HydraConfig& c, Index i) noexcept {
     return LayerType::deltanet;
 }
 
-// c with head_dim and layer_types written out, however they were given. swa_every and
-// retrieval_every stay. c is valid.
+// c with head_dim and layer_types written out, however they were given, and n_kv_heads 0 where it
+// says as many as heads. swa_every and retrieval_every stay. c is valid.
 constexpr HydraConfig resolved(HydraConfig c) {
     if (c.head_dim == 0) c.head_dim = c.d_model / c.n_heads;
+    if (c.n_kv_heads == c.n_heads) c.n_kv_heads = 0;
     if (c.layer_types.empty())
         for (Index i = 0; i < c.n_layers; ++i) c.layer_types.push_back(scheduled_layer(c, i));
     return c;

@@ -62,6 +62,9 @@ constexpr bool fills_vectors(const HydraConfig& c, const int& head_dim) noexcept
     const int d = head_dim == 0 ? c.d_model / c.n_heads : head_dim;
     return d >= 4 && d % 4 == 0 && d <= 4096;
 }
+constexpr bool groups_heads(const HydraConfig& c, const int& groups) noexcept {
+    return groups == 0 || (groups > 0 && c.n_heads % groups == 0);
+}
 constexpr bool makes_a_width(const HydraConfig& c, const double& mult) noexcept {
     return positive(c, mult) && mult * c.d_model >= 1.0 && mult * c.d_model <= extent;
 }
@@ -96,6 +99,10 @@ inline constexpr std::tuple config_fields = [] {
             {fills_vectors,
              "must be a multiple of 4 in [4, 4096] (RoPE pairs, SIMD); choose n_heads so that it "
              "is"}),
+        Int("n_kv_heads", &C::n_kv_heads,
+            "groups of keys and values of a `full` layer, each read by n_heads / n_kv_heads heads; "
+            "0: n_heads",
+            everywhere, {groups_heads, "must divide n_heads or be 0; 0 means n_heads"}),
         Real("mlp_mult", &C::mlp_mult, "SwiGLU width over d_model, before rounding", everywhere,
              {makes_a_width, "must be positive and make a width in [1, 2^24]; 8/3 is usual"}),
         Int("mlp_multiple_of", &C::mlp_multiple_of,
@@ -115,7 +122,8 @@ inline constexpr std::tuple config_fields = [] {
         Int("swa_window", &C::swa_window,
             "tokens a sliding-window layer sees, the current one included", everywhere,
             {between<1, extent>, "must be in [1, 2^24]; 512 is usual"}),
-        Real("swa_rope_base", &C::swa_rope_base, "base of the rotary frequencies", everywhere,
+        Real("swa_rope_base", &C::swa_rope_base,
+             "base of the rotary frequencies, of `full` layers too", everywhere,
              {positive, "must be positive and finite; 10000 is usual"}),
         Layers("layer_types", &C::layer_types,
                "mixer of every layer; empty or null: by the schedule", everywhere,

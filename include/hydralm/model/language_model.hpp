@@ -186,7 +186,7 @@ public:
     // sink("<layer>.<name>", shape, std::vector<T>) for every array of the state, in the layout of
     // files: conv_cache [3I, K−1] and S [H, Dv, Dk]; k_cache and v_cache [H, min(position, W), D],
     // oldest first; conv_cache, keys and values [H, position, D], summaries [H, position/C, D] (of
-    // a bounded bank, the last of them). Allocates.
+    // a bounded bank, the last of them); k_cache and v_cache [Hkv, position, D]. Allocates.
     template <class Sink>
     void export_state(State& state, const Sink& sink) const {
         constexpr auto offsets = stack.state_offsets();

@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "hydralm/layers/full_attention.hpp"
 #include "hydralm/layers/gated_delta_net.hpp"
 #include "hydralm/layers/retrieval_attention.hpp"
 #include "hydralm/layers/rms_norm.hpp"
@@ -24,6 +25,9 @@ constexpr auto make_mixer() {
     } else if constexpr (type == LayerType::swa) {
         return SlidingWindowAttention<
             T, c.head_dim, 0, WindowShape<c.d_model, c.n_heads, c.swa_window, c.swa_rope_base>>();
+    } else if constexpr (type == LayerType::full) {
+        return FullAttention<T, c.head_dim, 64,
+                             FullShape<c.d_model, c.n_heads, c.n_kv_heads, c.swa_rope_base>>();
     } else {
         return RetrievalAttention<
             T, c.head_dim, c.retrieval_chunk_size,
