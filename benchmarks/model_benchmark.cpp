@@ -104,6 +104,7 @@ void stream(benchmark::State& run) {
 }
 
 using Medium = HydraLM<medium>;
+using MediumBf16 = HydraLM<medium, float, weights::BF16>;
 using Tiny = HydraLM<presets::tiny>;
 
 BENCHMARK(prefill<Medium>)
@@ -114,6 +115,12 @@ BENCHMARK(prefill<Medium>)
     ->UseRealTime()
     ->Complexity();
 BENCHMARK(decode<Medium>)->Arg(1)->Arg(8)->Arg(32)->Unit(benchmark::kMillisecond)->UseRealTime();
+BENCHMARK(decode<MediumBf16>)
+    ->Arg(1)
+    ->Arg(8)
+    ->Arg(32)
+    ->Unit(benchmark::kMillisecond)
+    ->UseRealTime();
 BENCHMARK(prefill<Tiny>)
     ->RangeMultiplier(4)
     ->Range(1024, 65536)

@@ -49,6 +49,12 @@ void files() {
     const Model model = hydralm::load<Model>("model.safetensors");
     auto a = fresh.new_state(), b = model.new_state();
     expect(fresh.step(7, a)[3] == model.step(7, b)[3], "a loaded model is the saved one");
+
+    using Small = hydralm::HydraLM<config, float, hydralm::weights::BF16>;
+    const Small small = hydralm::load<Small>("model.safetensors");
+    auto c = small.new_state(), d = model.new_state();
+    const float difference = small.step(7, c)[3] - model.step(7, d)[3];
+    expect(difference > -0.1F && difference < 0.1F, "rounded weights say nearly the same");
 }
 
 void forms(const Model& model, const Ids& tokens) {

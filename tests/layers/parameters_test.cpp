@@ -78,9 +78,10 @@ T awkward(Index i) {
 
 TEST_CASE("Packed parameters come back bit for bit", "[parameters]") {
     const auto check = []<Real T>(T) {
-        Index elements = 0;
-        for (const auto& info : infos) elements += packed_size<T>(info);
-        AlignedBuffer<T> buffer(elements), scratch(63);
+        Index bytes = 0;
+        for (const auto& info : infos) bytes += packed_size<T>(info);
+        AlignedBuffer<std::byte> buffer(bytes);
+        AlignedBuffer<T> scratch(63);
         Everything::Parameters<PackedStorage<T>> p;
         BindPacked<T> bind(buffer.data());
         Everything{}.visit(p, bind);

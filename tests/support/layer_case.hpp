@@ -156,7 +156,7 @@ private:
 
     Layer layer_;
     Index d_ = 0;  // the width its first tensor applies to
-    AlignedBuffer<T> weights_;
+    AlignedBuffer<std::byte> weights_;
     StreamMemory memory_;
     typename Layer::template Parameters<PackedStorage<T>> parameters_{};
 };

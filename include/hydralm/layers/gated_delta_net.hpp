@@ -65,7 +65,7 @@ public:
     template <class Storage>
     struct Parameters {
         typename Storage::Matrix qkv_proj{};   // [3I, d]
-        typename Storage::Matrix ab_proj{};    // [2H, d]
+        typename Storage::Exact ab_proj{};     // [2H, d]
         typename Storage::Vector ab_bias{};    // [2H], α half first
         typename Storage::Taps conv{};         // 3I channels, K taps
         typename Storage::Vector conv_bias{};  // [3I]
@@ -239,7 +239,7 @@ public:
                 kernels::swiglu<T>(tape.out, out = scratch.o);
             }
         } else if (shape_.use_gate) {
-            kernels::matmul(x, p.gate_proj, out, in(out) * silu(acc));
+            kernels::matmul(x, p.gate_proj, out, in(out)*silu(acc));
         }
         project(out, p.o_proj, y, write);
     }

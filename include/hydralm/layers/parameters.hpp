@@ -12,6 +12,9 @@
 //     vector(field, name, law, size)                [size]
 //     table(field, name, law, rows, cols)           [rows, cols], kept row-major
 // Composites prefix the names of their members with nested(prefix, visit).
+//
+// The field of a matrix is a Storage::Matrix, kept in the format that the model's weights have, or
+// a Storage::Exact, kept in the scalar: its law says any_format, or does not.
 #pragma once
 
 #include <algorithm>
@@ -22,8 +25,8 @@
 
 #include "hydralm/core/arena.hpp"
 #include "hydralm/core/matrix_view.hpp"
-#include "hydralm/weights/packed_matrix.hpp"
 #include "hydralm/layers/law.hpp"
+#include "hydralm/weights/formats.hpp"
 
 namespace HYDRALM_NAMESPACE {
 
@@ -52,16 +55,18 @@ struct ParameterInfo {
 struct NoStorage {
     struct Empty {};
     using Matrix = Empty;
+    struct Exact {};
     using Vector = Empty;
     using Taps = Empty;
 };
 
-// Storage for computing: matrices in panels, convolutions tap-major, everything 64-byte aligned in
-// one buffer.
-template <Real T>
+// Storage for computing: matrices in panels, in the format of Weights (weights/formats.hpp),
+// convolutions tap-major, everything 64-byte aligned in one buffer.
+template <Real T, class Weights = weights::Float>
 struct PackedStorage {
     using Scalar = T;
-    using Matrix = weights::PackedMatrix<T>;
+    using Matrix = typename Weights::template Matrix<T>;
+    using Exact = weights::PackedMatrix<T>;
     using Vector = std::span<T>;
     using Taps = MatrixView<T>;  // [taps, channels]
 };
@@ -71,6 +76,7 @@ template <Real T>
 struct FlatStorage {
     using Scalar = T;
     using Matrix = MatrixView<T>;
+    using Exact = Matrix;
     using Vector = std::span<T>;
     using Taps = MatrixView<T>;  // [channels, taps]
 };
@@ -82,6 +88,7 @@ struct TransposedStorage {
     struct Empty {};
     using Scalar = T;
     using Matrix = weights::PackedMatrix<T>;  // [in, out]
+    using Exact = Matrix;
     using Vector = Empty;
     using Taps = Empty;
 };
@@ -189,37 +196,75 @@ inline constexpr auto parameter_table = [] {
 
 }  // namespace detail
 
-// Elements a tensor occupies in PackedStorage<T>, padding and alignment included.
-template <Real T>
-constexpr Index packed_size(const ParameterInfo& info) noexcept {
-    constexpr Index unit = static_cast<Index>(alignment / sizeof(T));
-    if (info.fields == 0) return round_up(info.size(), unit);
-    return info.fields *
-           round_up(weights::PackedMatrix<T>::storage_size(info.rows() / info.fields, info.cols()),
-                    unit);
+namespace detail {
+
+// Whether the fields of a structure's matrices are what their laws allow.
+struct FormatsFit : ParameterVisitor<FormatsFit> {
+    bool fit = true;
+    template <class M>
+    constexpr void tensor(std::span<M>, const ParameterInfo& info) {
+        fit = fit && info.law.any_format != std::is_same_v<M, NoStorage::Exact>;
+    }
+    template <class C>
+    constexpr void convolution(C&, const ParameterInfo&) {}
+    template <class X>
+    constexpr void vector_tensor(X&, const ParameterInfo&) {}
+};
+template <class Structure>
+inline constexpr bool formats_fit = [] {
+    typename Structure::template Parameters<NoStorage> none;
+    FormatsFit visitor;
+    Structure::visit(none, visitor);
+    return visitor.fit;
+}();
+
+// Bytes of one packed matrix, padding and alignment included.
+template <class Matrix>
+constexpr Index packed_bytes(Index rows, Index cols) noexcept {
+    return round_up(
+        Matrix::storage_size(rows, cols) * static_cast<Index>(sizeof(typename Matrix::Element)),
+        alignment);
 }
 
-// Points every tensor of PackedStorage<T> into one buffer, in file order.
+}  // namespace detail
+
+// Bytes a tensor occupies in PackedStorage<T, Weights>, padding and alignment included.
+template <Real T, class Weights = weights::Float>
+constexpr Index packed_size(const ParameterInfo& info) noexcept {
+    using Storage = PackedStorage<T, Weights>;
+    if (info.fields == 0) return round_up(info.size() * static_cast<Index>(sizeof(T)), alignment);
+    const Index rows = info.rows() / info.fields;
+    return info.fields * (info.law.any_format
+                              ? detail::packed_bytes<typename Storage::Matrix>(rows, info.cols())
+                              : detail::packed_bytes<typename Storage::Exact>(rows, info.cols()));
+}
+
+// Points every tensor of PackedStorage<T, Weights> into one buffer, in file order.
 template <Real T>
 class BindPacked : public ParameterVisitor<BindPacked<T>> {
 public:
-    explicit BindPacked(T* buffer) noexcept : next_(buffer) {}
-    void tensor(std::span<weights::PackedMatrix<T>> parts, const ParameterInfo& info) noexcept {
-        const Index rows = info.rows() / info.fields;
-        const Index step = packed_size<T>(info) / info.fields;
-        for (auto& part : parts) part = {std::exchange(next_, next_ + step), rows, info.cols()};
+    explicit BindPacked(std::byte* buffer) noexcept : next_(buffer) {}
+    template <class Matrix>
+    void tensor(std::span<Matrix> parts, const ParameterInfo& info) noexcept {
+        using Element = typename Matrix::Element;
+        const Index rows = info.rows() / info.fields, cols = info.cols();
+        const Index bytes = detail::packed_bytes<Matrix>(rows, cols);
+        for (auto& part : parts) part = {take<Element>(bytes), rows, cols};
     }
     void convolution(MatrixView<T>& taps, const ParameterInfo& info) noexcept {
-        taps = MatrixView<T>(next_, info.extents[2], info.extents[0]);
-        next_ += packed_size<T>(info);
+        taps = MatrixView<T>(take<T>(packed_size<T>(info)), info.extents[2], info.extents[0]);
     }
     void vector_tensor(std::span<T>& x, const ParameterInfo& info) noexcept {
-        x = {next_, static_cast<std::size_t>(info.size())};
-        next_ += packed_size<T>(info);
+        x = {take<T>(packed_size<T>(info)), static_cast<std::size_t>(info.size())};
     }
 
 private:
-    T* next_;
+    template <class Element>
+    Element* take(Index bytes) noexcept {
+        return reinterpret_cast<Element*>(std::exchange(next_, next_ + bytes));
+    }
+
+    std::byte* next_;
 };
 
 // Points every tensor of FlatStorage<T> into one buffer, in file order.
@@ -245,20 +290,22 @@ private:
     T* next_;
 };
 
-// Fills PackedStorage<T> from file layout: f(info, values) writes every tensor, row-major, to a
-// scratch span of info.size() elements, and the tensor takes it. buffer is what BindPacked was
-// given; scratch holds the largest tensor.
+// Fills PackedStorage<T, Weights> from file layout: f(info, values) writes every tensor, row-major,
+// to a scratch span of info.size() elements, and the tensor takes it, rounded to the format of its
+// field. buffer is what BindPacked was given; scratch holds the largest tensor.
 template <Real T, class F>
 class StorePacked : public ParameterVisitor<StorePacked<T, F>> {
 public:
-    StorePacked(T* buffer, std::span<T> scratch, F& f) : next_(buffer), scratch_(scratch), f_(f) {}
-    void tensor(std::span<weights::PackedMatrix<T>> parts, const ParameterInfo& info) {
+    StorePacked(std::byte* buffer, std::span<T> scratch, F& f)
+        : next_(buffer), scratch_(scratch), f_(f) {}
+    template <class Matrix>
+    void tensor(std::span<Matrix> parts, const ParameterInfo& info) {
         const MatrixView<const T> values(filled(info), info.rows(), info.cols());
         const Index rows = info.rows() / info.fields;
         for (std::size_t i = 0; i < parts.size(); ++i) {
-            parts[i] = weights::PackedMatrix<T>::pack(
-                values.middle_rows(static_cast<Index>(i) * rows, rows), next_);
-            next_ += packed_size<T>(info) / info.fields;
+            parts[i] = Matrix::pack(values.middle_rows(static_cast<Index>(i) * rows, rows),
+                                    reinterpret_cast<typename Matrix::Element*>(next_));
+            next_ += detail::packed_bytes<Matrix>(rows, info.cols());
         }
     }
     void convolution(MatrixView<T>& taps, const ParameterInfo& info) {
@@ -277,18 +324,19 @@ private:
         return scratch_.data();
     }
 
-    T* next_;
+    std::byte* next_;
     std::span<T> scratch_;
     F& f_;
 };
 
-// Shows PackedStorage<T> in file layout: f(info, values) is given every tensor, row-major, bit for
-// bit. scratch holds the largest tensor.
+// Shows PackedStorage<T, Weights> in file layout: f(info, values) is given every tensor, row-major,
+// bit for bit what it is computed with. scratch holds the largest tensor.
 template <Real T, class F>
 class ReadPacked : public ParameterVisitor<ReadPacked<T, F>> {
 public:
     ReadPacked(std::span<T> scratch, F& f) : scratch_(scratch), f_(f) {}
-    void tensor(std::span<const weights::PackedMatrix<T>> parts, const ParameterInfo& info) {
+    template <class Matrix>
+    void tensor(std::span<const Matrix> parts, const ParameterInfo& info) {
         const Index rows = info.rows() / info.fields;
         T* out = scratch_.data();
         for (const auto& part : parts)

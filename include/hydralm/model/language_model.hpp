@@ -39,17 +39,20 @@ struct Vocabulary {
 };
 
 // Layers: a Stack whose shapes are constants. Norm: of what the head reads. Drafts: Mtp or NoMtp.
+// Weights: what the matrices are kept in (weights/formats.hpp); states do not depend on it.
 //
 // A const model may be used by many threads at once, each with its own State. Movable, not
 // copyable; one that was moved from is refused where Error is thrown, and may be assigned to. Sizes
 // are constants of the type: parameter_count, state_bytes, weight_bytes, workspace_bytes(B, N,
 // form).
-template <class Words, class Layers, class Norm = typename Layers::NormType, class Drafts = NoMtp>
-class LanguageModel
-    : public ModelCalls<LanguageModel<Words, Layers, Norm, Drafts>, typename Layers::Scalar> {
+template <class Words, class Layers, class Norm = typename Layers::NormType, class Drafts = NoMtp,
+          class Weights = weights::Float>
+class LanguageModel : public ModelCalls<LanguageModel<Words, Layers, Norm, Drafts, Weights>,
+                                        typename Layers::Scalar> {
 public:
     using Scalar = typename Layers::Scalar;
     using T = Scalar;
+    using WeightFormats = Weights;
     static constexpr Layers stack{};
     static constexpr Norm norm{};
     static_assert(detail::LayerFits<stack.first_misfit()>::value);
@@ -101,6 +104,9 @@ public:
         Structure::visit(p, v);
     }
 
+    static_assert(std::is_same_v<Weights, weights::Float> || detail::formats_fit<Structure>,
+                  "hydralm: weights: must be a Storage::Matrix where the law says any_format and a "
+                  "Storage::Exact where not; change the field, or the law");
     // Tensors in file order: name, shape, law.
     static constexpr const auto& parameters = detail::parameter_table<Structure>;
     static constexpr Index parameter_count = [] {
@@ -116,8 +122,8 @@ public:
     // Bytes of the weights as they are computed with: packed in panels, aligned.
     static constexpr Index weight_bytes = [] {
         Index n = 0;
-        for (const auto& info : parameters) n += packed_size<T>(info);
-        return n * static_cast<Index>(sizeof(T));
+        for (const auto& info : parameters) n += packed_size<T, Weights>(info);
+        return n;
     }();
     // Bytes that one stream carries on, beside what the banks of retrieval layers hold.
     static constexpr Index state_bytes = stack.all_states().bytes;
@@ -161,7 +167,7 @@ public:
     void set_parameters(F f) {
         expect_weights();
         AlignedBuffer<T> scratch(largest_parameter);
-        StorePacked<T, F> store(reinterpret_cast<T*>(memory_.data()), scratch.span(), f);
+        StorePacked<T, F> store(memory_.data(), scratch.span(), f);
         Structure::visit(weights_, store);
     }
     // f(const ParameterInfo&, std::span<const T> values) is shown every tensor, row-major, in file
@@ -173,7 +179,7 @@ public:
         ReadPacked<T, F> read(scratch.span(), f);
         Structure::visit(weights_, read);
     }
-    const Parameters<PackedStorage<T>>& weights() const noexcept { return weights_; }
+    const Parameters<PackedStorage<T, Weights>>& weights() const noexcept { return weights_; }
 
     // ---- one stream: ModelCalls, and
     // ---------------------------------------------------------------------------------------------
@@ -219,21 +225,22 @@ public:
 
 private:
     void bind() noexcept {
-        BindPacked<T> binder(reinterpret_cast<T*>(memory_.data()));
+        BindPacked<T> binder(memory_.data());
         Structure::visit(weights_, binder);
     }
 
     WeightMemory memory_;
-    Parameters<PackedStorage<T>> weights_;
+    Parameters<PackedStorage<T, Weights>> weights_;
 };
 
 // Outside of the class, and so not inline: where they are declared `extern template`, nothing of
 // these two is compiled again.
 
-template <class Words, class Layers, class Norm, class Drafts>
-auto LanguageModel<Words, Layers, Norm, Drafts>::forward(const token_id* tokens, Streams streams,
-                                                         Index N, Form form,
-                                                         Arena& arena) const noexcept
+template <class Words, class Layers, class Norm, class Drafts, class Weights>
+auto LanguageModel<Words, Layers, Norm, Drafts, Weights>::forward(const token_id* tokens,
+                                                                  Streams streams, Index N,
+                                                                  Form form,
+                                                                  Arena& arena) const noexcept
     -> MatrixView<T> {
     const Index rows = streams.count() * N;
     const MatrixView<T> x(arena.take<T>(rows * d_model()), rows, d_model());
@@ -244,9 +251,9 @@ auto LanguageModel<Words, Layers, Norm, Drafts>::forward(const token_id* tokens,
     return normed;
 }
 
-template <class Words, class Layers, class Norm, class Drafts>
-void LanguageModel<Words, Layers, Norm, Drafts>::head(MatrixView<const T> hidden,
-                                                      MatrixView<T> logits) const noexcept {
+template <class Words, class Layers, class Norm, class Drafts, class Weights>
+void LanguageModel<Words, Layers, Norm, Drafts, Weights>::head(
+    MatrixView<const T> hidden, MatrixView<T> logits) const noexcept {
     if constexpr (ties_head) kernels::matmul(hidden, weights_.embed, logits);
     else kernels::matmul(hidden, weights_.lm_head, logits);
 }

@@ -117,6 +117,7 @@ class RuntimeModel : public ModelCalls<RuntimeModel<T>, T> {
 
 public:
     using Scalar = T;
+    using WeightFormats = weights::Float;
     using State = typename Calls::State;
 
     // All parameters zero. Throws Error for a config that breaks a rule or asks for a kernel that
@@ -141,13 +142,13 @@ public:
             parameters.push_back(info);
             parameter_count += info.size();
             largest_ = std::max(largest_, info.size());
-            weight_bytes += packed_size<T>(info) * static_cast<Index>(sizeof(T));
+            weight_bytes += packed_size<T>(info);
         });
         Parameters<NoStorage> none;
         visit(none, describe);
         accept(std::span<const ParameterInfo>(parameters));
         memory_ = WeightMemory(weight_bytes);
-        BindPacked<T> bind(data());
+        BindPacked<T> bind(memory_.data());
         visit(weights_, bind);
     }
     RuntimeModel(RuntimeModel&&) noexcept = default;
@@ -200,7 +201,7 @@ public:
         expect_weights();
         AlignedBuffer<T> scratch(largest_);
         ParameterSource<T> source = f;
-        StorePacked<T, ParameterSource<T>> store(data(), scratch.span(), source);
+        StorePacked<T, ParameterSource<T>> store(memory_.data(), scratch.span(), source);
         visit(weights_, store);
     }
     void get_parameters(const ParameterSink<T>& f) const {
@@ -251,7 +252,6 @@ private:
             throw Error({.field = std::string(broken.field), .fix = std::string(broken.text)});
         return resolved(given);
     }
-    T* data() const noexcept { return reinterpret_cast<T*>(memory_.data()); }
 
     Index largest_ = 0;
     WeightMemory memory_{0};

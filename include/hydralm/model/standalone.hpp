@@ -35,9 +35,8 @@ public:
     using State = StreamValues<T, Standalone>;
 
     // All parameters zero; allocates them. Throws Error for a run-time shape that is impossible.
-    explicit Standalone(Mixer mixer = {})
-        : mixer_(checked(mixer)), memory_(packed_elements(mixer) * static_cast<Index>(sizeof(T))) {
-        BindPacked<T> binder(weight_data());
+    explicit Standalone(Mixer mixer = {}) : mixer_(checked(mixer)), memory_(packed_bytes(mixer)) {
+        BindPacked<T> binder(memory_.data());
         mixer_.visit(weights_, binder);
     }
     Standalone(Standalone&&) noexcept = default;
@@ -57,7 +56,7 @@ public:
     void set_parameters(F f) {
         memory_.expect();
         AlignedBuffer<T> scratch(largest_parameter());
-        StorePacked<T, F> store(weight_data(), scratch.span(), f);
+        StorePacked<T, F> store(memory_.data(), scratch.span(), f);
         mixer_.visit(weights_, store);
     }
     // f(const ParameterInfo&, std::span<const T> values) is shown every tensor, row-major, in file
@@ -147,8 +146,7 @@ private:
         }
         return mixer;
     }
-    T* weight_data() const noexcept { return reinterpret_cast<T*>(memory_.data()); }
-    static Index packed_elements(const Mixer& mixer) {
+    static Index packed_bytes(const Mixer& mixer) {
         Index n = 0;
         describe_parameters(mixer, [&](const ParameterInfo& info) { n += packed_size<T>(info); });
         return n;

@@ -41,7 +41,7 @@ constexpr HydraConfig usable(const HydraConfig& config) {
 }
 
 // What a valid, resolved configuration means.
-template <HydraConfig c, Real T>
+template <HydraConfig c, Real T, class Weights>
 struct ConfigModel {
     using Mlp = SwiGLU<T, MlpShape<c.d_model, mlp_hidden(c)>>;
     using Norm = RmsNorm<T, NormShape<c.d_model, c.rms_eps>>;
@@ -56,13 +56,13 @@ struct ConfigModel {
         LanguageModel<Vocabulary<c.vocab_size, std::conditional_t<c.tie_embeddings, tied, untied>>,
                       decltype(stack(
                           std::make_index_sequence<static_cast<std::size_t>(c.n_layers)>{})),
-                      Norm, decltype(drafts())>;
+                      Norm, decltype(drafts()), Weights>;
 };
 
 }  // namespace detail
 
 // The model that a configuration spells.
-template <HydraConfig config, Real T>
-using ModelOf = typename detail::ConfigModel<detail::usable(config), T>::Type;
+template <HydraConfig config, Real T, class Weights = weights::Float>
+using ModelOf = typename detail::ConfigModel<detail::usable(config), T, Weights>::Type;
 
 }  // namespace HYDRALM_NAMESPACE

@@ -30,6 +30,11 @@ enum class Keep : std::uint8_t { everything, block_inputs };
 // constructor.
 template <class Model>
 class Gradients {
+    static_assert(
+        std::is_same_v<typename Model::WeightFormats, weights::Float>,
+        "hydralm: weights: must be Float to be trained; train HydraLM<config> and load its "
+        "checkpoint into a model of BF16");
+
 public:
     using T = typename Model::Scalar;
 

@@ -20,6 +20,7 @@ template <Real T>
 class PackedMatrix {
 public:
     using Scalar = T;
+    using Element = T;  // of the storage
     static constexpr Index panel_rows = 2 * simd::lanes<T>;
 
     // One panel as the product sees it: two vectors for each input column. A packed form with other

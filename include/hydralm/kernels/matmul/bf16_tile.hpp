@@ -66,7 +66,7 @@ private:
                                                  const std::array<Panel, panels<Rows>>& p,
                                                  Index column, float* sums, Ahead& ahead) noexcept {
         constexpr Index width = vectors<Rows>;
-        std::array<simd::Batch<float>, Rows * width> even, odd;
+        std::array<simd::Batch<float>, static_cast<std::size_t>(Rows * width)> even, odd;
         even.fill(simd::broadcast(0.0F));
         odd.fill(simd::broadcast(0.0F));
         for (Index i = 0; i < group; i += 2) {
