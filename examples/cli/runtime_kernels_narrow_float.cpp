@@ -1,10 +1,4 @@
 // Layers of float with heads of 16 and 32, for any config.
-#include <hydralm/layers/full_attention_backward.hpp>
-#include <hydralm/layers/gated_delta_net_backward.hpp>
-#include <hydralm/layers/retrieval_attention_backward.hpp>
-#include <hydralm/layers/sliding_window_attention_backward.hpp>
-#include <hydralm/layers/swiglu_backward.hpp>
-
 #include "runtime_kernels.hpp"
 
 template std::unique_ptr<hydralm::ErasedBlock<float>>

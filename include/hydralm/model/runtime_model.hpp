@@ -12,12 +12,12 @@
 #include <vector>
 
 #include "hydralm/core/aligned_buffer.hpp"
-#include "hydralm/layers/full_attention.hpp"
-#include "hydralm/layers/gated_delta_net.hpp"
-#include "hydralm/layers/retrieval_attention.hpp"
+#include "hydralm/layers/full_attention_backward.hpp"
+#include "hydralm/layers/gated_delta_net_backward.hpp"
+#include "hydralm/layers/retrieval_attention_backward.hpp"
 #include "hydralm/layers/rms_norm.hpp"
-#include "hydralm/layers/sliding_window_attention.hpp"
-#include "hydralm/layers/swiglu.hpp"
+#include "hydralm/layers/sliding_window_attention_backward.hpp"
+#include "hydralm/layers/swiglu_backward.hpp"
 #include "hydralm/model/config_fields.hpp"
 #include "hydralm/model/model_calls.hpp"
 #include "hydralm/model/mtp.hpp"
