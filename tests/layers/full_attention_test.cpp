@@ -3,8 +3,8 @@
 #include "hydralm/layers/full_attention.hpp"
 
 #include "hydralm/layers/full_attention_backward.hpp"
-#include "hydralm/layers/transposed_parameters.hpp"
 #include "hydralm/layers/sliding_window_attention.hpp"
+#include "hydralm/layers/transposed_parameters.hpp"
 #include "support/catch.hpp"
 #include "support/layer_case.hpp"
 

@@ -1,0 +1,75 @@
+#!/usr/bin/env python3
+"""One program, models of any config. Arguments: the program, the golden vectors."""
+
+import json
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "support"))
+from program import TEXT, json_of, refusal, run, run_checks
+
+CONFIGS = (
+    {"vocab_size": 256, "d_model": 64, "n_layers": 3, "n_heads": 2, "swa_window": 16, "swa_every": 3},
+    {"vocab_size": 256, "d_model": 32, "n_layers": 2, "n_heads": 2, "retrieval_chunk_size": 16,
+     "layer_types": ["retrieval", "full"], "n_kv_heads": 1, "tie_embeddings": False},
+    {"vocab_size": 256, "d_model": 64, "n_layers": 1, "n_heads": 1, "mtp_depth": 2,
+     "dn_negative_eigenvalues": True, "dn_use_gate": False})
+
+
+def written(directory, config):
+    path = directory / "config.json"
+    path.write_text(config if isinstance(config, str) else json.dumps(config))
+    return path
+
+
+def every_command(directory):
+    """A model of each config is made, described, trained, scored and continued."""
+    model, text, ids = directory / "m.safetensors", directory / "text", directory / "ids"
+    text.write_text(TEXT * 4)
+    ids.write_text("1 2 3 4 5 6 7 8")
+    for i, config in enumerate(CONFIGS):
+        path = written(directory, config)
+        trained = directory / f"{i}.safetensors"
+        run("init", "--out", model, "--config", path)
+        facts = json_of("info", "--model", model, "--json")
+        assert facts == json_of("info", "--config", path, "--json")
+        assert {name: facts["config"][name] for name in config} == config, facts["config"]
+        result = json_of("train", "--out", trained, "--text", text, "--config", path, "--steps", 3,
+                         "--batch", 2, "--seq-len", 32)
+        assert result["steps"] == 3, result
+        scored = json_of("score", "--model", trained, "--text", text)
+        assert 0 < scored["bits_per_byte"] < 9, scored
+        assert len(run("generate", "--model", trained, "--prompt", "It", "--tokens", 5,
+                       "--print-ids").split()) == 5
+        run("gradients", "--model", trained, "--ids", ids, "--out", directory / "g")
+        again = json_of("train", "--out", directory / f"{i}again.safetensors", "--text", text,
+                        "--init", trained, "--steps", 1, "--batch", 2, "--seq-len", 32)
+        assert again["steps"] == 1, again
+
+
+def without_config(_):
+    """The preset, as ever."""
+    facts = json_of("info", "--json")["config"]
+    assert (facts["vocab_size"], facts["d_model"], facts["n_layers"]) == (256, 128, 4), facts
+
+
+def refusals(directory):
+    new = directory / "new"
+    for config, part in (
+            ({"d_model": 40, "n_heads": 2}, "head_dim: expected one of 16, 32, 64, 128, found 20"),
+            ({"d_model": 64, "n_heads": 2, "layer_types": ["retrieval"], "n_layers": 1,
+              "retrieval_chunk_size": 24}, "retrieval_chunk_size: expected one of 16, 32, 64, 128"),
+            ({"swa_window": 0}, "swa_window: found 0; must be in"), ({"width": 1}, "width"),
+            ("{", "config.json"), ("", "config.json")):
+        path = written(directory, config)
+        for command in (["info"], ["init", "--out", new]):
+            line = refusal(*command, "--config", path)
+            assert part in line, line
+    line = refusal("info", "--config", directory / "none.json")
+    assert "none.json" in line, line
+    line = refusal("info", "--config", path, "--model", path)
+    assert "--config" in line and "--model" in line, line
+    assert not new.exists()
+
+
+run_checks([every_command, without_config, refusals])
