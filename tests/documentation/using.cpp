@@ -50,6 +50,15 @@ void files() {
     auto a = fresh.new_state(), b = model.new_state();
     expect(fresh.step(7, a)[3] == model.step(7, b)[3], "a loaded model is the saved one");
 
+    const std::vector<hydralm::token_id> tokens{1, 2, 3};
+    // Heads and chunks of retrieval that it is compiled for; left out, the usual ones.
+    constexpr hydralm::Kernels<hydralm::Sizes<32>, hydralm::Sizes<32>> kernels{};
+    const auto any = hydralm::open<float>("model.safetensors", kernels);  // a RuntimeModel<float>
+    auto stream = any.new_state();
+    const auto first = hydralm::argmax(any.prefill(tokens, stream));
+    auto other = model.new_state();
+    expect(first == hydralm::argmax(model.prefill(tokens, other)), "the same model, opened");
+
     using Small = hydralm::HydraLM<config, float, hydralm::weights::BF16>;
     const Small small = hydralm::load<Small>("model.safetensors");
     hydralm::save_state(model, b, "stream.state");

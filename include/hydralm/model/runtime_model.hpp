@@ -66,7 +66,8 @@ auto with_size(Sizes<values...>, Index wanted, const char* field, const F& f) {
         throw Error({.field = field,
                      .expected = "one of " + known,
                      .found = std::to_string(wanted),
-                     .fix = "compile a model for this config (HydraLM), or give Kernels of it"});
+                     .fix = "compile a model for this config (HydraLM; the program with "
+                            "-Dmodel_config), or give Kernels of it"});
     }
     return made;
 }
