@@ -29,8 +29,8 @@ constexpr Index ceil_div(Index n, Index m) noexcept { return (n + m - 1) / m; }
 // T x[n] and T x[rows][cols] with extents of type Index, which -Wsign-conversion would not let
 // stand.
 template <class T, Index n>
-using Values = T[static_cast<std::size_t>(n)];
+using LocalArray = T[static_cast<std::size_t>(n)];
 template <class T, Index rows, Index cols>
-using Grid = T[static_cast<std::size_t>(rows)][static_cast<std::size_t>(cols)];
+using LocalGrid = T[static_cast<std::size_t>(rows)][static_cast<std::size_t>(cols)];
 
 }  // namespace HYDRALM_NAMESPACE

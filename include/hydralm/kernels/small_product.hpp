@@ -27,14 +27,14 @@ template <Real T, Index R, Index V>
                                    Index c_stride, bool add) noexcept {
     using simd::Batch;
     constexpr Index lanes = simd::lanes<T>;
-    Grid<Batch<T>, R, V> acc;
+    LocalGrid<Batch<T>, R, V> acc;
     simd::unroll<R>([&](auto r) {
         simd::unroll<V>([&](auto v) {
             acc[r][v] = add ? simd::load<T>(c + r * c_stride + v * lanes) : Batch<T>(T(0));
         });
     });
     for (Index d = 0; d < inner; ++d, b += b_stride, a.data += a.column) {
-        Values<Batch<T>, V> bd;
+        LocalArray<Batch<T>, V> bd;
         simd::unroll<V>([&](auto v) { bd[v] = simd::load<T>(b + v * lanes); });
         simd::unroll<R>([&](auto r) {
             const Batch<T> ar(a.data[r * a.row]);

@@ -128,8 +128,8 @@ void gated_delta_backward_chunk(const GatedDeltaInput<T, D>& input, Index c,
     // dg_l = e^Γ ⟨S, dS'⟩ + Σ_{i≥l} (q_i·q1_i + k_i·k1_i) + Σ_{i<l} k_i·k2_i + Σ_{i≥l} Σ_{j<l}
     // Z_ij, without a difference: where decay is strong, dg is far smaller than terms that would
     // cancel.
-    Values<double, C> dg{};
-    Values<double, C> through_state{};
+    LocalArray<double, C> dg{};
+    LocalArray<double, C> through_state{};
     double before = static_cast<double>(w.e[C - 1] * dot(view<D * P>(w.s), in(w.ds)));
     for (Index i = 0; i < C; ++i) {
         const T* const ki = w.k + i * P;

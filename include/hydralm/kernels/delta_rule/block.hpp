@@ -108,7 +108,7 @@ template <Real T, Index D, Index Block, class Scratch>
 [[gnu::flatten]] void gated_delta_gates(const GatedDeltaInput<T, D>& input, Index c,
                                         const Scratch& w) noexcept {
     using Plan = GatedDeltaPlan<T, D, Block>;
-    Values<double, Block> g;  // cumulated log decay
+    LocalArray<double, Block> g;  // cumulated log decay
     double sum = 0;
     bool cut = false;
     for (Index i = 0; i < Block; ++i) {
@@ -180,8 +180,8 @@ template <Real T, Index D, Index Block>
             simd::unroll<Plan::lanes>([&](auto l) { sums[l] = simd::Batch<T>(T(0)); });
             for (Index d = 0; d < Plan::padded;
                  d += Plan::lanes) {  // rows and columns stay in registers
-                Values<simd::Batch<T>, gr> row;
-                Values<simd::Batch<T>, gc> column;
+                LocalArray<simd::Batch<T>, gr> row;
+                LocalArray<simd::Batch<T>, gc> column;
                 simd::unroll<gr>(
                     [&](auto r) { row[r] = simd::load<T>(rows + (i + r) * Plan::padded + d); });
                 simd::unroll<gc>(
@@ -189,7 +189,7 @@ template <Real T, Index D, Index Block>
                 simd::unroll<Plan::lanes>(
                     [&](auto l) { sums[l] = simd::fma(row[l / gc], column[l % gc], sums[l]); });
             }
-            alignas(alignment) Values<T, Plan::lanes> tile;
+            alignas(alignment) LocalArray<T, Plan::lanes> tile;
             simd::store<T>(tile, simd::sum_each<T>(sums));
             for (Index r = 0; r < gr; ++r)
                 std::memcpy(out + (i + r) * Block + j, &tile[r * gc], sizeof(T) * gc);
@@ -236,7 +236,7 @@ void gated_delta_prepare(const GatedDeltaInput<T, D>& input, Index c,
     gated_delta_pack<T, D, Block>(input.k, c, w.k);
     gated_delta_pack<T, D, Block>(input.q, c, w.q);
     if constexpr (Block <= 8) {
-        alignas(alignment) Values<T, Block * Block> pairs;
+        alignas(alignment) LocalArray<T, Block * Block> pairs;
         gated_delta_pairs<T, D, Block>(w.q, w.k, pairs);
         for (Index i = 0; i < Block; ++i) {
             for (Index j = 0; j <= i; ++j) {
@@ -260,10 +260,10 @@ void gated_delta_prepare(const GatedDeltaInput<T, D>& input, Index c,
 // acc[r][v] += Σ_{d < length} a[r·lda + d] · b[d·width + v·lanes …].
 template <Real T, Index R, Index V>
 [[gnu::always_inline]] inline void multiply_tile(Index length, const T* a, Index lda, const T* b,
-                                                 Grid<simd::Batch<T>, R, V>& acc) noexcept {
+                                                 LocalGrid<simd::Batch<T>, R, V>& acc) noexcept {
     constexpr Index lanes = simd::lanes<T>;
     for (Index d = 0; d < length; ++d, b += V * lanes) {
-        Values<simd::Batch<T>, V> bd;
+        LocalArray<simd::Batch<T>, V> bd;
         simd::unroll<V>([&](auto v) { bd[v] = simd::load<T>(b + v * lanes); });
         simd::unroll<R>([&](auto r) {
             const simd::Batch<T> ar(a[r * lda + d]);
@@ -285,7 +285,7 @@ template <Real T, Index D, Index Block, bool Partial>
     const Index rows = round_up(c, R);
 
     for (Index i0 = 0; i0 < rows; i0 += R) {
-        Grid<Batch<T>, R, V> x;
+        LocalGrid<Batch<T>, R, V> x;
         simd::unroll<R>(
             [&](auto r) { simd::unroll<V>([&](auto v) { x[r][v] = Batch<T>(T(0)); }); });
         multiply_tile<T, R, V>(D, w.k + i0 * Plan::padded, Plan::padded, s, x);  // K S
@@ -325,7 +325,7 @@ template <Real T, Index D, Index Block, bool Partial>
     }
 
     for (Index i0 = 0; i0 < rows; i0 += R) {
-        Grid<Batch<T>, R, V> o;
+        LocalGrid<Batch<T>, R, V> o;
         simd::unroll<R>(
             [&](auto r) { simd::unroll<V>([&](auto v) { o[r][v] = Batch<T>(T(0)); }); });
         multiply_tile<T, R, V>(D, w.q + i0 * Plan::padded, Plan::padded, s, o);  // Q S
@@ -335,7 +335,7 @@ template <Real T, Index D, Index Block, bool Partial>
         });
         multiply_tile<T, R, V>(i0, w.a + i0 * Block, Block, w.x, o);
         simd::unroll<R>([&](auto j) {
-            Values<Batch<T>, V> xj;
+            LocalArray<Batch<T>, V> xj;
             simd::unroll<V>(
                 [&](auto v) { xj[v] = simd::load<T>(w.x + (i0 + j) * Plan::width + v * lanes); });
             simd::unroll<R>([&](auto r) {
@@ -360,14 +360,14 @@ template <Real T, Index D, Index Block, bool Partial>
     const Batch<T> gamma(w.e[Block - 1]);
     constexpr Index S = D % R == 0 ? R : 4;  // rows of S in one tile
     for (Index d = 0; d < D; d += S) {
-        Grid<Batch<T>, S, V> acc;
+        LocalGrid<Batch<T>, S, V> acc;
         simd::unroll<S>([&](auto r) {
             simd::unroll<V>([&](auto v) {
                 acc[r][v] = gamma * simd::load<T>(s + (d + r) * Plan::width + v * lanes);
             });
         });
         for (Index i = 0; i < rows; ++i) {
-            Values<Batch<T>, V> xi;
+            LocalArray<Batch<T>, V> xi;
             simd::unroll<V>(
                 [&](auto v) { xi[v] = simd::load<T>(w.fx + i * Plan::width + v * lanes); });
             simd::unroll<S>([&](auto r) {

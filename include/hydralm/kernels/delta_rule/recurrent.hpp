@@ -32,7 +32,7 @@ template <Real T, Index D, Index V, Index Tail>
         else simd::store<T>(p + column * lanes, x);
     };
     // Even and odd rows apart: 4·V sums hide the latency of the additions.
-    Grid<Batch<T>, 2, V> sk, sq;
+    LocalGrid<Batch<T>, 2, V> sk, sq;
     simd::unroll<V>([&](auto c) { sk[0][c] = sk[1][c] = sq[0][c] = sq[1][c] = Batch<T>(T(0)); });
     for (Index i = 0; i < D; i += 2) {
         simd::unroll<2>([&](auto half) {
@@ -45,7 +45,7 @@ template <Real T, Index D, Index V, Index Tail>
         });
     }
     const Batch<T> a(alpha), b(beta), dot(kq);
-    Values<Batch<T>, V> u;
+    LocalArray<Batch<T>, V> u;
     simd::unroll<V>([&](auto c) {
         u[c] = b * (load(v, c) - a * (sk[0][c] + sk[1][c]));
         store(out, c, simd::fma(dot, u[c], a * (sq[0][c] + sq[1][c])));

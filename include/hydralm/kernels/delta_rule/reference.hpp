@@ -23,7 +23,7 @@ void gated_delta_reference(const GatedDeltaInput<T, D>& input, MatrixView<T, D> 
                            MatrixView<T, D> out) noexcept {
     for (Index t = 0; t < input.tokens(); ++t) {
         const T alpha = std::exp(input.log_decay[t]);
-        Values<T, D> u{};
+        LocalArray<T, D> u{};
         for (Index i = 0; i < D; ++i)
             for (Index j = 0; j < D; ++j) u[j] += alpha * state(i, j) * input.k(t, i);
         for (Index j = 0; j < D; ++j) u[j] = input.beta[t] * (input.v(t, j) - u[j]);

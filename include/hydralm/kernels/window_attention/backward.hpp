@@ -27,13 +27,13 @@ template <class Tile, Index D, Index Rows, Real T>
     using Row = RowBatches<D, T>;
     const auto run = [&]<Index Width>(std::integral_constant<Index, Width>,
                                       auto first) __attribute__((always_inline)) {
-        Grid<simd::Batch<T>, Rows, Width> sum;
+        LocalGrid<simd::Batch<T>, Rows, Width> sum;
         simd::unroll<Rows>([&](auto r) {
             simd::unroll<Width>(
                 [&](auto c) { sum[r][c] = Row::template load<first + c>(gradient + r * stride); });
         });
         for (Index i = 0; i < queries; ++i) {
-            Values<simd::Batch<T>, Width> x;
+            LocalArray<simd::Batch<T>, Width> x;
             simd::unroll<Width>(
                 [&](auto c) { x[c] = Row::template load<first + c>(rows + i * row_stride); });
             simd::unroll<Rows>([&](auto r) {
@@ -112,7 +112,7 @@ struct AttentionGradientStrip {
                     ds + at,
                     probability * (simd::load(ds + at) - simd::load(delta + column)) * scale);
             });
-        Values<Batch, Batches> one;
+        LocalArray<Batch, Batches> one;
         simd::unroll<Batches>([&](auto b) { one[b] = Batch(T(1)); });
         accumulate<Tile, D, Batches>(keys, key_stride, rows, ds + lane, one, dqueries + lane);
     }

@@ -61,7 +61,7 @@ struct AttentionStrip {
         const Index lane = first_batch * Tile::lanes;
         T* const w = weights + lane;
         product<Tile, D, Batches>(keys, key_stride, rows, queries + lane, w);
-        Values<Batch, Batches> top, total, factor;
+        LocalArray<Batch, Batches> top, total, factor;
         simd::unroll<Batches>(
             [&](auto b) { top[b] = simd::load(largest + lane + b * Tile::lanes); });
         for (Index r = 0; r < rows; ++r)

@@ -113,11 +113,11 @@ template <class Tile, class F>
 template <class Tile, Index D, Index Rows, Index Batches, Real T>
 [[gnu::always_inline]] inline void product_tile(const T* matrix, Index stride, const T* packed,
                                                 T* out) noexcept {
-    Grid<simd::Batch<T>, Rows, Batches> sum;
+    LocalGrid<simd::Batch<T>, Rows, Batches> sum;
     simd::unroll<Rows>(
         [&](auto r) { simd::unroll<Batches>([&](auto b) { sum[r][b] = simd::Batch<T>(T(0)); }); });
     for (Index d = 0; d < D; ++d) {
-        Values<simd::Batch<T>, Batches> p;
+        LocalArray<simd::Batch<T>, Batches> p;
         simd::unroll<Batches>(
             [&](auto b) { p[b] = simd::load(packed + d * Tile::strip + b * Tile::lanes); });
         simd::unroll<Rows>([&](auto r) {
@@ -153,7 +153,7 @@ inline void accumulate(const T* matrix, Index stride, Index rows, const T* weigh
                        const simd::Batch<T>* factor, T* packed) noexcept {
     const auto run = [&]<Index Dims>(std::integral_constant<Index, Dims>,
                                      Index d) __attribute__((always_inline)) {
-        Grid<simd::Batch<T>, Dims, Batches> sum;
+        LocalGrid<simd::Batch<T>, Dims, Batches> sum;
         T* const p = packed + d * Tile::strip;
         simd::unroll<Dims>([&](auto i) {
             simd::unroll<Batches>([&](auto b) {
@@ -161,7 +161,7 @@ inline void accumulate(const T* matrix, Index stride, Index rows, const T* weigh
             });
         });
         for (Index r = 0; r < rows; ++r) {
-            Values<simd::Batch<T>, Batches> w;
+            LocalArray<simd::Batch<T>, Batches> w;
             simd::unroll<Batches>(
                 [&](auto b) { w[b] = simd::load(weights + r * Tile::strip + b * Tile::lanes); });
             simd::unroll<Dims>([&](auto i) {
