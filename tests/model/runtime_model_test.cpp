@@ -122,8 +122,39 @@ TEST_CASE("A run-time model refuses by field what it has no kernel for", "[runti
     check_error([&] { RuntimeModel<float>(config, Compiled{}); },
                 {"retrieval_chunk_size: expected one of 13, found 14"});
     config = small_hybrid;
+    config.n_heads = 1 << 24;
+    config.swa_window = 1 << 24;
+    check_error([&] { RuntimeModel<float>(config, Compiled{}); }, {"at most 2^48 numbers"});
+    config.swa_window = 64;
+    config.d_model = 1 << 24;
+    check_error([&] { RuntimeModel<float>(config, Compiled{}); }, {"at most 2^48 parameters"});
+    config = small_hybrid;
     config.swa_window = 0;
     check_error([&] { RuntimeModel<float>(config, Compiled{}); }, {"swa_window"});
+}
+
+TEST_CASE("A run-time model refuses the state of another config", "[runtime_model]") {
+    HydraConfig config = small_hybrid;
+    const RuntimeModel<float> model(config, Compiled{});
+    auto state = model.new_state();
+    const auto tokens = random_tokens(3, 53, 5);
+    const auto refuses = [&](const HydraConfig& other) {
+        const RuntimeModel<float> another(other, Compiled{});
+        check_error([&] { another.prefill(tokens, state); },
+                    {"state: expected one of this model, found one of a model of another config"});
+        std::vector<float> out(static_cast<std::size_t>(3 * other.vocab_size));
+        CHECK_THROWS_AS(another.logits(tokens, state, {out.data(), 3, other.vocab_size}), Error);
+        auto own = another.new_state();
+        own = state;  // as a whole: its scratch memory too
+        CHECK_NOTHROW(model.prefill(tokens, own));
+        CHECK_THROWS_AS(another.prefill(tokens, own), Error);
+    };
+    config.vocab_size = 4000;
+    refuses(config);
+    config = small_hybrid;
+    config.mlp_mult = 40.0;
+    refuses(config);
+    CHECK_NOTHROW(RuntimeModel<float>(small_hybrid, Compiled{}).prefill(tokens, state));
 }
 
 TEST_CASE("A run-time model that was moved from is refused", "[runtime_model]") {

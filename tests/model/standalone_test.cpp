@@ -9,6 +9,7 @@
 #include "hydralm/layers/full_attention.hpp"
 #include "hydralm/layers/gated_delta_net.hpp"
 #include "hydralm/layers/sliding_window_attention.hpp"
+#include "hydralm/layers/swiglu.hpp"
 #include "support/catch.hpp"
 #include "support/compare.hpp"
 
@@ -163,4 +164,23 @@ TEST_CASE("a mixer alone: impossible run-time shapes are refused", "[standalone]
                 std::to_string(groups) + "; give every group of keys and values as many heads");
     CHECK_THROWS_AS(Standalone<Full>(Full({.d_model = 24, .n_heads = 4, .rope_base = 0.0})), Error);
     CHECK_THROWS_AS(Standalone<Full>(Full({.d_model = 24})), Error);
+    using Mlp = SwiGLU<float, RuntimeMlpShape>;
+    CHECK_THROWS_WITH(Standalone<Mlp>(Mlp({.d_model = 16, .hidden = 0})),
+                      Catch::Contains("hidden: expected a number above 0, found 0"));
+}
+
+TEST_CASE("a mixer alone: states of another shape, or moved from, are refused", "[standalone]") {
+    using Mlp = SwiGLU<float, RuntimeMlpShape>;  // no bytes of state: only scratch
+    const Standalone<Mlp> small(Mlp({.d_model = 16, .hidden = 32})),
+        large(Mlp({.d_model = 16, .hidden = 3200}));
+    std::vector<float> x(16, 1.0F), y(16);
+    auto state = small.new_state();
+    CHECK_NOTHROW(small.step(x, y, state));
+    CHECK_THROWS_AS(large.step(x, y, state), Error);
+    auto taken = std::move(state);
+    CHECK_THROWS_WITH(small.step(x, y, state),  // NOLINT(bugprone-use-after-move)
+                      Catch::Contains("found one that was moved from"));
+    state = taken;
+    CHECK_NOTHROW(small.step(x, y, state));
+    CHECK(state.position() == 2);
 }

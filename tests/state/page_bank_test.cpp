@@ -153,8 +153,8 @@ TEST_CASE("A policy that cannot be is refused", "[page_bank]") {
 
     // The whole past is not bounded.
     CHECK(refused_field(whole, {.open_groups = 4}) == "");
-    CHECK(refused_field(whole, {.exact_chunks = 4, .pooled_chunks = 4}) == "exact_chunks");
-    CHECK_THROWS_AS(bounded_policy(whole, 1 << 20), Error);
+    CHECK(refused_field(whole, {.exact_chunks = 4, .pooled_chunks = 4}) == "banks");
+    CHECK_THROWS_AS(bounded_policy(std::vector{PageBank(whole)}, 1 << 20), Error);
 
     PageBank bank(of_chunks);
     CHECK_THROWS_AS(bank.set_open_groups(17), Error);
@@ -168,7 +168,8 @@ TEST_CASE("A policy that cannot be is refused", "[page_bank]") {
 
 TEST_CASE("A bounded policy keeps within its budget", "[page_bank]") {
     for (const Index budget : {4000, 10000, 100000}) {
-        const BankPolicy policy = bounded_policy(of_chunks, budget, BankFormat::exact, 16);
+        const std::vector<PageBank> banks(1, PageBank(of_chunks));
+        const BankPolicy policy = bounded_policy(banks, budget, BankFormat::exact, 16);
         CHECK(policy.pooled_chunks == 2 * policy.exact_chunks);
         PageBank bank(of_chunks, policy);
         Index most = 0;
@@ -179,5 +180,28 @@ TEST_CASE("A bounded policy keeps within its budget", "[page_bank]") {
         CHECK(most <= budget);
         CHECK(most > budget / 2);
     }
-    CHECK_THROWS_AS(bounded_policy(of_chunks, 1000, BankFormat::exact, 16), Error);
+    CHECK_THROWS_AS(bounded_policy(std::vector{PageBank(of_chunks)}, 1000, BankFormat::exact, 16),
+                    Error);
+}
+
+TEST_CASE("Banks of different chunks keep within one budget", "[page_bank]") {
+    PageLayout longer = of_chunks;
+    longer.chunk_tokens *= 8;
+    for (PageKind& kind : longer.kinds)
+        for (Index& bytes : kind.bytes) bytes *= 8;
+    std::vector<PageBank> banks{PageBank(of_chunks), PageBank(longer)};
+    constexpr Index budget = 40000;
+    const BankPolicy policy = bounded_policy(banks, budget, BankFormat::exact, 16);
+    for (PageBank& bank : banks) bank = PageBank(bank.layout(), policy);
+    Index most = 0;
+    for (std::int64_t t = 0; t < 20000; t += 16) {
+        Index bytes = 0;
+        for (PageBank& bank : banks) {
+            bank.reserve(t, t + 16);
+            bytes += bank.bytes();
+        }
+        most = std::max(most, bytes);
+    }
+    CHECK(most <= budget);
+    CHECK(most > budget / 2);
 }

@@ -30,6 +30,33 @@ public:
     }
 };
 
+// Replaces gradients instead of adding to them.
+class Replacing : public my::DecayedAttention<double, 16, 2> {
+    using Right = my::DecayedAttention<double, 16, 2>;
+
+public:
+    template <class P, class Q, class G>
+    void backward(const P& p, const Q& transposed, const Tape& tape, Streams streams, Index N,
+                  MatrixView<const double> x, MatrixView<const double> dy, MatrixView<double> dx,
+                  G& gradients, Streams dstates, Arena& arena) const noexcept {
+        for (double& g : gradients.decay) g = 0.0;
+        Right::backward(p, transposed, tape, streams, N, x, dy, dx, gradients, dstates, arena);
+    }
+};
+
+// Replaces y, whatever it is told.
+class Assigning : public my::DecayedAttention<double, 16, 2> {
+    using Right = my::DecayedAttention<double, 16, 2>;
+
+public:
+    template <class P, class R = NoTape>
+    void forward(const P& p, Streams streams, Index N, MatrixView<const double> x,
+                 MatrixView<double> y, Form form, Write, Arena& arena,
+                 const R& tape = {}) const noexcept {
+        Right::forward(p, streams, N, x, y, form, Write::assign, arena, tape);
+    }
+};
+
 }  // namespace
 
 TEST_CASE("Layers pass the gradient check", "[gradient_check]") {
@@ -55,4 +82,13 @@ TEST_CASE("The gradient check names the tensor whose gradient is wrong", "[gradi
     const GradientCheck found = check_gradient<Wrong>();
     CHECK(found.tensor == "decay");
     CHECK(found.error > 0.1);
+}
+
+TEST_CASE("The gradient check finds what is replaced instead of added to", "[gradient_check]") {
+    const GradientCheck gradients = check_gradient<Replacing>();
+    CHECK(gradients.tensor == "decay");
+    CHECK(gradients.error > 0.1);
+    const GradientCheck outputs = check_gradient<Assigning>();
+    CHECK(outputs.tensor == "y added");
+    CHECK(outputs.error > 0.1);
 }

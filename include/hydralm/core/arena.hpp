@@ -1,7 +1,7 @@
 // Arena: scratch memory for one computation. Blocks are taken in order and given back together.
 //
-// The bytes are the caller's. Sizes are known before the work starts (every Module states its
-// workspace_bytes), so running out is a programming error, and terminates with a message instead of
+// The bytes are the caller's. Sizes are known before the work starts (a module's
+// scratch_bytes, a model's workspace_bytes), so running out is a programming error, and terminates with a message instead of
 // throwing through noexcept kernels.
 #pragma once
 
@@ -34,7 +34,7 @@ public:
         if (used_ > capacity_) {
             std::fprintf(stderr,
                          "hydralm: workspace: expected at least %td bytes, found %td; "
-                         "give what workspace_bytes says\n",
+                         "give what scratch_bytes or workspace_bytes says\n",
                          used_, capacity_);
             std::abort();
         }

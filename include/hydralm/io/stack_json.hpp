@@ -3,7 +3,8 @@
 // Such a model's files carry it as __metadata__["hydra_stack"]:
 //   {"vocab_size": 256, "tied": true, "norm": MODULE, "mtp": {"depth": 1, "module": …},
 //    "blocks": [{"mixer": MODULE, "mlp": MODULE, "norm": MODULE}, …]}
-// with MODULE = {"module": its name, option: value, …}, as the module's describe says.
+// with MODULE = {"module": its name, option: value, …, part: MODULE, …}, as the module's describe
+// says.
 #pragma once
 
 #include <string>
@@ -19,6 +20,11 @@ class ModuleJson {
 public:
     void module(std::string_view name) { json_["module"] = name; }
     void option(std::string_view field, const auto& value) { json_[std::string(field)] = value; }
+    void part(std::string_view field, const auto& module) {
+        ModuleJson described;
+        module.describe(described);
+        json_[std::string(field)] = described.json_;
+    }
     const Json& json() const noexcept { return json_; }
 
 private:

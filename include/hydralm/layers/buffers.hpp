@@ -4,9 +4,8 @@
 //     matrix(view, rows, cols)      a matrix of the arena, row-major, without gaps
 //     array(pointer, count)         count elements
 //     tasks(scratch, count, bytes)  bytes for each of count tasks that run beside each other
-//     within(bytes)                 what is taken further in while these are held, by a kernel or
-//     an
-//                                   inner module, and given back; of several the largest counts
+//     within(bytes)                 what a kernel or an inner module takes and gives back while
+//                                   these are held; of several the largest counts
 #pragma once
 
 #include <algorithm>

@@ -3,7 +3,7 @@
 #pragma once
 
 #include <array>
-#include <initializer_list>
+#include <concepts>
 #include <string_view>
 
 #include "hydralm/core/types.hpp"
@@ -125,8 +125,15 @@ struct Parts {
 
     constexpr Parts() = default;
     constexpr Parts(int equal) noexcept : count(equal) {}
-    constexpr Parts(std::initializer_list<Index> heights) noexcept : count(0) {
-        for (const Index height : heights) rows[static_cast<std::size_t>(count++)] = height;
+    template <std::convertible_to<Index>... Rest>
+        requires(sizeof...(Rest) <= 2)
+    constexpr Parts(Index first, Index second, Rest... rest) noexcept
+        : rows{first, second, static_cast<Index>(rest)...}, count(2 + sizeof...(rest)) {}
+    // Whether they are a tensor of so many rows.
+    constexpr bool make(Index all) const noexcept {
+        Index sum = 0;
+        for (int i = 0; i < count; ++i) sum += height(i, all);
+        return sum == all;
     }
     // Rows of part i of a tensor of so many.
     constexpr Index height(int i, Index all) const noexcept {

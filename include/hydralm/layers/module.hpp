@@ -4,8 +4,8 @@
 //   Scalar                              T
 //   d_model()                           d
 //   describe(v)                         v.module("its_name"), then v.option("field", value) for
-//   each
-//                                       number that makes it another function: what files compare
+//                                       what makes it another function; v.part("field", module) of
+//                                       a module within: what files compare
 //   Parameters<Storage>, visit(p, v)    its tensors: layers/parameters.hpp
 //   State, visit_state(s, v)            what it carries on a stream: state/stream_state.hpp
 //   Scratch, visit_scratch(s, v, call)  memory of a call: layers/buffers.hpp
@@ -53,6 +53,7 @@ namespace detail {
 struct AnyVisitor {
     void module(std::string_view) {}
     void option(std::string_view, auto) {}
+    void part(std::string_view, const auto&) {}
     void matrix(auto&&...) {}
     void fused(auto&&...) {}
     void taps(auto&&...) {}

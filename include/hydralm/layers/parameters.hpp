@@ -20,10 +20,12 @@
 #include <algorithm>
 #include <array>
 #include <span>
+#include <string>
 #include <string_view>
 #include <utility>
 
 #include "hydralm/core/arena.hpp"
+#include "hydralm/core/error.hpp"
 #include "hydralm/core/matrix_view.hpp"
 #include "hydralm/layers/law.hpp"
 #include "hydralm/weights/formats.hpp"
@@ -42,13 +44,16 @@ struct ParameterInfo {
     constexpr std::span<const Index> shape() const noexcept {
         return {extents.data(), static_cast<std::size_t>(rank)};
     }
-    constexpr Index size() const noexcept {
+    constexpr Index size() const noexcept { return size_from(0); }
+    constexpr Index rows() const noexcept { return extents[0]; }
+    constexpr Index cols() const noexcept { return rank == 1 ? 1 : size_from(1); }
+
+private:
+    constexpr Index size_from(int first) const noexcept {
         Index n = 1;
-        for (int i = 0; i < rank; ++i) n *= extents[static_cast<std::size_t>(i)];
+        for (int i = first; i < rank; ++i) n *= extents[static_cast<std::size_t>(i)];
         return n;
     }
-    constexpr Index rows() const noexcept { return extents[0]; }
-    constexpr Index cols() const noexcept { return rank == 1 ? 1 : size() / extents[0]; }
 };
 
 // Storage without memory: the fields exist, so that a declaration can be visited at compile time.
@@ -142,6 +147,11 @@ private:
                                  int fields, std::array<Index, 3> extents, int rank) {
         ParameterInfo result{prefix_, extents, rank, parts, fields, law};
         for (std::size_t i = 0; i < name.size(); ++i) result.text.at(length_ + i) = name[i];
+        if (!parts.make(extents[0]))
+            throw Error({.field = result.text.data(),
+                         .expected = "parts of " + std::to_string(extents[0]) + " rows in all",
+                         .found = std::to_string(parts.count) + " parts of another sum",
+                         .fix = "give Parts the rows of the tensor"});
         return result;
     }
 

@@ -137,7 +137,7 @@ public:
     // states of at most this tile. Throws Error for a budget too small for one chunk and its mean.
     static BankPolicy bounded_banks(Index budget, BankFormat format = BankFormat::exact,
                                     Index tile = LanguageModel::prefill_tile) {
-        return bounded_policy(new_memory(), budget, format, tile);
+        return bounded_policy(new_memory().banks(), budget, format, tile);
     }
 
     // All parameters zero, in memory of the model's own.
@@ -151,7 +151,10 @@ public:
             throw Error({.field = "weight memory",
                          .expected = std::to_string(weight_bytes) + " bytes aligned to " +
                                      std::to_string(alignment),
-                         .found = std::to_string(memory.size()) + " bytes",
+                         .found = std::to_string(memory.size()) + " bytes, " +
+                                  std::to_string(reinterpret_cast<std::uintptr_t>(memory.data()) %
+                                                 alignment) +
+                                  " beyond that alignment",
                          .fix = "give alignas(64) storage of the model's weight_bytes"});
         bind();
     }

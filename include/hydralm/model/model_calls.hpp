@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
 #include <span>
 #include <string>
 
@@ -16,7 +17,8 @@ template <class Model>
 concept StaticShape = requires { Model::vocab_size(); };
 
 // Base of Model, which has vocab_size(), state_bytes, expect_weights(), new_memory(policy),
-// workspace_bytes(B, N, form), forward(tokens, streams, N, form, arena) and head(hidden, logits).
+// workspace_bytes(B, N, form), forward(tokens, streams, N, form, arena) and head(hidden, logits),
+// and shape() where models of one type have states that differ.
 template <class Model, Real T>
 class ModelCalls {
 public:
@@ -29,24 +31,27 @@ public:
     using State = StreamValues<T, Model>;
 
     // A stream before its first token. tile: how many tokens prefill takes at once (stream_tile); a
-    // small one keeps scratch memory small, and changes no bit. policy: how the banks of retrieval
-    // layers keep the past. Throws Error for a policy that cannot be.
+    // small one keeps scratch memory small. policy: how banks keep the past. Throws Error for a
+    // policy that cannot be.
     State new_state(Index tile = prefill_tile, const BankPolicy& policy = {}) const {
         (void)num_threads();  // the pool is made here, not in the first step
         tile = stream_tile(tile);
-        return State(self().new_memory(policy),
-                     self().workspace_bytes(1, tile) + arena_bytes<T>(self().vocab_size()), tile);
+        const Index scratch = std::max(self().workspace_bytes(1, tile),
+                                       self().workspace_bytes(1, tile, Form::recurrent));
+        return State(self().new_memory(policy), scratch + arena_bytes<T>(self().vocab_size()), tile,
+                     shape());
     }
 
     // Feeds tokens [N], N ≥ 1, and returns the logits [V] after the last: valid until the state is
-    // used again. Throws Error for an id outside [0, V), an empty span or a moved-from state, the
-    // state unchanged. No allocation, but for the pages of retrieval banks: throws std::bad_alloc,
-    // or what their source does, the state unchanged; only banks of bounded memory may run out
-    // between two tiles, and position() says how many tokens they have, to go on from there.
+    // used again. Throws Error for an id outside [0, V), an empty span or a state that is another
+    // model's or moved from, the state unchanged. No allocation, but for the pages of banks: throws
+    // std::bad_alloc, or what their source does, the state unchanged; only banks of bounded memory
+    // may run out between two tiles, and position() says how many tokens they have, to go on from
+    // there.
     std::span<const T> prefill(std::span<const token_id> tokens, State& state,
                                Form form = Form::parallel) const {
         expect_some(tokens);
-        state.expect_bytes(self().state_bytes);
+        state.expect_of(self().state_bytes, shape());
         const MatrixView<T> logits = state.template outputs<T>(self().vocab_size());
         const std::size_t last = tokens.size() - 1;
         run(tokens, state, form, [&](MatrixView<const T> hidden, std::size_t first) {
@@ -85,7 +90,7 @@ public:
     void run(std::span<const token_id> tokens, State& state, Form form, const F& f) const {
         self().expect_weights();
         check(tokens);
-        state.expect_bytes(self().state_bytes);
+        state.expect_of(self().state_bytes, shape());
         state.reserve_growth(static_cast<Index>(tokens.size()));  // for all, or nothing is fed
         const Index tile = state.tile();
         for (std::size_t first = 0; first < tokens.size();) {
@@ -122,6 +127,10 @@ public:
     }
 
 private:
+    std::uint64_t shape() const noexcept {
+        if constexpr (requires { self().shape(); }) return self().shape();
+        else return 0;
+    }
     const Model& self() const noexcept { return static_cast<const Model&>(*this); }
 };
 

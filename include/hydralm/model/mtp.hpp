@@ -28,6 +28,8 @@ public:
     constexpr void describe(V& v) const {
         v.module("mtp_module");
         v.option("d_model", d_model());
+        v.part("mlp", mlp_.inner());
+        v.part("norm", norm());
     }
 
     template <class Storage>

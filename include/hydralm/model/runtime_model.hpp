@@ -22,6 +22,7 @@
 #include "hydralm/model/model_calls.hpp"
 #include "hydralm/model/mtp.hpp"
 #include "hydralm/model/runtime_stack.hpp"
+#include "hydralm/model/shape_number.hpp"
 #include "hydralm/model/weight_memory.hpp"
 
 namespace HYDRALM_NAMESPACE {
@@ -55,9 +56,9 @@ struct RuntimeParts {
 };
 
 // f(std::integral_constant) of the size that is wanted. Throws Error naming the field for none.
-template <Index... values, class F>
-auto with_size(Sizes<values...>, Index wanted, const char* field, const F& f) {
-    decltype(f(std::integral_constant<Index, 4>{})) made{};
+template <class Made, Index... values, class F>
+Made with_size(Sizes<values...>, Index wanted, const char* field, const F& f) {
+    Made made{};
     const bool found =
         ((wanted == values && (made = f(std::integral_constant<Index, values>{}), true)) || ...);
     if (!found) {
@@ -90,19 +91,20 @@ std::unique_ptr<ErasedBlock<T>> make_block(const HydraConfig& c, int i) {
                 RuntimeFullShape{c.d_model, c.n_heads, c.n_kv_heads, c.swa_rope_base}));
         case LayerType::retrieval: break;
     }
-    return with_size(Chunks{}, c.retrieval_chunk_size, "retrieval_chunk_size", [&](auto chunk) {
-        return parts.block(RetrievalAttention<T, D, chunk>(RuntimeRetrievalShape{
-            c.d_model, c.n_heads, c.retrieval_top_k, c.dn_short_conv_kernel}));
-    });
+    return with_size<std::unique_ptr<ErasedBlock<T>>>(
+        Chunks{}, c.retrieval_chunk_size, "retrieval_chunk_size", [&](auto chunk) {
+            return parts.block(RetrievalAttention<T, D, chunk>(RuntimeRetrievalShape{
+                c.d_model, c.n_heads, c.retrieval_top_k, c.dn_short_conv_kernel}));
+        });
 }
 
 template <Real T, class HeadDims, class Chunks>
 RuntimeStack<T> make_runtime_stack(const HydraConfig& c, Kernels<HeadDims, Chunks>) {
     std::vector<std::unique_ptr<ErasedBlock<T>>> blocks;
     for (int i = 0; i < c.n_layers; ++i)
-        blocks.push_back(with_size(HeadDims{}, c.head_dim, "head_dim", [&](auto head_dim) {
-            return make_block<T, head_dim, Chunks>(c, i);
-        }));
+        blocks.push_back(with_size<std::unique_ptr<ErasedBlock<T>>>(
+            HeadDims{}, c.head_dim, "head_dim",
+            [&](auto head_dim) { return make_block<T, head_dim, Chunks>(c, i); }));
     return {c.d_model, std::move(blocks)};
 }
 
@@ -141,6 +143,12 @@ public:
           state_bytes(stack.all_states().bytes) {
         DescribeParameters<ParameterList> describe([&](const ParameterInfo& info) {
             parameters.push_back(info);
+            if (info.size() > most_parameters - parameter_count)
+                throw Error({.field = std::string(info.name()),
+                             .expected = "at most 2^48 parameters in all",
+                             .found = std::to_string(info.size()) + " and " +
+                                      std::to_string(parameter_count) + " before it",
+                             .fix = "give a config of a smaller model"});
             parameter_count += info.size();
             largest_ = std::max(largest_, info.size());
             weight_bytes += packed_size<T>(info);
@@ -171,6 +179,8 @@ public:
     Index weight_bytes = 0;  // as they are computed with
     Index vocab_size() const noexcept { return config.vocab_size; }
     Index d_model() const noexcept { return config.d_model; }
+    // Models of one number have states of one shape.
+    std::uint64_t shape() const noexcept { return shape_; }
 
     template <class Storage>
     struct Parameters {
@@ -218,7 +228,7 @@ public:
     }
     BankPolicy bounded_banks(Index budget, BankFormat format = BankFormat::exact,
                              Index tile = Calls::prefill_tile) const {
-        return bounded_policy(new_memory(), budget, format, tile);
+        return bounded_policy(new_memory().banks(), budget, format, tile);
     }
     Index workspace_bytes(Index B, Index N, Form form = Form::parallel) const noexcept {
         return 2 * arena_bytes<T>(B * N * d_model()) + scratch_bytes(stack, {B, N, form});
@@ -251,9 +261,20 @@ private:
     static HydraConfig checked(const HydraConfig& given) {
         if (const BrokenRule broken = broken_rule(given))
             throw Error({.field = std::string(broken.field), .fix = std::string(broken.text)});
-        return resolved(given);
+        const HydraConfig c = resolved(given);
+        const double state =
+            static_cast<double>(c.n_heads) * c.head_dim * (2.0 * c.swa_window + c.head_dim);
+        if (state > static_cast<double>(most_parameters))
+            throw Error({.field = "n_heads, head_dim, swa_window",
+                         .expected = "a layer's state of at most 2^48 numbers",
+                         .found = std::to_string(state),
+                         .fix = "give fewer heads or a shorter window"});
+        return c;
     }
 
+    static constexpr Index most_parameters = Index{1} << 48;
+
+    std::uint64_t shape_ = shape_number(config);
     Index largest_ = 0;
     WeightMemory memory_{0};
     Parameters<PackedStorage<T>> weights_{};

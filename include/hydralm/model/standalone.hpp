@@ -6,11 +6,13 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
 #include <string>
 
 #include "hydralm/core/error.hpp"
 #include "hydralm/core/parallel.hpp"
 #include "hydralm/layers/module.hpp"
+#include "hydralm/model/shape_number.hpp"
 #include "hydralm/model/weight_memory.hpp"
 #include "hydralm/state/stream_values.hpp"
 
@@ -35,7 +37,8 @@ public:
     using State = StreamValues<T, Standalone>;
 
     // All parameters zero; allocates them. Throws Error for a run-time shape that is impossible.
-    explicit Standalone(Mixer mixer = {}) : mixer_(checked(mixer)), memory_(packed_bytes(mixer)) {
+    explicit Standalone(Mixer mixer = {})
+        : mixer_(checked(mixer)), shape_(shape_number(mixer)), memory_(packed_bytes(mixer)) {
         BindPacked<T> binder(memory_.data());
         mixer_.visit(weights_, binder);
     }
@@ -75,7 +78,10 @@ public:
     State new_state(Index tile = 256, const BankPolicy& policy = {}) const {
         (void)num_threads();  // the pool is made here, not in the first call
         tile = stream_tile(tile);
-        return State(new_memory(policy), scratch_bytes(mixer_, {.tokens = tile}), tile);
+        const Index scratch =
+            std::max(scratch_bytes(mixer_, {.tokens = tile}),
+                     scratch_bytes(mixer_, {.tokens = tile, .form = Form::recurrent}));
+        return State(new_memory(policy), scratch, tile, shape_);
     }
     // The memory of a stream before its first token, without scratch. Throws as new_state.
     StreamMemory new_memory(const BankPolicy& policy = {}) const {
@@ -85,13 +91,14 @@ public:
     }
 
     // y = mixer(x), x and y [N, d], N ≥ 0; the state advances by N tokens. x and y must not
-    // overlap. Throws Error for other widths or counts, the state unchanged. No allocation, but for
+    // overlap. Throws Error for other widths or counts and for a state of another shape or moved
+    // from, the state unchanged. No allocation, but for
     // the pages of a mixer that grows, as HydraLM::prefill has it.
     void forward(MatrixView<const T> x, MatrixView<T> y, State& state,
                  Form form = Form::parallel) const {
         memory_.expect();
         check(x, y);
-        state.expect_bytes(state_bytes(mixer_));
+        state.expect_of(state_bytes(mixer_), shape_);
         state.reserve_growth(x.rows());  // for all, or nothing is fed
         const Index tile = state.tile();
         for (Index first = 0; first < x.rows();) {
@@ -133,6 +140,8 @@ private:
             if constexpr (requires { shape.top_k; }) require(shape.top_k > 0, "top_k", shape.top_k);
             if constexpr (requires { shape.window; })
                 require(shape.window > 0, "window", shape.window);
+            if constexpr (requires { shape.hidden; })
+                require(shape.hidden > 0, "hidden", shape.hidden);
             if constexpr (requires { shape.rope_base; })
                 require(shape.rope_base > 0.0, "rope_base", shape.rope_base);
             if constexpr (requires { shape.n_kv_heads; })
@@ -171,6 +180,7 @@ private:
     }
 
     Mixer mixer_;
+    std::uint64_t shape_;
     WeightMemory memory_;
     typename Mixer::template Parameters<PackedStorage<T>> weights_;
 };

@@ -1,6 +1,7 @@
 // WeightMemory: the memory a model's weights lie in, its own or the caller's. Moving leaves none.
 #pragma once
 
+#include <algorithm>
 #include <span>
 #include <utility>
 
@@ -12,7 +13,7 @@ namespace HYDRALM_NAMESPACE {
 class WeightMemory {
 public:
     // Zeros, of its own. Throws std::bad_alloc.
-    explicit WeightMemory(Index bytes) : owned_(bytes), data_(owned_.data()) {}
+    explicit WeightMemory(Index bytes) : owned_(std::max(bytes, Index{alignment})), data_(owned_.data()) {}
     // The caller's, as it is.
     explicit WeightMemory(std::span<std::byte> memory) noexcept : data_(memory.data()) {}
     WeightMemory(WeightMemory&& other) noexcept

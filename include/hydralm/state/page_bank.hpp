@@ -170,9 +170,12 @@ public:
         expect(policy.pooled_chunks >= 0 && bounded == (policy.pooled_chunks > 0), "pooled_chunks",
                bounded ? "1 or more" : "0", policy.pooled_chunks,
                "a bank of bounded memory has exact and pooled chunks");
-        expect(!bounded || layout.kinds[0].kept != Kept::whole, "exact_chunks", "0",
-               policy.exact_chunks,
-               "layers of attention to the whole past keep all of it: bound a model without them");
+        for (const PageKind& kind : layout.kinds)
+            if (bounded && kind.chunks > 0 && kind.kept == Kept::whole)
+                throw Error({.field = "banks",
+                             .expected = "layers that can drop the past",
+                             .found = "attention to all of it",
+                             .fix = "bound a model without layers of attention to the whole past"});
         expect(policy.open_groups >= 0 && policy.open_groups <= BankPolicy::most_open_groups,
                "open_groups", "0 to " + std::to_string(BankPolicy::most_open_groups),
                policy.open_groups, "0 looks into every group");
@@ -223,29 +226,44 @@ private:
     std::array<detail::PageTable, kinds> tables_;
 };
 
-// The policy of a bank that never takes more than budget bytes, when it is fed at most tokens at
-// once: for every chunk that stays whole two are kept as means. Throws Error for a budget that has
-// no room for that, and for a layout that cannot be bounded.
-inline BankPolicy bounded_policy(const PageLayout& layout, Index budget,
+// Throws Error for banks that round the past or drop some of it: a gradient reads it as it was.
+inline void expect_exact(std::span<const PageBank> banks) {
+    for (const PageBank& bank : banks)
+        if (bank.policy().bounded() || bank.policy().format != BankFormat::exact)
+            throw Error({.field = "states",
+                         .expected = "banks that keep every token as it is",
+                         .found = "banks that round or drop the past",
+                         .fix = "train on states made with the policy BankPolicy{}"});
+}
+
+// The policy under which banks of these layouts together never take more than budget bytes, when
+// they are fed at most tokens at once: for every chunk that stays whole two are kept as means.
+// Throws Error for a budget that has no room for that, and for a layout that cannot be bounded.
+inline BankPolicy bounded_policy(std::span<const PageBank> banks, Index budget,
                                  BankFormat format = BankFormat::exact, Index tokens = 256) {
+    if (banks.empty()) return {};
     constexpr Index means = 2;
-    PageBank::checked({.exact_chunks = 1, .pooled_chunks = 1}, layout);
-    const Index fed = 1 + ceil_div(tokens, layout.chunk_tokens);  // chunks of one call
     Index begun = 0, each = 0;  // bytes beside those of a chunk that stays whole, and of one
-    for (const PageKind& kind : layout.kinds) {
-        const Index bytes = PageBank::page_bytes(kind, format, true);
-        if (kind.kept == Kept::exact) {
-            begun += fed * bytes;
-            each += bytes;
-        } else if (kind.kept == Kept::pooled) {
-            begun += (2 + ceil_div(1 + fed, kind.chunks)) * bytes;
-            each += ceil_div((1 + means) * bytes, kind.chunks);
+    for (const PageBank& bank : banks) {
+        const PageLayout& layout = bank.layout();
+        PageBank::checked({.exact_chunks = 1, .pooled_chunks = 1}, layout);
+        const Index fed = 1 + ceil_div(tokens, layout.chunk_tokens);  // chunks of one call
+        for (const PageKind& kind : layout.kinds) {
+            if (kind.chunks == 0) continue;
+            const Index bytes = PageBank::page_bytes(kind, format, true);
+            if (kind.kept == Kept::exact) {
+                begun += fed * bytes;
+                each += bytes;
+            } else if (kind.kept == Kept::pooled) {
+                begun += (2 + ceil_div(1 + fed, kind.chunks)) * bytes;
+                each += ceil_div((1 + means) * bytes, kind.chunks);
+            }
         }
     }
-    const Index exact = (budget - begun) / each;
+    const Index exact = (budget - begun) / std::max<Index>(each, 1);
     if (exact < 1)
         throw Error({.field = "budget",
-                     .expected = "at least " + std::to_string(begun + each) + " bytes a layer",
+                     .expected = "at least " + std::to_string(begun + each) + " bytes",
                      .found = std::to_string(budget),
                      .fix = "give the bank more memory, or feed fewer tokens at once"});
     return {.format = format, .exact_chunks = exact, .pooled_chunks = means * exact};

@@ -140,13 +140,4 @@ private:
     std::int64_t position_ = 0;
 };
 
-// The policy under which the banks of such a stream together never take more than budget bytes, fed
-// at most so many tokens at once. Throws Error for a budget too small for one chunk and its mean.
-inline BankPolicy bounded_policy(const StreamMemory& memory, Index budget, BankFormat format,
-                                 Index tokens) {
-    if (memory.banks().empty()) return {};
-    return bounded_policy(memory.banks().front().layout(),
-                          budget / static_cast<Index>(memory.banks().size()), format, tokens);
-}
-
 }  // namespace HYDRALM_NAMESPACE

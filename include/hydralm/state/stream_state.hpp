@@ -94,17 +94,22 @@ struct Stream {
     Arena* history = nullptr;  // of a single stream, in the recurrent form
 };
 
-// B streams. at(offset) are the same streams seen by a module whose state begins offset later.
+// B streams. at(offset) are the same streams seen by a module whose state begins offset later. With
+// no Stream behind them they are rows without a past, of modules without state: position 0.
 class Streams {
 public:
     constexpr Streams(const Stream* first, Index count, StateExtent offset = {}) noexcept
         : first_(first), count_(count), offset_(offset) {}
 
     constexpr Index count() const noexcept { return count_; }
-    constexpr std::int64_t position(Index b) const noexcept { return first_[b].position; }
+    constexpr std::int64_t position(Index b) const noexcept {
+        return first_ == nullptr ? 0 : first_[b].position;
+    }
     constexpr std::byte* bytes(Index b) const noexcept { return first_[b].bytes + offset_.bytes; }
     constexpr PageBank* banks(Index b) const noexcept { return first_[b].banks + offset_.banks; }
-    constexpr Arena* history() const noexcept { return count_ == 1 ? first_->history : nullptr; }
+    constexpr Arena* history() const noexcept {
+        return first_ != nullptr && count_ == 1 ? first_->history : nullptr;
+    }
     constexpr Streams at(const StateExtent& offset) const noexcept {
         return {first_, count_, offset_ + offset};
     }

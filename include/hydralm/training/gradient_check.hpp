@@ -14,7 +14,9 @@ namespace HYDRALM_NAMESPACE {
 struct GradientCheck {
     // The largest |backward − difference| over the largest difference of the same tensor.
     double error = 0.0;
-    std::string tensor;  // where: a parameter's name, "x" or "state"
+    // Where: a parameter's name, "x" or "state"; "y added" and "y step by step": what forward with
+    // Write::add adds, and what it computes in the recurrent form, against y.
+    std::string tensor;
 };
 
 struct GradientCheckOptions {
@@ -52,6 +54,8 @@ public:
         for (std::size_t b = 0; b < before_.size(); ++b) gradients.states()[b] = before_[b];
         std::vector<double> y(x_.size()), dx(x_.size());
         gradients.forward(rows(x_), {y.data(), o_.streams * o_.tokens, d_});
+        const auto begun = numbers(static_cast<Index>(gradients.values().size()));
+        std::copy(begun.begin(), begun.end(), gradients.values().begin());
         if (bounded) {
             const auto final_state = numbers(static_cast<Index>(bytes(gradients.states()[0])));
             final_ = final_state;
@@ -60,7 +64,10 @@ public:
         }
         gradients.backward(rows(x_), rows(dy_), {dx.data(), o_.streams * o_.tokens, d_});
 
+        for (std::size_t i = 0; i < begun.size(); ++i) gradients.values()[i] -= begun[i];
+
         GradientCheck check;
+        compare_outputs(check, y);
         const double* next = gradients.values().data();
         for (std::size_t i = 0; i < tensors_.size(); ++i) {
             compare(check, names_[i], tensors_[i], {next, tensors_[i].size()},
@@ -106,19 +113,38 @@ private:
         return states;
     }
     void call(std::vector<StreamMemory>& states, MatrixView<const double> x, Index N,
-              std::vector<double>& y) {
+              std::vector<double>& y, Form form = Form::parallel, Write write = Write::assign) {
         std::vector<Stream> streams;
         for (StreamMemory& state : states) {
             state.reserve(N);
             streams.push_back(state.stream());
         }
         AlignedBuffer<std::byte> memory(
-            scratch_bytes(layer_.mixer(), {.streams = o_.streams, .tokens = N}));
+            scratch_bytes(layer_.mixer(), {.streams = o_.streams, .tokens = N, .form = form}));
         Arena arena(memory.span());
         layer_.mixer().forward(layer_.weights(), {streams.data(), o_.streams}, N, x,
-                               {y.data(), o_.streams * N, d_}, Form::parallel, Write::assign,
-                               arena);
+                               {y.data(), o_.streams * N, d_}, form, write, arena);
         for (StreamMemory& state : states) state.advance(N);
+    }
+    // The other ways of forward against y.
+    void compare_outputs(GradientCheck& check, const std::vector<double>& y) {
+        const auto compare = [&](const char* name, Form form, Write write,
+                                 const std::vector<double>& before) {
+            std::vector<StreamMemory> states = before_;
+            std::vector<double> out = before;
+            call(states, rows(x_), o_.tokens, out, form, write);
+            double largest = 1e-12, error = 0.0;
+            for (std::size_t i = 0; i < y.size(); ++i) {
+                const double off = std::abs(out[i] - before[i] * (write == Write::add) - y[i]);
+                largest = std::max(largest, std::abs(y[i]));
+                error = std::isfinite(off) ? std::max(error, off)
+                                           : std::numeric_limits<double>::infinity();
+            }
+            if (error / largest > check.error || check.tensor.empty())
+                check = {error / largest, name};
+        };
+        compare("y added", Form::parallel, Write::add, dy_);
+        compare("y step by step", Form::recurrent, Write::assign, dy_);
     }
     // Σ dy ⊙ y + Σ dstate ⊙ final state, the states before the tokens held fixed.
     double objective() {
@@ -181,8 +207,9 @@ private:
 
 // How far a layer's backward is from central differences of its forward: with respect to every
 // parameter, the input, and, of a layer whose state is arrays, the state before, for a random
-// gradient of output and final state. Weights by the layer's law, moved a little at random. A right
-// backward has an error of 1e-9 to 1e-7. Scalar: double. Cost: 4 forwards an element tried.
+// gradient of output and final state, added to gradients that are not zero. And how far forward's
+// other ways are from it. Weights by the layer's law, moved a little at random. A right layer has
+// an error of 1e-9 to 1e-7. Scalar: double. Cost: 4 forwards an element tried.
 template <class Mixer>
 GradientCheck check_gradient(const Mixer& mixer = {}, const GradientCheckOptions& options = {}) {
     static_assert(std::is_same_v<typename Mixer::Scalar, double>,

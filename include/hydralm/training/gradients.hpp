@@ -40,7 +40,7 @@ public:
 
     // streams B, tokens N: of every call of add, of this model or another of its shape.
     Gradients(const Model& model, Index streams, Index tokens, Keep keep = Keep::everything)
-        : infos_(model.parameters),
+        : infos_(model.parameters.begin(), model.parameters.end()),
           streams_(streams),
           tokens_(tokens),
           keep_(keep),
@@ -167,7 +167,7 @@ private:
         return n;
     }
 
-    std::span<const ParameterInfo> infos_;
+    std::vector<ParameterInfo> infos_;
     Index streams_, tokens_;
     Keep keep_;
     AlignedBuffer<T> gradient_;
@@ -186,10 +186,17 @@ kernels::LossSum Gradients<Model>::add(const Model& model, std::span<const token
                                        std::span<const token_id> labels, Streams streams,
                                        double scale) {
     model.expect_weights();
+    if (model.parameter_count != static_cast<Index>(gradient_.size()))
+        throw Error({.field = "model",
+                     .expected = std::to_string(gradient_.size()) + " parameters",
+                     .found = std::to_string(model.parameter_count),
+                     .fix = "make gradients for this model"});
     check_tokens(model, tokens, streams);
     check_labels(labels, tokens.size(), model.vocab_size());
-    for (Index b = 0; b < streams_; ++b)  // a bank's gradient has the bank's pages
+    for (Index b = 0; b < streams_; ++b) {  // a bank's gradient has the bank's pages
+        expect_exact({streams.banks(b), dstates_[b].banks().size()});
         dstates_[b].reserve(static_cast<Index>(streams.position(b)) + tokens_);
+    }
     if (keep_ == Keep::everything)
         return add_with(model.stack, model, tokens, labels, streams, scale);
     return add_with(recomputed(model.stack), model, tokens, labels, streams, scale);

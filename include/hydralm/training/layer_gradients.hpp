@@ -68,10 +68,12 @@ public:
     }
     // Once behind forward, with its x and the gradient of its y: adds to values(), writes dx. The
     // gradient of the final states is what state_gradients() hold; they then hold that of the
-    // first.
+    // first. Throws Error for states whose banks round or drop the past.
     void backward(MatrixView<const T> x, MatrixView<const T> dy, MatrixView<T> dx) {
-        for (StreamMemory& state : dstates_)
-            state.reserve(static_cast<Index>(states_.front().position()) + tokens_);
+        for (std::size_t b = 0; b < states_.size(); ++b) {
+            expect_exact(states_[b].banks());
+            dstates_[b].reserve(static_cast<Index>(states_[b].position()) + tokens_);
+        }
         const auto streams = views(states_), dstreams = views(dstates_);
         Arena arena(workspace_.span());
         mixer().backward(layer_.weights(), transposed_, tape_, {streams.data(), streams_}, tokens_,

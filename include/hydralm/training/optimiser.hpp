@@ -48,7 +48,7 @@ public:
     using T = typename Model::Scalar;
 
     Optimiser(const Model& model, const OptimiserOptions& options)
-        : infos_(model.parameters),
+        : infos_(model.parameters.begin(), model.parameters.end()),
           options_(options),
           first_(model.parameter_count),
           second_(model.parameter_count),
@@ -148,7 +148,7 @@ private:
         return bytes;
     }
 
-    std::span<const ParameterInfo> infos_;
+    std::vector<ParameterInfo> infos_;
     OptimiserOptions options_;
     AlignedBuffer<T> first_, second_;
     AlignedBuffer<std::byte> workspace_;

@@ -70,9 +70,7 @@ constexpr Index full_attention_workspace_bytes() noexcept {
 
 // o_nh = Σ_j softmax_j(q_nh·k_j/√D) v_j over the tokens j ≤ position + n.
 //   q            [N, G·D], rotated: the G heads that read this group, side by side; N ≥ 0
-//   position     of the first query, whose key and value, and those of the queries behind it, are
-//   in
-//                the past
+//   position     of the first query; keys and values of all N are in the past already
 //   past         finite keys and values of tokens 0 … position + N − 1
 //   out          [N, G·D], written; aliases nothing
 //   log_sum_exp  [N, G], ln Σ_j exp(q_nh·k_j/√D), written for the backward pass; or empty

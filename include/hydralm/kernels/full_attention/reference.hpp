@@ -20,12 +20,13 @@ T plain_dot(Index D, const T* a, const T* b) noexcept {
 
 }  // namespace detail
 
-// o_ih = Σ_j p_ihj v_jg,  p_ihj = exp(s_ihj − ℓ_ih),  s_ihj = q_ih·k_jg/√D,  ℓ_ih = ln Σ_j
-// exp(s_ihj), j ≤ P + i,  g = ⌊h·Hkv/H⌋.
+// o_ih = Σ_j p_ihj v_jg,  p_ihj = exp(s_ihj − ℓ_ih),  ℓ_ih = ln Σ_j exp(s_ihj),
+// s_ihj = q_ih·k_jg/√D,  j ≤ P + i,  g = ⌊h·Hkv/H⌋.
 //   q               [N, H·D]
-//   keys, values    [P + N, Hkv·D]: P ≥ 0 tokens before the first query, oldest first, one per
-//   query heads, groups   H and Hkv, which divides it out             [N, H·D], written; aliases
-//   nothing log_sum_exp     ℓ [N, H], written
+//   keys, values    [P + N, Hkv·D]: P ≥ 0 tokens of the past, then one per query
+//   heads, groups   H and Hkv, which divides H
+//   out             [N, H·D], written; aliases nothing
+//   log_sum_exp     ℓ [N, H], written
 // No allocation. Source: SPEC.md §1, §4.
 template <Real T>
 void full_attention_reference(MatrixView<const T> q, MatrixView<const T> keys,
