@@ -8,4 +8,5 @@ using Model = hydralm::HydraLM<config>;
 using Model = hydralm::HydraLM<config, float, hydralm::weights::BF16>;
 #endif
 
-hydralm::Gradients<Model> gradients(1, 8);
+const Model model;
+hydralm::Gradients<Model> gradients(model, 1, 8);
