@@ -130,7 +130,7 @@ TEST_CASE("A run-time model refuses by field what it has no kernel for", "[runti
     check_error([&] { RuntimeModel<float>(config, Compiled{}); }, {"at most 2^48 parameters"});
     config = small_hybrid;
     config.swa_window = 0;
-    check_error([&] { RuntimeModel<float>(config, Compiled{}); }, {"swa_window"});
+    check_error([&] { RuntimeModel<float>(config, Compiled{}); }, {"swa_window: found 0"});
 }
 
 TEST_CASE("A run-time model refuses the state of another config", "[runtime_model]") {

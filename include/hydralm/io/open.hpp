@@ -1,6 +1,8 @@
 // open: the model of a checkpoint, whatever its config, as one type.
 #pragma once
 
+#include <utility>
+
 #include "hydralm/io/model_file.hpp"
 #include "hydralm/model/runtime_model.hpp"
 
@@ -13,12 +15,19 @@ template <Real T = float, class Compiled = CommonKernels, class Warn = Silent>
 RuntimeModel<T> open(const std::filesystem::path& path, Compiled kernels = {},
                      const Warn& warn = {}) {
     const Checkpoint checkpoint(path);
-    RuntimeModel<T> model(read_config(checkpoint), kernels,
-                          [&](std::span<const ParameterInfo> parameters) {
-                              checkpoint.expect(detail::tensor_specs(parameters, DType::f32));
-                          });
-    detail::load_into(model, checkpoint, warn);
-    return model;
+    const auto accept = [&](std::span<const ParameterInfo> parameters) {
+        checkpoint.expect(detail::tensor_specs(parameters, DType::f32));
+    };
+    try {
+        RuntimeModel<T> model(read_config(checkpoint), kernels, accept);
+        detail::load_into(model, checkpoint, warn);
+        return model;
+    } catch (const Error& error) {  // of the model, which knows of no file
+        if (!error.detail().file.empty()) throw;
+        ErrorDetail detail = error.detail();
+        detail.file = checkpoint.name();
+        throw Error(std::move(detail));
+    }
 }
 
 }  // namespace HYDRALM_NAMESPACE

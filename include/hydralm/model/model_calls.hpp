@@ -39,7 +39,7 @@ public:
         const Index scratch = std::max(self().workspace_bytes(1, tile),
                                        self().workspace_bytes(1, tile, Form::recurrent));
         return State(self().new_memory(policy), scratch + arena_bytes<T>(self().vocab_size()), tile,
-                     shape());
+                     shape_of_states());
     }
 
     // Feeds tokens [N], N ≥ 1, and returns the logits [V] after the last: valid until the state is
@@ -51,7 +51,7 @@ public:
     std::span<const T> prefill(std::span<const token_id> tokens, State& state,
                                Form form = Form::parallel) const {
         expect_some(tokens);
-        state.expect_of(self().state_bytes, shape());
+        state.expect_of(self().state_bytes, shape_of_states());
         const MatrixView<T> logits = state.template outputs<T>(self().vocab_size());
         const std::size_t last = tokens.size() - 1;
         run(tokens, state, form, [&](MatrixView<const T> hidden, std::size_t first) {
@@ -90,7 +90,7 @@ public:
     void run(std::span<const token_id> tokens, State& state, Form form, const F& f) const {
         self().expect_weights();
         check(tokens);
-        state.expect_of(self().state_bytes, shape());
+        state.expect_of(self().state_bytes, shape_of_states());
         state.reserve_growth(static_cast<Index>(tokens.size()));  // for all, or nothing is fed
         const Index tile = state.tile();
         for (std::size_t first = 0; first < tokens.size();) {
@@ -127,7 +127,7 @@ public:
     }
 
 private:
-    std::uint64_t shape() const noexcept {
+    std::uint64_t shape_of_states() const noexcept {
         if constexpr (requires { self().shape(); }) return self().shape();
         else return 0;
     }

@@ -260,7 +260,9 @@ public:
 private:
     static HydraConfig checked(const HydraConfig& given) {
         if (const BrokenRule broken = broken_rule(given))
-            throw Error({.field = std::string(broken.field), .fix = std::string(broken.text)});
+            throw Error({.field = std::string(broken.field),
+                         .found = found_in(given, broken.field),
+                         .fix = std::string(broken.text)});
         const HydraConfig c = resolved(given);
         const double state =
             static_cast<double>(c.n_heads) * c.head_dim * (2.0 * c.swa_window + c.head_dim);
@@ -270,6 +272,15 @@ private:
                          .found = std::to_string(state),
                          .fix = "give fewer heads or a shorter window"});
         return c;
+    }
+
+    static std::string found_in(const HydraConfig& c, std::string_view name) {
+        std::string found;
+        for_each_config_field([&](const auto& field) {
+            if constexpr (requires { std::to_string(c.*field.member); })
+                if (field.name == name) found = std::to_string(c.*field.member);
+        });
+        return found;
     }
 
     static constexpr Index most_parameters = Index{1} << 48;
