@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <string>
 #include <type_traits>
+#include <utility>
 
 #include "model_config.hpp"
 #include "runtime_kernels.hpp"
@@ -44,7 +45,13 @@ Model new_program_model(const std::string& config_file) {
         expect_program_config(config, config_file);
         return Model();
     } else {
-        return Model(config);
+        try {
+            return Model(config);
+        } catch (const hydralm::Error& error) {
+            hydralm::ErrorDetail detail = error.detail();
+            detail.file = config_file;
+            throw hydralm::Error(std::move(detail));
+        }
     }
 }
 

@@ -21,6 +21,9 @@ using Local = Block<SlidingWindowAttention<float, 8, 0, WindowShape<d, 2, Window
 using Own = Block<my::DecayedAttention<float, d, 2>, Mlp, Norm>;
 template <class... Layers>
 using Model = LanguageModel<Vocabulary<31>, Stack<Layers...>>;
+template <double Epsilon>
+using Drafting = LanguageModel<Vocabulary<31>, Stack<Own>, Norm,
+                               Mtp<1, MtpModule<Mlp, RmsNorm<float, NormShape<d, Epsilon>>>>>;
 using Saved = Model<Own, Local<8>>;
 
 template <class Other>
@@ -62,6 +65,8 @@ TEST_CASE("The first module that differs is named", "[stack_file]") {
           "hydra_stack: blocks: expected 3 layers, found 2");
     CHECK(refusal<LanguageModel<Vocabulary<31, untied>, Stack<Own, Local<8>>>>(path) ==
           "hydra_stack: tied: expected false, found true");
+    CHECK_THROWS_WITH(read_config(Checkpoint(path)), Catch::Contains("(hydra_stack)"));
+    CHECK(stack_to_json<Drafting<1e-5>>() != stack_to_json<Drafting<1e-2>>());
 
     auto state = random_model<Saved>(1).new_state();
     save_state(random_model<Saved>(1), state, directory / "m.state");

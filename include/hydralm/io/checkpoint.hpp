@@ -105,7 +105,8 @@ private:
         const detail::Json json = detail::parse_json(index.text(), index.name(), "");
         const auto map = json.is_object() ? json.find("weight_map") : json.end();
         if (map == json.end() || !map->is_object())
-            fail("weight_map", "an object of tensor: shard", "none", "write the index again");
+            fail("weight_map", "an object of tensor: shard", "none",
+                 "give a safetensors file, or the index of one in shards");
         std::map<std::string, std::size_t> shards;
         for (const auto& [tensor, value] : map->items()) {
             const std::string shard = value.is_string() ? value.get<std::string>() : "";

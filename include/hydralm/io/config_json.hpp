@@ -183,6 +183,11 @@ inline HydraConfig read_config(const Checkpoint& checkpoint) {
     const auto entry = checkpoint.metadata().find("hydra_config");
     if (entry == checkpoint.metadata().end()) {
         if (has_file) return config_from_json(MappedFile(beside).text(), beside.string());
+        if (checkpoint.metadata().contains("hydra_stack"))
+            throw Error({.file = checkpoint.name(),
+                         .expected = "a model that a config describes",
+                         .found = "a stack of somebody's own (hydra_stack)",
+                         .fix = "load it as the LanguageModel type that wrote it"});
         throw Error({.file = checkpoint.name(),
                      .expected = "__metadata__[\"hydra_config\"] or a config.json beside the file",
                      .found = "neither",

@@ -110,7 +110,7 @@ inline Json parse_json(std::string_view text, const std::string& file, const std
                      .expected = "JSON",
                      .found = marked ? "a byte-order mark before it"
                                      : "a zero byte at " + std::to_string(zero),
-                     .fix = "save it as UTF-8 without either"});
+                     .fix = "save it as UTF-8 text, without zero bytes or a byte-order mark"});
     JsonRules rules(file, part);
     Json::sax_parse(text, &rules);
     return Json::parse(text);

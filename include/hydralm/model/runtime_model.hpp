@@ -67,8 +67,8 @@ Made with_size(Sizes<values...>, Index wanted, const char* field, const F& f) {
         throw Error({.field = field,
                      .expected = "one of " + known,
                      .found = std::to_string(wanted),
-                     .fix = "compile a model for this config (HydraLM; the program with "
-                            "-Dmodel_config), or give Kernels of it"});
+                     .fix = "build the program for this config (-Dmodel_config); in code, use "
+                            "HydraLM of it, or give Kernels of its sizes"});
     }
     return made;
 }

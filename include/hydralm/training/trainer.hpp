@@ -296,7 +296,9 @@ private:
                               (!weight.empty()     ? weight
                                : !gradient.empty() ? gradient
                                                    : "the loss"),
-                     .fix = "lower the learning rate, clip the gradient, or skip such steps"});
+                     .fix =
+                         "lower the learning rate, or clip the gradient (in code, NonFinite::skip "
+                         "leaves such steps out)"});
     }
 
     Model& model_;
