@@ -35,7 +35,7 @@ private:
 };
 
 template <class Model>
-std::vector<std::vector<float>> weights(const Model& model) {
+std::vector<std::vector<float>> weights_of(const Model& model) {
     std::vector<std::vector<float>> all;
     model.get_parameters([&](const ParameterInfo&, std::span<const float> values) {
         all.emplace_back(values.begin(), values.end());
@@ -52,7 +52,7 @@ std::vector<std::vector<float>> trained(Model& model, OptimiserKind kind, Keep k
     Trainer<Model> trainer(model, options);
     Windows source;
     for (int step = 0; step < 4; ++step) trainer.step(source);
-    return weights(model);
+    return weights_of(model);
 }
 
 }  // namespace

@@ -22,7 +22,7 @@ Model fresh_model() {
     return model;
 }
 
-std::vector<float> weights(const Model& model) {
+std::vector<float> weights_of(const Model& model) {
     std::vector<float> all;
     model.get_parameters([&](const ParameterInfo&, std::span<const float> values) {
         all.insert(all.end(), values.begin(), values.end());
@@ -103,9 +103,9 @@ TEST_CASE("Frozen parameters are left as they are, step by step", "[trainer]") {
     };
     Trainer<Model> trainer(model, options);
     for (int step = 0; step < 3; ++step) {
-        const auto before = weights(model);
+        const auto before = weights_of(model);
         trainer.step(source);
-        const auto after = weights(model);
+        const auto after = weights_of(model);
         std::size_t first = 0;
         for (const auto& info : Model::parameters) {
             const auto n = static_cast<std::ptrdiff_t>(info.size());
@@ -171,7 +171,7 @@ TEST_CASE("Recomputation and threads change no bit", "[trainer]") {
             Trainer<Model> trainer(model, options);
             ConsecutiveChunks source(text.corpus(), 3, 21);
             for (int i = 0; i < 4; ++i) trainer.step(source);
-            const auto found = weights(model);
+            const auto found = weights_of(model);
             if (expected.empty()) expected = found;
             CHECK(std::memcmp(found.data(), expected.data(), found.size() * sizeof(float)) == 0);
         }
@@ -203,7 +203,7 @@ TEST_CASE("A run that is stopped and resumed is the run that was not", "[trainer
         int steps = 0;
         const auto report = run.run([&] { return ++steps == stop_after; }, silent);
         CHECK(report.interrupted == (stop_after > 0));
-        return std::pair(weights(model), report);
+        return std::pair(weights_of(model), report);
     };
     const auto [expected, whole] = train(text.folder / "whole", 0, false);
     for (const int stop : {1, 4, 6, 11}) {
@@ -241,8 +241,8 @@ TEST_CASE("A run that was stopped goes on when it is run again", "[trainer]") {
         CHECK_FALSE(report.interrupted);
         CHECK(report.steps == 5);
         CHECK(report.tokens_here == (5 - stop) * 32);
-        if (stop == 0) expected = weights(model);
-        else CHECK(weights(model) == expected);
+        if (stop == 0) expected = weights_of(model);
+        else CHECK(weights_of(model) == expected);
     }
 }
 
@@ -288,7 +288,7 @@ TEST_CASE("A damaged checkpoint falls back to the one before", "[trainer]") {
         CHECK(trainer.steps() == 4);
         run.run(never, silent);
     });
-    CHECK(weights(other) == weights(model));
+    CHECK(weights_of(other) == weights_of(model));
     open(other, [&](auto&, auto& run) {
         CHECK_THROWS_WITH(run.run(never, silent), containing("no checkpoints of another run"));
     });
@@ -423,7 +423,7 @@ TEST_CASE("A number that is not finite stops the run or leaves the step out", "[
         options.non_finite = choice;
         Trainer<Model> trainer(model, options);
         RandomWindows source(text.corpus(), 2, 16, 1);
-        const auto before = weights(model);
+        const auto before = weights_of(model);
         if (choice == NonFinite::stop) {
             CHECK_THROWS_WITH(
                 trainer.step(source),
@@ -432,7 +432,7 @@ TEST_CASE("A number that is not finite stops the run or leaves the step out", "[
             CHECK(trainer.step(source).skipped);
             CHECK(trainer.steps() == 1);
         }
-        CHECK(weights(model) == before);
+        CHECK(weights_of(model) == before);
     }
     auto options = options_of(OptimiserKind::adamw, 4);
     options.accumulate = 0;
