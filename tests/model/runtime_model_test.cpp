@@ -122,6 +122,7 @@ TEST_CASE("A run-time model refuses by field what it has no kernel for", "[runti
     check_error([&] { RuntimeModel<float>(config, Compiled{}); },
                 {"retrieval_chunk_size: expected one of 13, found 14"});
     config = small_hybrid;
+    config.head_dim = 12;
     config.n_heads = 1 << 24;
     config.swa_window = 1 << 24;
     check_error([&] { RuntimeModel<float>(config, Compiled{}); }, {"at most 2^48 numbers"});

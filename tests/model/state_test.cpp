@@ -175,7 +175,7 @@ TEST_CASE("A model lives in memory of the caller's", "[state]") {
         FAIL("accepted");
     } catch (const Error& error) {
         CHECK(error.detail().field == "weight memory");
-        CHECK(error.detail().found == "100 bytes");
+        CHECK(error.detail().found == "100 bytes, 0 beyond that alignment");
     }
     CHECK_THROWS_AS(Model(std::span(memory).subspan(1)), Error);
 }

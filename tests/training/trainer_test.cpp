@@ -172,6 +172,7 @@ TEST_CASE("Recomputation and threads change no bit", "[trainer]") {
             ConsecutiveChunks source(text.corpus(), 3, 21);
             for (int i = 0; i < 4; ++i) trainer.step(source);
             const auto found = weights_of(model);
+            INFO(threads << " threads, keep " << static_cast<int>(keep));
             if (expected.empty()) expected = found;
             CHECK(std::memcmp(found.data(), expected.data(), found.size() * sizeof(float)) == 0);
         }
