@@ -127,6 +127,7 @@ TEST_CASE("A run-time model refuses by field what it has no kernel for", "[runti
     config.swa_window = 1 << 24;
     check_error([&] { RuntimeModel<float>(config, Compiled{}); }, {"at most 2^48 numbers"});
     config.swa_window = 64;
+    config.mlp_mult = 0.5;
     config.d_model = 1 << 24;
     check_error([&] { RuntimeModel<float>(config, Compiled{}); }, {"at most 2^48 parameters"});
     config = small_hybrid;
