@@ -1,8 +1,8 @@
 // Arena: scratch memory for one computation. Blocks are taken in order and given back together.
 //
-// The bytes are the caller's. Sizes are known before the work starts (a module's
-// scratch_bytes, a model's workspace_bytes), so running out is a programming error, and terminates with a message instead of
-// throwing through noexcept kernels.
+// The bytes are the caller's. Sizes are known before the work starts (a module's scratch_bytes, a
+// model's workspace_bytes), so running out is a programming error, and terminates with a message
+// instead of throwing through noexcept kernels.
 #pragma once
 
 #include <cstdio>

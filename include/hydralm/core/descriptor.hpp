@@ -33,7 +33,7 @@ private:
 
 // What the system says of an errno, and the limits of it that bring the error about.
 inline std::string system_error_text(int error) {
-    const std::string text = std::system_category().message(error);
+    std::string text = std::system_category().message(error);
     if (error == EMFILE) return text + " (RLIMIT_NOFILE, ulimit -n)";
     if (error == ENFILE) return text + " (fs.file-max)";
     if (error == ENOMEM) return text + " (vm.max_map_count, or RLIMIT_AS, ulimit -v)";

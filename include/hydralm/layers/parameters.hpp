@@ -139,6 +139,8 @@ public:
     }
 
 private:
+    friend Derived;
+    constexpr ParameterVisitor() = default;
     constexpr Derived& derived() noexcept { return static_cast<Derived&>(*this); }
     constexpr void append(std::string_view part) {
         for (const char c : part) prefix_.at(length_++) = c;

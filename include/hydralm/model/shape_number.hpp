@@ -36,9 +36,7 @@ private:
         for (int shift = 0; shift < 64; shift += 8)
             byte(static_cast<unsigned char>(bits >> shift & 0xFF));
     }
-    constexpr void byte(unsigned char byte) noexcept {
-        value_ = (value_ ^ byte) * 0x100000001B3U;
-    }
+    constexpr void byte(unsigned char byte) noexcept { value_ = (value_ ^ byte) * 0x100000001B3U; }
 
     std::uint64_t value_ = 0xCBF29CE484222325U;
 };

@@ -13,7 +13,8 @@ namespace HYDRALM_NAMESPACE {
 class WeightMemory {
 public:
     // Zeros, of its own. Throws std::bad_alloc.
-    explicit WeightMemory(Index bytes) : owned_(std::max(bytes, Index{alignment})), data_(owned_.data()) {}
+    explicit WeightMemory(Index bytes)
+        : owned_(std::max(bytes, Index{alignment})), data_(owned_.data()) {}
     // The caller's, as it is.
     explicit WeightMemory(std::span<std::byte> memory) noexcept : data_(memory.data()) {}
     WeightMemory(WeightMemory&& other) noexcept

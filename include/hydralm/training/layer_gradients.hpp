@@ -95,6 +95,7 @@ private:
     const Mixer& mixer() const noexcept { return layer_.mixer(); }
     static std::vector<Stream> views(std::vector<StreamMemory>& memory) {
         std::vector<Stream> streams;
+        streams.reserve(memory.size());
         for (StreamMemory& one : memory) streams.push_back(one.stream());
         return streams;
     }
