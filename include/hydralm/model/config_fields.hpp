@@ -22,11 +22,20 @@ enum class Compared : std::uint8_t {
     nowhere       // written out elsewhere (the schedule), or changes rounding at most
 };
 
-// What the value of a field must be in the whole it stands in, and "<rule>; <usual fix>". No holds:
-// anything. Rules are asked in the order of the table; those before are kept.
+namespace detail::config_rules {
+
+template <class T>
+constexpr bool anything(const HydraConfig&, const T&) noexcept {
+    return true;
+}
+
+}  // namespace detail::config_rules
+
+// What the value of a field must be in the whole it stands in, and "<rule>; <usual fix>". Rules are
+// asked in the order of the table; those before are kept.
 template <class T>
 struct ConfigRule {
-    bool (*holds)(const HydraConfig&, const T&) = nullptr;
+    bool (*holds)(const HydraConfig&, const T&) = detail::config_rules::anything<T>;
     const char* text = "";
 };
 
@@ -173,7 +182,7 @@ struct BrokenRule {
 constexpr BrokenRule broken_rule(const HydraConfig& c) noexcept {
     BrokenRule broken;
     const auto keeps = [&](const auto& field, const auto& rule) {
-        if (rule.holds == nullptr || rule.holds(c, c.*field.member)) return true;
+        if (rule.holds(c, c.*field.member)) return true;
         broken = {field.name, rule.text};
         return false;
     };
