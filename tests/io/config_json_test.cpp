@@ -99,8 +99,7 @@ std::string documented_fields() {
     for_each_config_field([&](const auto& field) {
         rows += "| `" + std::string(field.name) + "` | " +
                 detail::field_json(defaults.*field.member).dump() + " | " + field.meaning + " | " +
-                field.rule.text + (field.also.holds == nullptr ? "" : "<br>") + field.also.text +
-                " |\n";
+                field.rule.text + (field.also ? "<br>" : "") + field.also.text + " |\n";
     });
     return rows;
 }

@@ -105,7 +105,7 @@ std::set<std::string> messages() {
     std::set<std::string> all;
     for_each_config_field([&](const auto& field) {
         for (const auto& rule : {field.rule, field.also})
-            if (*rule.text != '\0') all.insert(message(field.name, rule.text));
+            if (rule) all.insert(message(field.name, rule.text));
     });
     return all;
 }

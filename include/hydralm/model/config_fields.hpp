@@ -37,6 +37,8 @@ template <class T>
 struct ConfigRule {
     bool (*holds)(const HydraConfig&, const T&) = detail::config_rules::anything<T>;
     const char* text = "";
+    // Whether there is a rule.
+    constexpr explicit operator bool() const noexcept { return *text != '\0'; }
 };
 
 template <class T>
