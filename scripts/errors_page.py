@@ -5,10 +5,10 @@
     errors_page.py --check  says which rows are of no message of the code any more
     errors_page.py --all    prints every message of the code, with ? where the page has no cause
 
-A message is an Error({.field = ..., .expected = ...}), where it stands or through the function that
-makes it of its arguments; a static_assert; or a line the program prints. What is known only at run
-time is shown as an ellipsis. A row is written in the page by hand, where a cause helps, and kept while
-its message is in the code.
+A message is a raise({.field = ..., .expected = ...}) or an Error of such parts, where it stands or
+through the function that makes it of its arguments; a static_assert; or a line the program prints.
+What is known only at run time is shown as an ellipsis. A row is written in the page by hand, where a
+cause helps, and kept while its message is in the code.
 """
 
 import pathlib
@@ -23,7 +23,7 @@ ANY = "…"
 
 LITERAL = r'"(?:[^"\\\n]|\\.)*"'
 TOKEN = re.compile(rf"//[^\n]*|{LITERAL}|'(?:[^'\\\n]|\\.)'|::|.", re.S)
-ERROR = re.compile(r"\bError\(\s*(?=\{)")
+ERROR = re.compile(r"\b(?:raise|Error)\(\s*(?=\{)")
 MAKER = re.compile(r"(?:\bvoid (\w+)|\bauto (\w+) = \[[^\]]*\])\s*(?=\()")
 CONSTANT = re.compile(rf"static constexpr const char\* (\w+) =\s*((?:{LITERAL}\s*)+);")
 ASSERTION = re.compile(rf'\bstatic_assert\([^;]*?((?:{LITERAL}\s*)+)\);')

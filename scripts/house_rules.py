@@ -20,6 +20,7 @@ MACROS = re.compile(r"HYDRALM_(VERSION|ABI|NAMESPACE)")
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)
 DEFINE = re.compile(r"^\s*#\s*define\s+(\w+)", re.M)
 COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.S)
+NOT_CODE = re.compile(COMMENT.pattern + r'|"(?:[^"\\\n]|\\.)*"', re.S)
 FIRST_COMMENT = re.compile(r'\A(?:#!.*\n)?\s*((?:(?://|#).*\n)+|/\*.*?\*/|""".*?""")', re.S)
 MACHINE_PATH = re.compile(r"(?<![\w.})*-])/(?:root|work|home)(?=[/\s\"'`),;:]|$)", re.M)
 LINK = re.compile(r"\]\(([^()\s]+)\)")
@@ -130,6 +131,15 @@ def macros_are_version_and_abi(tree):
                 yield header, line_of(text, match.start()), f"defines {match[1]}"
 
 
+def exceptions_have_one_place(tree):
+    """only core/error.hpp throws and catches: raise and attempt do so without exceptions too"""
+    for header, text in tree.headers.items():
+        code = NOT_CODE.sub(lambda m: re.sub(r"[^\n]", " ", m[0]), text)
+        match = re.search(r"\b(throw|try|catch)\b", code)
+        if match and header != tree.library / "core" / "error.hpp":
+            yield header, line_of(code, match.start()), f"says {match[1]}"
+
+
 def long_files_say_why(tree):
     """a file over 600 lines explains its length in its first comment"""
     for path, text in tree.texts.items():
@@ -179,8 +189,8 @@ def links_lead_somewhere(tree):
 
 RULES = (
     floors_point_down, only_simd_names_xsimd, lean_floors_stay_lean, the_model_needs_no_json,
-    headers_are_guarded, macros_are_version_and_abi, long_files_say_why, no_machine_paths,
-    names_are_snake_case, versions_agree, links_lead_somewhere,
+    headers_are_guarded, macros_are_version_and_abi, exceptions_have_one_place, long_files_say_why,
+    no_machine_paths, names_are_snake_case, versions_agree, links_lead_somewhere,
 )
 
 

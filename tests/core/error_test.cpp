@@ -1,6 +1,8 @@
 // The message of an Error: its parts in order, on one line, of bounded length.
 #include "hydralm/core/error.hpp"
 
+#include <new>
+
 #include "support/catch.hpp"
 
 using hydralm::Error;
@@ -49,4 +51,19 @@ TEST_CASE("a message is UTF-8 that stays on its line, cut between characters", "
         const std::size_t whole = 1 + 4095 / character.size() * character.size();
         CHECK(shown(text) == text.substr(0, whole) + "...");
     }
+}
+
+TEST_CASE("what attempt is told of, and what goes on", "[core]") {
+    const auto refuse = [](const Error& error) { return error.detail().field; };
+    const auto missing = []() -> std::string { hydralm::raise({.field = "x"}); };
+    CHECK(hydralm::attempt([] { return std::string("whole"); }, refuse) == "whole");
+    CHECK(hydralm::attempt(missing, refuse) == "x");
+    CHECK_THROWS_AS(
+        hydralm::attempt([]() -> std::string { hydralm::raise(std::bad_alloc()); }, refuse),
+        std::bad_alloc);
+    const auto again = [](const Error& error) -> std::string { hydralm::raise(error); };
+    CHECK_THROWS_AS(hydralm::attempt(missing, again), Error);
+    CHECK(hydralm::attempt<std::exception>(missing, [](const std::exception& any) {
+              return std::string(any.what());
+          }) == "hydralm: x");
 }

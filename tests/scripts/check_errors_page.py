@@ -14,12 +14,12 @@ SOURCE = r'''
 static_assert(D > 0,
               "hydralm: head_dim: must be "
               "positive; 64 is usual");
-void direct(int n) {  // throw Error({.field = "in a comment"});
-    throw Error({.file = path, .field = "x", .expected = "at most " + std::to_string(most),
-                 .found = n < 0 ? "a negative one" : std::to_string(n), .fix = changed});
+void direct(int n) {  // raise({.field = "in a comment"});
+    raise({.file = path, .field = "x", .expected = "at most " + std::to_string(most),
+           .found = n < 0 ? "a negative one" : std::to_string(n), .fix = changed});
 }
 [[noreturn]] void fail(std::string field, std::string expected, const char* fix) const {
-    throw Error({.field = std::move(field), .expected = std::move(expected), .fix = fix});
+    raise({.field = std::move(field), .expected = std::move(expected), .fix = fix});
 }
 void callers() {
     fail("a." + name, "one, two; \"three\"", cut_off);

@@ -18,7 +18,9 @@ SOUND = {
     "include/hydralm/core/abi.hpp": ABI,
     "include/hydralm/simd/batch.hpp": "#pragma once\n#include <xsimd/xsimd.hpp>\n"
                                       "#include <hydralm/core/abi.hpp>\n",
-    "include/hydralm/io/json.hpp": "#pragma once\n#include <nlohmann/json.hpp>\n",
+    "include/hydralm/core/error.hpp": "#pragma once\ninline void f() { throw 1; }\n",
+    "include/hydralm/io/json.hpp": "#pragma once\n#include <nlohmann/json.hpp>\n"
+                                   'auto text = "try again";  // or catch it\n',
     "include/hydralm/layers/linear.hpp": "#pragma once\n// as xsimd does\n"
                                          '#include "../simd/batch.hpp"\n',
     "include/hydralm/hydralm.hpp": "#pragma once\n#include <hydralm/layers/linear.hpp>\n",
@@ -36,6 +38,7 @@ OFFENCES = {
         "include/hydralm/hydralm.hpp": "#pragma once\n#include <hydralm/io/json.hpp>\n"},
     "no guard": {CORE: "int f();\n"},
     "a macro": {CORE: "#pragma once\n#define HYDRALM_RESTRICT __restrict\n"},
+    "a throw": {CORE: "#pragma once\ninline void f() { throw 1; }\n"},
     "an unexplained length": {CORE: "// A thing.\n#pragma once\n" + "\n" * 600},
     "a path of one machine": {"README.md": "see /" "home/me/hydralm\n"},
     "a name in PascalCase": {"tests/Thing.cpp": "\n"},

@@ -3,7 +3,9 @@
 // Everything lives in hydralm::<abi>, an inline namespace named after the vector instructions the
 // translation unit is compiled for. Two units whose names differ do not share inline functions:
 // both work in one program, and passing a hydralm type between them is a link error instead of a
-// wrong answer. Flags beyond the name (-march=haswell, icelake-server) must be those of all units.
+// wrong answer. Units without exceptions (-fno-exceptions), which end where others throw, have a
+// namespace of their own in it. Flags beyond the names (-march=haswell, icelake-server) must be
+// those of all units.
 #pragma once
 
 #if __cplusplus < 202002L
@@ -40,6 +42,10 @@
 #define HYDRALM_ABI v0_baseline
 #endif
 
+#if defined(__cpp_exceptions)
 #define HYDRALM_NAMESPACE hydralm::inline HYDRALM_ABI
+#else
+#define HYDRALM_NAMESPACE hydralm::inline HYDRALM_ABI::inline without_exceptions
+#endif
 
 #include "hydralm/core/ieee.hpp"

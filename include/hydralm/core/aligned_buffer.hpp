@@ -10,6 +10,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "hydralm/core/error.hpp"
 #include "hydralm/core/types.hpp"
 
 namespace HYDRALM_NAMESPACE {
@@ -60,7 +61,7 @@ private:
         if (size <= 0) return nullptr;
         if (static_cast<std::size_t>(size) >
             std::numeric_limits<std::size_t>::max() / (2 * sizeof(T)))
-            throw std::bad_alloc();
+            raise(std::bad_alloc());
         return static_cast<T*>(::operator new(static_cast<std::size_t>(size) * sizeof(T),
                                               std::align_val_t{alignment}));
     }

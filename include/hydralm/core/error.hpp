@@ -1,6 +1,10 @@
-// The one exception type of the library: what was wrong, where, and what mends it.
+// The one exception type of the library: what was wrong, where, and what mends it. And how it is
+// thrown and caught, or, with -fno-exceptions, ends the program.
 #pragma once
 
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -43,5 +47,72 @@ private:
 
     ErrorDetail detail_;
 };
+
+#if defined(__cpp_exceptions)
+
+template <class Exception>
+[[noreturn]] void raise(const Exception& exception) {
+    throw exception;
+}
+
+// body(); or, where that throws such an Exception, otherwise(exception).
+template <class Exception = Error, class Body, class Otherwise>
+auto attempt(const Body& body, const Otherwise& otherwise) {
+    try {
+        return body();
+    } catch (const Exception& exception) {
+        return otherwise(exception);
+    }
+}
+
+#else
+
+// What is called with the text of an error in place of throwing it. It must not return: the program
+// is aborted if it does.
+using ErrorHandler = void (*)(const char* text);
+
+namespace detail {
+inline void print_error(const char* text) { std::fprintf(stderr, "%s\n", text); }
+inline std::atomic<ErrorHandler> error_handler{print_error};
+}  // namespace detail
+
+// Makes it the handler of all threads, of every unit without exceptions; returns the one before.
+// The first prints the text as a line on standard error.
+inline ErrorHandler set_error_handler(ErrorHandler handler) noexcept {
+    return detail::error_handler.exchange(handler);
+}
+
+template <class Exception>
+[[noreturn]] void raise(const Exception& exception) {
+    detail::error_handler.load()(exception.what());
+    std::abort();
+}
+
+// body(), whose errors nobody can answer.
+template <class Exception = Error, class Body, class Otherwise>
+auto attempt(const Body& body, const Otherwise&) {
+    return body();
+}
+
+#endif
+
+[[noreturn]] inline void raise(ErrorDetail detail) { raise(Error(std::move(detail))); }
+
+namespace detail {
+
+// Calls f where its scope ends, by return or by an exception.
+template <class F>
+class AtEnd {
+public:
+    explicit AtEnd(F f) : f_(std::move(f)) {}
+    AtEnd(const AtEnd&) = delete;
+    AtEnd& operator=(const AtEnd&) = delete;
+    ~AtEnd() { f_(); }
+
+private:
+    F f_;
+};
+
+}  // namespace detail
 
 }  // namespace HYDRALM_NAMESPACE

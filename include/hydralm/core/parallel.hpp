@@ -23,6 +23,7 @@
 #include <thread>
 #include <vector>
 
+#include "hydralm/core/error.hpp"
 #include "hydralm/core/types.hpp"
 
 #if __has_include(<pthread.h>)
@@ -140,33 +141,28 @@ private:
     int present() const noexcept { return static_cast<int>(workers_.size()) + 1; }
 
     void grow(int threads) {
-        try {
-            workers_.reserve(static_cast<std::size_t>(threads - 1));
-            while (present() < threads) workers_.emplace_back([this] { work(); });
-        } catch (...) {
-            set_started(present());
-            throw;
-        }
-        set_started(threads);
-    }
-    void set_started(int threads) noexcept {
-        threads_.store(threads, std::memory_order_relaxed);
-        started_.store(true, std::memory_order_release);
+        const AtEnd started([this] {
+            threads_.store(present(), std::memory_order_relaxed);
+            started_.store(true, std::memory_order_release);
+        });
+        workers_.reserve(static_cast<std::size_t>(threads - 1));
+        while (present() < threads) workers_.emplace_back([this] { work(); });
     }
 
-    // All threads at first, and after a fork; as many as the system gives.
+    // All threads at first, and after a fork; as many as the system gives (without exceptions, the
+    // program ends where it refuses one).
     void start() noexcept {
         if (started_.load(std::memory_order_relaxed)) return;
         const int known = threads_.load(std::memory_order_relaxed);
         const int threads = known > 0 ? known : default_num_threads();
-        try {
-            grow(threads);
-        } catch (const std::exception& refusal) {
-            std::fprintf(stderr,
-                         "hydralm: threads: expected %d, found %d (%s); using these, set "
-                         "HYDRALM_NUM_THREADS or raise the limit of threads\n",
-                         threads, present(), refusal.what());
-        }
+        attempt<std::exception>(
+            [&] { grow(threads); },
+            [&](const std::exception& refusal) {
+                std::fprintf(stderr,
+                             "hydralm: threads: expected %d, found %d (%s); using these, set "
+                             "HYDRALM_NUM_THREADS or raise the limit of threads\n",
+                             threads, present(), refusal.what());
+            });
     }
 
     void stop() noexcept {

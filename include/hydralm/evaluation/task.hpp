@@ -56,10 +56,10 @@ public:
         : shape_(shape), seed_(own_seed(kind, split, seed, index)) {
         check(kind, shape);
         if (trailer < 0 || (trailer + 1) * shape.queries > shape.facts)
-            throw Error({.field = "trailer",
-                         .expected = "at most " + std::to_string(shape.facts / shape.queries - 1),
-                         .found = std::to_string(trailer),
-                         .fix = "ask fewer queries, or store more facts"});
+            raise({.field = "trailer",
+                   .expected = "at most " + std::to_string(shape.facts / shape.queries - 1),
+                   .found = std::to_string(trailer),
+                   .fix = "ask fewer queries, or store more facts"});
         Random random(seed_);
         if (kind == TaskKind::mqar) place_pairs(random, trailer * shape.queries);
         else place_facts(random, trailer * shape.queries);
@@ -95,10 +95,10 @@ public:
         const auto require = [](bool good, const char* field, const std::string& expected,
                                 Index found) {
             if (!good)
-                throw Error({.field = field,
-                             .expected = expected,
-                             .found = std::to_string(found),
-                             .fix = "give the task a shape that fits"});
+                raise({.field = field,
+                       .expected = expected,
+                       .found = std::to_string(found),
+                       .fix = "give the task a shape that fits"});
         };
         const Index size = kind == TaskKind::mqar ? 2 : 4, low = s.vocab / 2;
         const Index keys = kind == TaskKind::mqar ? low : s.vocab - 4 - low;

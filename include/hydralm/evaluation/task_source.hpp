@@ -34,22 +34,22 @@ public:
           seed_(seed),
           batches_per_step_(static_cast<std::uint64_t>(batches_per_step)) {
         if (batches_per_step < 1)
-            throw Error({.field = "batches_per_step",
-                         .expected = "at least 1",
-                         .found = std::to_string(batches_per_step),
-                         .fix = "give the batches a step accumulates"});
+            raise({.field = "batches_per_step",
+                   .expected = "at least 1",
+                   .found = std::to_string(batches_per_step),
+                   .fix = "give the batches a step accumulates"});
         if (stages_.empty())
-            throw Error({.field = "stages",
-                         .expected = "at least one",
-                         .found = "none",
-                         .fix = "give the task a stage"});
+            raise({.field = "stages",
+                   .expected = "at least one",
+                   .found = "none",
+                   .fix = "give the task a stage"});
         for (const TaskStage& stage : stages_) {
             TaskSequence::check(kind, stage.shape);
             if (stage.batch < 1 || stage.batch > 1 << 20)
-                throw Error({.field = "batch",
-                             .expected = "1 to 2^20 sequences",
-                             .found = std::to_string(stage.batch),
-                             .fix = "give the stage another batch"});
+                raise({.field = "batch",
+                       .expected = "1 to 2^20 sequences",
+                       .found = std::to_string(stage.batch),
+                       .fix = "give the stage another batch"});
         }
     }
 
@@ -100,11 +100,11 @@ inline std::vector<TaskStage> read_stages(const std::filesystem::path& path, Tas
     const MappedFile file(path);
     const detail::Json list = detail::parse_json(file.text(), file.name(), "");
     const auto refuse = [&](std::string field, std::string expected, std::string found) {
-        throw Error({.file = file.name(),
-                     .field = std::move(field),
-                     .expected = std::move(expected),
-                     .found = std::move(found),
-                     .fix = "give a list of stages as docs/training.md describes them"});
+        raise({.file = file.name(),
+               .field = std::move(field),
+               .expected = std::move(expected),
+               .found = std::move(found),
+               .fix = "give a list of stages as docs/training.md describes them"});
     };
     if (!list.is_array() || list.empty()) refuse("", "a list of stages", detail::shown(list));
     std::vector<TaskStage> stages;
@@ -133,12 +133,11 @@ inline std::vector<TaskStage> read_stages(const std::filesystem::path& path, Tas
                 key != "steps" && key != "skip_deltanet")
                 refuse(std::string(where).append(": ").append(key), "only the fields of a stage",
                        detail::shown(value));
-        try {
-            TaskSequence::check(kind, stage.shape);
-        } catch (const Error& error) {
-            refuse(where + ": " + error.detail().field, error.detail().expected,
-                   error.detail().found);
-        }
+        attempt([&] { TaskSequence::check(kind, stage.shape); },
+                [&](const Error& error) {
+                    refuse(where + ": " + error.detail().field, error.detail().expected,
+                           error.detail().found);
+                });
         stages.push_back(stage);
     }
     return stages;

@@ -40,10 +40,10 @@ public:
     // pages. Cost: one read of the weights.
     MatrixView<const T> step(std::span<const token_id> tokens) {
         if (static_cast<Index>(tokens.size()) != streams())
-            throw Error({.field = "tokens",
-                         .expected = std::to_string(streams()) + " ids, one per stream",
-                         .found = std::to_string(tokens.size()),
-                         .fix = "give every stream a token"});
+            raise({.field = "tokens",
+                   .expected = std::to_string(streams()) + " ids, one per stream",
+                   .found = std::to_string(tokens.size()),
+                   .fix = "give every stream a token"});
         model_.expect_weights();
         model_.check(tokens);
         for (const State& state : states_) state.expect_bytes(model_.state_bytes);
@@ -61,10 +61,10 @@ public:
 private:
     static std::size_t checked(Index streams) {
         if (streams < 1)
-            throw Error({.field = "streams",
-                         .expected = "at least 1",
-                         .found = std::to_string(streams),
-                         .fix = "decode at least one stream"});
+            raise({.field = "streams",
+                   .expected = "at least 1",
+                   .found = std::to_string(streams),
+                   .fix = "decode at least one stream"});
         return static_cast<std::size_t>(streams);
     }
 

@@ -50,10 +50,10 @@ public:
           rows_(4 * model.d_model()),
           logits_(model.vocab_size()) {
         if (model.mtp_depth == 0)
-            throw Error({.field = "mtp_depth",
-                         .expected = "1 or more, to draft with",
-                         .found = "0",
-                         .fix = "train a model with mtp_depth, or draft with another model"});
+            raise({.field = "mtp_depth",
+                   .expected = "1 or more, to draft with",
+                   .found = "0",
+                   .fix = "train a model with mtp_depth, or draft with another model"});
     }
 
     void reset() noexcept {}

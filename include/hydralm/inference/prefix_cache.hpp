@@ -35,15 +35,15 @@ public:
         : model_(model), budget_(budget), stride_(stride) {
         const Index least = model.new_memory().size() + static_cast<Index>(sizeof(Entry));
         if (budget < least)
-            throw Error({.field = "budget",
-                         .expected = "at least " + std::to_string(least) + " bytes, one state",
-                         .found = std::to_string(budget),
-                         .fix = "give the cache a larger budget"});
+            raise({.field = "budget",
+                   .expected = "at least " + std::to_string(least) + " bytes, one state",
+                   .found = std::to_string(budget),
+                   .fix = "give the cache a larger budget"});
         if (stride < 1)
-            throw Error({.field = "stride",
-                         .expected = "at least 1",
-                         .found = std::to_string(stride),
-                         .fix = "keep a state every prefill_tile tokens"});
+            raise({.field = "stride",
+                   .expected = "at least 1",
+                   .found = std::to_string(stride),
+                   .fix = "keep a state every prefill_tile tokens"});
     }
 
     // state = that after prompt, begun anew or at the longest prefix that is kept of a state with

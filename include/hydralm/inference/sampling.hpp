@@ -36,7 +36,7 @@ inline void validate(const SamplingOptions& options) {
     const auto require = [](bool good, const char* field, const char* expected, double found,
                             const char* fix) {
         if (!good)
-            throw Error(
+            raise(
                 {.field = field, .expected = expected, .found = std::to_string(found), .fix = fix});
     };
     const auto in_unit = [](double p) { return p >= 0.0 && p <= 1.0; };
@@ -97,10 +97,10 @@ public:
           is_seen_(vocab_size) {
         validate(options);
         if (vocab_size < 1)
-            throw Error({.field = "vocab_size",
-                         .expected = "at least 1",
-                         .found = std::to_string(vocab_size),
-                         .fix = "pass the model's vocab_size"});
+            raise({.field = "vocab_size",
+                   .expected = "at least 1",
+                   .found = std::to_string(vocab_size),
+                   .fix = "pass the model's vocab_size"});
     }
 
     const SamplingOptions& options() const noexcept { return options_; }
@@ -140,10 +140,10 @@ public:
     // outside [0, V).
     void observe(token_id token) {
         if (token < 0 || token >= vocab_size())
-            throw Error({.field = "token",
-                         .expected = "an id in [0, " + std::to_string(vocab_size()) + ")",
-                         .found = std::to_string(token),
-                         .fix = "pass ids of this model's vocabulary"});
+            raise({.field = "token",
+                   .expected = "an id in [0, " + std::to_string(vocab_size()) + ")",
+                   .found = std::to_string(token),
+                   .fix = "pass ids of this model's vocabulary"});
         if (is_seen_[token] != 0) return;
         is_seen_[token] = 1;
         seen_[seen_count_++] = token;
@@ -153,10 +153,10 @@ public:
     // Throws Error for another vocabulary. No allocation.
     void follow(const Sampler& other) {
         if (other.vocab_size() != vocab_size())
-            throw Error({.field = "sampler",
-                         .expected = "a vocabulary of " + std::to_string(vocab_size()),
-                         .found = std::to_string(other.vocab_size()),
-                         .fix = "make the sampler for the model's vocabulary"});
+            raise({.field = "sampler",
+                   .expected = "a vocabulary of " + std::to_string(vocab_size()),
+                   .found = std::to_string(other.vocab_size()),
+                   .fix = "make the sampler for the model's vocabulary"});
         options_ = other.options_;
         for (Index i = 0; i < seen_count_; ++i) is_seen_[seen_[i]] = 0;
         for (seen_count_ = 0; seen_count_ < other.seen_count_; ++seen_count_)
@@ -182,10 +182,10 @@ private:
 
     void check_size(const char* field, std::size_t size) const {
         if (static_cast<Index>(size) != vocab_size())
-            throw Error({.field = field,
-                         .expected = std::to_string(vocab_size()) + " values",
-                         .found = std::to_string(size),
-                         .fix = "pass one value per vocabulary entry"});
+            raise({.field = field,
+                   .expected = std::to_string(vocab_size()) + " values",
+                   .found = std::to_string(size),
+                   .fix = "pass one value per vocabulary entry"});
     }
 
     // weights_ = penalised logits (greedy), or else filtered e^{(l − max)/temperature}, the largest
@@ -196,11 +196,10 @@ private:
         if (options_.repetition_penalty != 1.0) penalise();
         const T largest = max(view(weights_.data(), vocab_size()));
         if (largest == -std::numeric_limits<T>::infinity())
-            throw Error(
-                {.field = "logits",
-                 .expected = "a value above -inf",
-                 .found = "only NaN or -inf",
-                 .fix = "look for an overflow in the model or a mask that allows no token"});
+            raise({.field = "logits",
+                   .expected = "a value above -inf",
+                   .found = "only NaN or -inf",
+                   .fix = "look for an overflow in the model or a mask that allows no token"});
         if (options_.temperature <= 0.0) return;
         exponentiate(largest);
         if (options_.top_k > 0 && options_.top_k < vocab_size()) keep_top_k();

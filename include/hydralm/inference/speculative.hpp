@@ -115,15 +115,12 @@ public:
             taken_ = false;
             bool stop = false;
             Index kept = 1;
-            try {
+            {
+                const detail::AtEnd settled([&] { settle(state, before, k + 1, kept); });
                 while (!stop && kept <= k && accept(sampler, kept))
                     if (keep_going(tokens_[static_cast<std::size_t>(kept)])) ++kept;
                     else stop = true;
-            } catch (...) {
-                settle(state, before, k + 1, kept);
-                throw;
             }
-            settle(state, before, k + 1, kept);
             fed += kept;
             if (stop) return fed;
         }
@@ -135,17 +132,16 @@ public:
 private:
     static Index checked(const Model& model, const Draft& draft, Index draft_tokens) {
         if (draft.vocab_size() != model.vocab_size())
-            throw Error({.field = "vocab_size of the draft",
-                         .expected = std::to_string(model.vocab_size()),
-                         .found = std::to_string(draft.vocab_size()),
-                         .fix = "use a draft made for the same tokeniser"});
+            raise({.field = "vocab_size of the draft",
+                   .expected = std::to_string(model.vocab_size()),
+                   .found = std::to_string(draft.vocab_size()),
+                   .fix = "use a draft made for the same tokeniser"});
         const Index most = std::min(Model::prefill_tile, model.stack.most_history()) - 1;
         if (draft_tokens < 0 || draft_tokens > most)
-            throw Error(
-                {.field = "draft_tokens",
-                 .expected = "0 to " + std::to_string(most) + ", less than a window and a tile",
-                 .found = std::to_string(draft_tokens),
-                 .fix = "draft fewer tokens a round"});
+            raise({.field = "draft_tokens",
+                   .expected = "0 to " + std::to_string(most) + ", less than a window and a tile",
+                   .found = std::to_string(draft_tokens),
+                   .fix = "draft fewer tokens a round"});
         return draft_tokens;
     }
     void expect_rounds(const State& state) const {
@@ -153,11 +149,11 @@ private:
         state.expect_bytes(model_.state_bytes);
         for (const PageBank& bank : state.banks())
             if (bank.policy().bounded() && most_ >= state.tile())
-                throw Error({.field = "draft_tokens",
-                             .expected = "0 to " + std::to_string(state.tile() - 1) +
-                                         ", less than the tile of a state of bounded banks",
-                             .found = std::to_string(most_),
-                             .fix = "make state and banks for a larger tile, or draft fewer"});
+                raise({.field = "draft_tokens",
+                       .expected = "0 to " + std::to_string(state.tile() - 1) +
+                                   ", less than the tile of a state of bounded banks",
+                       .found = std::to_string(most_),
+                       .fix = "make state and banks for a larger tile, or draft fewer"});
     }
     std::span<T> row(AlignedBuffer<T>& rows, Index i) const noexcept {
         return rows.span().subspan(static_cast<std::size_t>(i * V), static_cast<std::size_t>(V));

@@ -23,10 +23,10 @@ public:
     explicit StopMatcher(std::vector<std::string> stops = {}) {
         for (auto& stop : stops) {
             if (stop.empty())
-                throw Error({.field = "stop",
-                             .expected = "a text of at least one byte",
-                             .found = "an empty one",
-                             .fix = "leave it out"});
+                raise({.field = "stop",
+                       .expected = "a text of at least one byte",
+                       .found = "an empty one",
+                       .fix = "leave it out"});
             patterns_.push_back(Pattern(std::move(stop)));
         }
     }

@@ -27,26 +27,25 @@ public:
         const auto status = std::filesystem::status(path, failure);
         target_ = behind_links(path);
         if (target_.empty()) {
-            throw Error({.file = name_,
-                         .expected = "the path of a file",
-                         .found = name_.empty() ? "none" : "symbolic links in a circle",
-                         .fix = "name a file in a directory you may write"});
+            raise({.file = name_,
+                   .expected = "the path of a file",
+                   .found = name_.empty() ? "none" : "symbolic links in a circle",
+                   .fix = "name a file in a directory you may write"});
         }
         if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
-            throw Error({.file = name_,
-                         .expected = "a file to write, new or existing",
-                         .found = std::filesystem::is_directory(status)
-                                      ? "a directory"
-                                      : "a device, pipe or socket",
-                         .fix = "give the path of a file"});
+            raise({.file = name_,
+                   .expected = "a file to write, new or existing",
+                   .found = std::filesystem::is_directory(status) ? "a directory"
+                                                                  : "a device, pipe or socket",
+                   .fix = "give the path of a file"});
         }
         if (std::filesystem::exists(status) &&
             ::faccessat(AT_FDCWD, target_.c_str(), W_OK, AT_EACCESS) != 0) {
             const int refusal = errno;
-            throw Error({.file = name_,
-                         .expected = "a file that may be replaced",
-                         .found = detail::system_error_text(refusal),
-                         .fix = "allow writing to it and its disk, or choose another path"});
+            raise({.file = name_,
+                   .expected = "a file that may be replaced",
+                   .found = detail::system_error_text(refusal),
+                   .fix = "allow writing to it and its disk, or choose another path"});
         }
         int error = failure == std::errc::filename_too_long ? ENAMETOOLONG : EEXIST;
         for (int attempt = 0; error == EEXIST && attempt < 16; ++attempt) {
@@ -57,12 +56,12 @@ public:
         }
         if (error != 0) {
             const bool too_long = error == ENAMETOOLONG;
-            throw Error({.file = name_,
-                         .expected = too_long ? "a name that a file can have"
-                                              : "a directory that can be written",
-                         .found = detail::system_error_text(error),
-                         .fix = too_long ? "choose a shorter one"
-                                         : "create the directory, or choose one you may write"});
+            raise({.file = name_,
+                   .expected =
+                       too_long ? "a name that a file can have" : "a directory that can be written",
+                   .found = detail::system_error_text(error),
+                   .fix = too_long ? "choose a shorter one"
+                                   : "create the directory, or choose one you may write"});
         }
         if (std::filesystem::exists(status))
             std::filesystem::permissions(temporary_, status.permissions(), failure);  // best effort
@@ -135,12 +134,12 @@ private:
 
     [[noreturn]] void fail(int error) const {
         const bool full = error == ENOSPC || error == EDQUOT || error == EFBIG;
-        throw Error({.file = name_,
-                     .expected = "to write the file",
-                     .found = detail::system_error_text(error) + " after " +
-                              std::to_string(written_) + " bytes",
-                     .fix = full ? "free some space or choose another disk; nothing was replaced"
-                                 : "check the disk; nothing was replaced"});
+        raise({.file = name_,
+               .expected = "to write the file",
+               .found = detail::system_error_text(error) + " after " + std::to_string(written_) +
+                        " bytes",
+               .fix = full ? "free some space or choose another disk; nothing was replaced"
+                           : "check the disk; nothing was replaced"});
     }
 
     std::string name_;

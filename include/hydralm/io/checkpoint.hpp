@@ -94,10 +94,10 @@ private:
         const bool has_whole = std::filesystem::exists(whole, failure);
         const bool has_index = std::filesystem::exists(index, failure);
         if (has_whole != has_index) return has_whole ? whole : index;
-        throw Error({.file = path.string(),
-                     .expected = "model.safetensors or model.safetensors.index.json",
-                     .found = has_whole ? "both" : "neither",
-                     .fix = "give the path of the file itself"});
+        raise({.file = path.string(),
+               .expected = "model.safetensors or model.safetensors.index.json",
+               .found = has_whole ? "both" : "neither",
+               .fix = "give the path of the file itself"});
     }
 
     void open_shards() {
@@ -158,11 +158,11 @@ private:
 
     [[noreturn]] void fail(std::string field, std::string expected, std::string found,
                            std::string fix) const {
-        throw Error({.file = name(),
-                     .field = std::move(field),
-                     .expected = std::move(expected),
-                     .found = std::move(found),
-                     .fix = std::move(fix)});
+        raise({.file = name(),
+               .field = std::move(field),
+               .expected = std::move(expected),
+               .found = std::move(found),
+               .fix = std::move(fix)});
     }
 
     std::filesystem::path path_;

@@ -27,11 +27,11 @@ struct FieldValue {
 };
 
 [[noreturn]] inline void refuse(const FieldValue& value, std::string expected) {
-    throw Error({.file = value.file,
-                 .field = value.name,
-                 .expected = std::move(expected),
-                 .found = shown(value.json),
-                 .fix = "correct the value, or remove it to use the default"});
+    raise({.file = value.file,
+           .field = value.name,
+           .expected = std::move(expected),
+           .found = shown(value.json),
+           .fix = "correct the value, or remove it to use the default"});
 }
 
 // Each takes a value into a field. Throws Error when it is of another type.
@@ -93,10 +93,10 @@ inline HydraConfig config_of(const Json& fields, const std::string& file_name) {
     const BrokenRule broken = broken_rule(config);
     for_each_config_field([&](const auto& field) {
         if (broken.field != field.name) return;
-        throw Error({.file = file_name,
-                     .field = field.name,
-                     .found = shown(field_json(config.*field.member)),
-                     .fix = std::string(broken.text)});
+        raise({.file = file_name,
+               .field = field.name,
+               .found = shown(field_json(config.*field.member)),
+               .fix = std::string(broken.text)});
     });
     return config;
 }
@@ -111,17 +111,17 @@ inline HydraConfig config_from_json(std::string_view text, const std::string& fi
     using detail::Json;
     const Json json = detail::parse_json(text, file_name, "");
     if (!json.is_object())
-        throw Error({.file = file_name,
-                     .expected = "a JSON object",
-                     .found = detail::shown(json),
-                     .fix = "use {}"});
+        raise({.file = file_name,
+               .expected = "a JSON object",
+               .found = detail::shown(json),
+               .fix = "use {}"});
     for (const auto& [key, value] : json.items())
         if (!detail::is_config_field(key))
-            throw Error({.file = file_name,
-                         .field = key,
-                         .expected = "only fields of HydraConfig",
-                         .found = "an unknown one",
-                         .fix = "remove it or correct its spelling"});
+            raise({.file = file_name,
+                   .field = key,
+                   .expected = "only fields of HydraConfig",
+                   .found = "an unknown one",
+                   .fix = "remove it or correct its spelling"});
     return detail::config_of(json, file_name);
 }
 
@@ -168,9 +168,9 @@ inline void expect_config(const HydraConfig& expected, const HydraConfig& found,
     std::string list;
     for (const std::string& difference : differences)
         list += (list.empty() ? "" : "; ") + difference;
-    throw Error({.file = file_name,
-                 .field = "config: " + list,
-                 .fix = "use a model type of the file's config"});
+    raise({.file = file_name,
+           .field = "config: " + list,
+           .fix = "use a model type of the file's config"});
 }
 
 // The configuration of a checkpoint: its __metadata__["hydra_config"], else the config.json beside
@@ -184,27 +184,26 @@ inline HydraConfig read_config(const Checkpoint& checkpoint) {
     if (entry == checkpoint.metadata().end()) {
         if (has_file) return config_from_json(MappedFile(beside).text(), beside.string());
         if (checkpoint.metadata().contains("hydra_stack"))
-            throw Error({.file = checkpoint.name(),
-                         .expected = "a model that a config describes",
-                         .found = "a stack of somebody's own (hydra_stack)",
-                         .fix = "load it as the LanguageModel type that wrote it"});
-        throw Error({.file = checkpoint.name(),
-                     .expected = "__metadata__[\"hydra_config\"] or a config.json beside the file",
-                     .found = "neither",
-                     .fix = "copy the model's config.json there"});
+            raise({.file = checkpoint.name(),
+                   .expected = "a model that a config describes",
+                   .found = "a stack of somebody's own (hydra_stack)",
+                   .fix = "load it as the LanguageModel type that wrote it"});
+        raise({.file = checkpoint.name(),
+               .expected = "__metadata__[\"hydra_config\"] or a config.json beside the file",
+               .found = "neither",
+               .fix = "copy the model's config.json there"});
     }
     const HydraConfig inside =
         config_from_json(entry->second, checkpoint.name() + ", hydra_config");
     if (has_file) {
         const HydraConfig outside = config_from_json(MappedFile(beside).text(), beside.string());
-        try {
-            expect_config(inside, outside, beside.string());
-        } catch (const Error& error) {
-            throw Error({.file = error.detail().file,
-                         .field = error.detail().field,
-                         .fix = "it belongs to another model than " + checkpoint.name() +
-                                ": remove the wrong one"});
-        }
+        attempt([&] { expect_config(inside, outside, beside.string()); },
+                [&](const Error& error) {
+                    raise({.file = error.detail().file,
+                           .field = error.detail().field,
+                           .fix = "it belongs to another model than " + checkpoint.name() +
+                                  ": remove the wrong one"});
+                });
     }
     return inside;
 }

@@ -77,11 +77,11 @@ private:
              "this is not what the file should hold: write it again");
     }
     [[noreturn]] void fail(std::string expected, std::string found, const char* fix) const {
-        throw Error({.file = file_,
-                     .field = part_,
-                     .expected = std::move(expected),
-                     .found = std::move(found),
-                     .fix = fix});
+        raise({.file = file_,
+               .field = part_,
+               .expected = std::move(expected),
+               .found = std::move(found),
+               .fix = fix});
     }
 
     const std::string& file_;
@@ -97,20 +97,20 @@ private:
 inline Json parse_json(std::string_view text, const std::string& file, const std::string& part,
                        std::size_t most_bytes = json_bytes) {
     if (text.size() > most_bytes)
-        throw Error({.file = file,
-                     .field = part,
-                     .expected = "at most " + std::to_string(most_bytes) + " bytes of JSON",
-                     .found = std::to_string(text.size()),
-                     .fix = "this is not what the file should hold: write it again"});
+        raise({.file = file,
+               .field = part,
+               .expected = "at most " + std::to_string(most_bytes) + " bytes of JSON",
+               .found = std::to_string(text.size()),
+               .fix = "this is not what the file should hold: write it again"});
     // nlohmann's reader would pass over the one, and end at the other.
     const bool marked = text.starts_with(byte_order_mark);
     if (const std::size_t zero = text.find('\0'); marked || zero != text.npos)
-        throw Error({.file = file,
-                     .field = part,
-                     .expected = "JSON",
-                     .found = marked ? "a byte-order mark before it"
-                                     : "a zero byte at " + std::to_string(zero),
-                     .fix = "save it as UTF-8 text, without zero bytes or a byte-order mark"});
+        raise({.file = file,
+               .field = part,
+               .expected = "JSON",
+               .found = marked ? "a byte-order mark before it"
+                               : "a zero byte at " + std::to_string(zero),
+               .fix = "save it as UTF-8 text, without zero bytes or a byte-order mark"});
     JsonRules rules(file, part);
     Json::sax_parse(text, &rules);
     return Json::parse(text);

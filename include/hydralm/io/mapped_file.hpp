@@ -31,27 +31,24 @@ public:
         if (!file) {
             const int error = errno;
             const bool limited = error == EMFILE || error == ENFILE;
-            throw Error(
-                {.file = name_,
-                 .expected = "a readable file",
-                 .found = detail::system_error_text(error),
-                 .fix = limited ? "raise that limit" : "check the path and its permissions"});
+            raise({.file = name_,
+                   .expected = "a readable file",
+                   .found = detail::system_error_text(error),
+                   .fix = limited ? "raise that limit" : "check the path and its permissions"});
         }
         struct stat status{};
         if (::fstat(file.get(), &status) != 0) fail(errno);
         if (!S_ISREG(status.st_mode)) {
-            throw Error(
-                {.file = name_,
-                 .expected = "a regular file",
-                 .found = S_ISDIR(status.st_mode) ? "a directory" : "a device, pipe or socket",
-                 .fix = "give the path of the file itself"});
+            raise({.file = name_,
+                   .expected = "a regular file",
+                   .found = S_ISDIR(status.st_mode) ? "a directory" : "a device, pipe or socket",
+                   .fix = "give the path of the file itself"});
         }
         if (status.st_size == 0) {
-            throw Error(
-                {.file = name_,
-                 .expected = "a file with content",
-                 .found = "an empty file",
-                 .fix = "it was probably cut off while being copied: copy or write it again"});
+            raise({.file = name_,
+                   .expected = "a file with content",
+                   .found = "an empty file",
+                   .fix = "it was probably cut off while being copied: copy or write it again"});
         }
         size_ = static_cast<std::size_t>(status.st_size);
         void* address = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.get(), 0);
@@ -79,12 +76,11 @@ public:
 
 private:
     [[noreturn]] void fail(int error) const {
-        throw Error({.file = name_,
-                     .expected = "a file that can be mapped",
-                     .found = detail::system_error_text(error),
-                     .fix = error == ENOMEM
-                                ? "raise the limit that binds, or use fewer or smaller files"
-                                : "copy it to a local disk"});
+        raise({.file = name_,
+               .expected = "a file that can be mapped",
+               .found = detail::system_error_text(error),
+               .fix = error == ENOMEM ? "raise the limit that binds, or use fewer or smaller files"
+                                      : "copy it to a local disk"});
     }
 
     std::string name_;

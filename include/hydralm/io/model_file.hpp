@@ -43,17 +43,17 @@ void expect_model(const Model& model, const Checkpoint& checkpoint) {
     } else {
         const auto entry = checkpoint.metadata().find("hydra_stack");
         if (entry == checkpoint.metadata().end())
-            throw Error({.file = checkpoint.name(),
-                         .expected = "__metadata__[\"hydra_stack\"]",
-                         .found = "none",
-                         .fix = "give a file that this model wrote; one with a config is loaded "
-                                "into the HydraLM of its config"});
+            raise({.file = checkpoint.name(),
+                   .expected = "__metadata__[\"hydra_stack\"]",
+                   .found = "none",
+                   .fix = "give a file that this model wrote; one with a config is loaded "
+                          "into the HydraLM of its config"});
         const Json found = parse_json(entry->second, checkpoint.name(), "hydra_stack");
         const std::string difference = json_difference(Json::parse(stack_to_json<Model>()), found);
         if (!difference.empty())
-            throw Error({.file = checkpoint.name(),
-                         .field = "hydra_stack: " + difference,
-                         .fix = "use a model type of the layers that the file lists"});
+            raise({.file = checkpoint.name(),
+                   .field = "hydra_stack: " + difference,
+                   .fix = "use a model type of the layers that the file lists"});
     }
 }
 

@@ -18,16 +18,16 @@ RuntimeModel<T> open(const std::filesystem::path& path, Compiled kernels = {},
     const auto accept = [&](std::span<const ParameterInfo> parameters) {
         checkpoint.expect(detail::tensor_specs(parameters, DType::f32));
     };
-    try {
+    const auto read = [&] {
         RuntimeModel<T> model(read_config(checkpoint), kernels, accept);
         detail::load_into(model, checkpoint, warn);
         return model;
-    } catch (const Error& error) {  // of the model, which knows of no file
-        if (!error.detail().file.empty()) throw;
+    };
+    return attempt(read, [&](const Error& error) -> RuntimeModel<T> {
         ErrorDetail detail = error.detail();
-        detail.file = checkpoint.name();
-        throw Error(std::move(detail));
-    }
+        if (detail.file.empty()) detail.file = checkpoint.name();  // the model knows of no file
+        raise(std::move(detail));
+    });
 }
 
 }  // namespace HYDRALM_NAMESPACE

@@ -38,11 +38,11 @@ public:
     // Throws Error when there is none.
     const StoredTensor& tensor(std::string_view tensor_name) const {
         if (const StoredTensor* found = find(tensor_name)) return *found;
-        throw Error({.file = name(),
-                     .field = std::string(tensor_name),
-                     .expected = "a tensor of this name",
-                     .found = std::to_string(tensors_.size()) + " others",
-                     .fix = "use the checkpoint of this configuration"});
+        raise({.file = name(),
+               .field = std::string(tensor_name),
+               .expected = "a tensor of this name",
+               .found = std::to_string(tensors_.size()) + " others",
+               .fix = "use the checkpoint of this configuration"});
     }
 
 private:
@@ -189,11 +189,11 @@ private:
 
     [[noreturn]] void fail(const std::string& tensor, std::string expected, std::string found,
                            const char* fix) const {
-        throw Error({.file = name(),
-                     .field = tensor,
-                     .expected = std::move(expected),
-                     .found = std::move(found),
-                     .fix = fix});
+        raise({.file = name(),
+               .field = tensor,
+               .expected = std::move(expected),
+               .found = std::move(found),
+               .fix = fix});
     }
 
     static constexpr const char* cut_off = "the file was cut off: copy or download it again";

@@ -87,12 +87,11 @@ private:
                 fail(spec.name, "each name once", "this one twice", "rename one of the two");
         }
         std::string text;
-        try {
-            text = header_text(metadata);
-        } catch (const detail::Json::exception& error) {
-            fail("header", "names and metadata in UTF-8", detail::plain_message(error),
-                 "correct the text");
-        }
+        attempt<detail::Json::exception>([&] { text = header_text(metadata); },
+                                         [&](const detail::Json::exception& error) {
+                                             fail("header", "names and metadata in UTF-8",
+                                                  detail::plain_message(error), "correct the text");
+                                         });
         text.append(static_cast<std::size_t>(round_up(static_cast<Index>(text.size()) + 8, 64)) -
                         8 - text.size(),
                     ' ');
@@ -153,11 +152,11 @@ private:
 
     [[noreturn]] void fail(const std::string& tensor, std::string expected, std::string found,
                            const char* fix) const {
-        throw Error({.file = file_.name(),
-                     .field = tensor,
-                     .expected = std::move(expected),
-                     .found = std::move(found),
-                     .fix = fix});
+        raise({.file = file_.name(),
+               .field = tensor,
+               .expected = std::move(expected),
+               .found = std::move(found),
+               .fix = fix});
     }
 
     AtomicFile file_;

@@ -103,11 +103,11 @@ public:
         std::set<std::string_view> names;
         for (const auto& [section, bytes] : sections_) {
             if (!names.insert(section).second)
-                throw Error({.file = file_.name(),
-                             .field = section,
-                             .expected = "each section once",
-                             .found = "this one twice",
-                             .fix = "rename one of the two"});
+                raise({.file = file_.name(),
+                       .field = section,
+                       .expected = "each section once",
+                       .found = "this one twice",
+                       .fix = "rename one of the two"});
             list.push_back({section, bytes});
         }
         const std::string table =
@@ -146,11 +146,11 @@ public:
 private:
     [[noreturn]] void refuse(const std::string& section, std::uint64_t expected,
                              std::uint64_t found) const {
-        throw Error({.file = file_.name(),
-                     .field = section,
-                     .expected = std::to_string(expected) + " bytes, as announced",
-                     .found = std::to_string(found),
-                     .fix = "write each section whole, in order"});
+        raise({.file = file_.name(),
+               .field = section,
+               .expected = std::to_string(expected) + " bytes, as announced",
+               .found = std::to_string(found),
+               .fix = "write each section whole, in order"});
     }
     // Ends those whose size is reached.
     void end_sections() {
@@ -326,11 +326,11 @@ private:
 
     [[noreturn]] void fail(std::string field, std::string expected, std::string found,
                            std::string fix) const {
-        throw Error({.file = name(),
-                     .field = std::move(field),
-                     .expected = std::move(expected),
-                     .found = std::move(found),
-                     .fix = std::move(fix)});
+        raise({.file = name(),
+               .field = std::move(field),
+               .expected = std::move(expected),
+               .found = std::move(found),
+               .fix = std::move(fix)});
     }
 
     static constexpr const char* changed =

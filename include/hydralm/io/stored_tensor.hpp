@@ -151,11 +151,11 @@ private:
     }
 
     [[noreturn]] void fail(std::string expected, std::string found, std::string fix) const {
-        throw Error({.file = file(),
-                     .field = name(),
-                     .expected = std::move(expected),
-                     .found = std::move(found),
-                     .fix = std::move(fix)});
+        raise({.file = file(),
+               .field = name(),
+               .expected = std::move(expected),
+               .found = std::move(found),
+               .fix = std::move(fix)});
     }
 
     std::shared_ptr<const std::string> file_;

@@ -22,10 +22,10 @@ public:
     // Throws Error for a vocabulary too small to hold every byte.
     explicit ByteTokenizer(Index vocab_size = bytes) : vocab_size_(vocab_size) {
         if (vocab_size < bytes)
-            throw Error({.field = "vocab_size",
-                         .expected = "at least 256, an id for every byte",
-                         .found = std::to_string(vocab_size),
-                         .fix = "give ids instead of text, or a larger vocabulary"});
+            raise({.field = "vocab_size",
+                   .expected = "at least 256, an id for every byte",
+                   .found = std::to_string(vocab_size),
+                   .fix = "give ids instead of text, or a larger vocabulary"});
     }
 
     Index vocab_size() const noexcept { return vocab_size_; }
@@ -43,10 +43,10 @@ public:
     // short. No allocation.
     Index encode(std::string_view text, std::span<token_id> ids) const {
         if (ids.size() < text.size())
-            throw Error({.field = "ids",
-                         .expected = "room for " + std::to_string(text.size()) + " ids",
-                         .found = std::to_string(ids.size()),
-                         .fix = "encode in pieces or pass a longer span"});
+            raise({.field = "ids",
+                   .expected = "room for " + std::to_string(text.size()) + " ids",
+                   .found = std::to_string(ids.size()),
+                   .fix = "encode in pieces or pass a longer span"});
         std::transform(text.begin(), text.end(), ids.begin(),
                        [](char c) { return static_cast<token_id>(static_cast<unsigned char>(c)); });
         return static_cast<Index>(text.size());
@@ -59,10 +59,10 @@ public:
         text.reserve(ids.size());
         for (std::size_t i = 0; i < ids.size(); ++i) {
             if (ids[i] < 0 || ids[i] >= vocab_size_)
-                throw Error({.field = "token " + std::to_string(i),
-                             .expected = "an id in [0, " + std::to_string(vocab_size_) + ")",
-                             .found = std::to_string(ids[i]),
-                             .fix = "decode with the vocabulary that made the ids"});
+                raise({.field = "token " + std::to_string(i),
+                       .expected = "an id in [0, " + std::to_string(vocab_size_) + ")",
+                       .found = std::to_string(ids[i]),
+                       .fix = "decode with the vocabulary that made the ids"});
             if (is_byte(ids[i])) text += static_cast<char>(ids[i]);
         }
         return text;

@@ -150,10 +150,10 @@ private:
         ParameterInfo result{prefix_, extents, rank, parts, fields, law};
         for (std::size_t i = 0; i < name.size(); ++i) result.text.at(length_ + i) = name[i];
         if (!parts.make(extents[0]))
-            throw Error({.field = result.text.data(),
-                         .expected = "parts of " + std::to_string(extents[0]) + " rows in all",
-                         .found = std::to_string(parts.count) + " parts of another sum",
-                         .fix = "give Parts the rows of the tensor"});
+            raise({.field = result.text.data(),
+                   .expected = "parts of " + std::to_string(extents[0]) + " rows in all",
+                   .found = std::to_string(parts.count) + " parts of another sum",
+                   .fix = "give Parts the rows of the tensor"});
         return result;
     }
 

@@ -51,10 +51,10 @@ public:
           values_(slots(window, n_summary, ratio) * ValueDim),
           pooling_(ratio) {
         if (!std::isfinite(scale))
-            throw Error({.field = "scale",
-                         .expected = "a finite number",
-                         .found = std::to_string(scale),
-                         .fix = "1/sqrt(Dim) is usual"});
+            raise({.field = "scale",
+                   .expected = "a finite number",
+                   .found = std::to_string(scale),
+                   .fix = "1/sqrt(Dim) is usual"});
         std::fill(pooling_.begin(), pooling_.end(), T(1) / static_cast<T>(ratio));
     }
 
@@ -71,10 +71,10 @@ public:
         expect("pooling weights", ratio_, weights.size());
         for (const T weight : weights)
             if (!std::isfinite(weight))
-                throw Error({.field = "pooling weights",
-                             .expected = "finite numbers",
-                             .found = std::to_string(weight),
-                             .fix = "1/ratio each is the mean"});
+                raise({.field = "pooling weights",
+                       .expected = "finite numbers",
+                       .found = std::to_string(weight),
+                       .fix = "1/ratio each is the mean"});
         std::copy(weights.begin(), weights.end(), pooling_.begin());
     }
 
@@ -208,18 +208,18 @@ private:
 
     static Index checked(const char* field, Index value) {
         if (value < 1 || value > Index{1} << 31)  // products of two stay inside 64 bits
-            throw Error({.field = field,
-                         .expected = "1 to 2^31",
-                         .found = std::to_string(value),
-                         .fix = "memory is window + ratio + n_summary pairs and one more"});
+            raise({.field = field,
+                   .expected = "1 to 2^31",
+                   .found = std::to_string(value),
+                   .fix = "memory is window + ratio + n_summary pairs and one more"});
         return value;
     }
     static void expect(const char* field, Index expected, std::size_t found) {
         if (static_cast<std::size_t>(expected) != found)
-            throw Error({.field = field,
-                         .expected = std::to_string(expected) + " values",
-                         .found = std::to_string(found),
-                         .fix = "the memory's type and constructor say the sizes"});
+            raise({.field = field,
+                   .expected = std::to_string(expected) + " values",
+                   .found = std::to_string(found),
+                   .fix = "the memory's type and constructor say the sizes"});
     }
 
     Index window_, n_summary_, ratio_;

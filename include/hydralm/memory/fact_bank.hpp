@@ -233,24 +233,24 @@ private:
 
     static void expect_gate(const char* field, T gate, bool above, const char* range) {
         if (!(above && gate <= T(1)))
-            throw Error({.field = field,
-                         .expected = range,
-                         .found = std::to_string(gate),
-                         .fix = "1 keeps or writes everything"});
+            raise({.field = field,
+                   .expected = range,
+                   .found = std::to_string(gate),
+                   .fix = "1 keeps or writes everything"});
     }
     static void expect_shape(const char* field, MatrixView<const T> x, Index rows, Index cols) {
         const auto shape = [](Index n, Index m) {
             return "[" + std::to_string(n) + ", " + std::to_string(m) + "]";
         };
         if (x.rows() != rows || x.cols() != cols)
-            throw Error({.field = field,
-                         .expected = shape(rows, cols),
-                         .found = shape(x.rows(), x.cols()),
-                         .fix = "give a row of KeyDim and a row of ValueDim for each fact"});
+            raise({.field = field,
+                   .expected = shape(rows, cols),
+                   .found = shape(x.rows(), x.cols()),
+                   .fix = "give a row of KeyDim and a row of ValueDim for each fact"});
     }
     static void expect_size(std::size_t size) {
         if (size != static_cast<std::size_t>(KeyDim * ValueDim))
-            throw Error(
+            raise(
                 {.field = "S",
                  .expected = std::to_string(ValueDim) + " x " + std::to_string(KeyDim) + " values",
                  .found = std::to_string(size),

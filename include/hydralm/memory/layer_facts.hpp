@@ -32,15 +32,15 @@ auto head_memory(typename Model::State& state, Index layer, Index head) {
         if constexpr (requires { part.memory; }) memory = part.memory;
     });
     if (memory == nullptr)
-        throw Error({.field = "layer",
-                     .expected = "the index of a deltanet layer",
-                     .found = std::to_string(layer),
-                     .fix = "see layer_types of the config"});
+        raise({.field = "layer",
+               .expected = "the index of a deltanet layer",
+               .found = std::to_string(layer),
+               .fix = "see layer_types of the config"});
     if (head < 0 || head >= Model::config.n_heads)
-        throw Error({.field = "head",
-                     .expected = "a head in [0, " + std::to_string(Model::config.n_heads) + ")",
-                     .found = std::to_string(head),
-                     .fix = "heads count from 0"});
+        raise({.field = "head",
+               .expected = "a head in [0, " + std::to_string(Model::config.n_heads) + ")",
+               .found = std::to_string(head),
+               .fix = "heads count from 0"});
     return MatrixView<typename Model::Scalar, D>(memory + head * D * D, D);
 }
 

@@ -148,14 +148,14 @@ public:
     explicit LanguageModel(std::span<std::byte> memory) : memory_(memory) {
         if (static_cast<Index>(memory.size()) < weight_bytes ||
             reinterpret_cast<std::uintptr_t>(memory_.data()) % alignment != 0)
-            throw Error({.field = "weight memory",
-                         .expected = std::to_string(weight_bytes) + " bytes aligned to " +
-                                     std::to_string(alignment),
-                         .found = std::to_string(memory.size()) + " bytes, " +
-                                  std::to_string(reinterpret_cast<std::uintptr_t>(memory.data()) %
-                                                 alignment) +
-                                  " beyond that alignment",
-                         .fix = "give alignas(64) storage of the model's weight_bytes"});
+            raise({.field = "weight memory",
+                   .expected = std::to_string(weight_bytes) + " bytes aligned to " +
+                               std::to_string(alignment),
+                   .found =
+                       std::to_string(memory.size()) + " bytes, " +
+                       std::to_string(reinterpret_cast<std::uintptr_t>(memory.data()) % alignment) +
+                       " beyond that alignment",
+                   .fix = "give alignas(64) storage of the model's weight_bytes"});
         bind();
     }
     LanguageModel(LanguageModel&&) noexcept = default;

@@ -73,12 +73,12 @@ public:
                 Form form = Form::parallel) const {
         const auto N = static_cast<Index>(tokens.size());
         if (out.rows() != N || out.cols() != self().vocab_size())
-            throw Error({.field = "out",
-                         .expected = "[" + std::to_string(N) + ", " +
-                                     std::to_string(self().vocab_size()) + "]",
-                         .found = "[" + std::to_string(out.rows()) + ", " +
-                                  std::to_string(out.cols()) + "]",
-                         .fix = "give a row of vocab_size logits for every token"});
+            raise({.field = "out",
+                   .expected =
+                       "[" + std::to_string(N) + ", " + std::to_string(self().vocab_size()) + "]",
+                   .found =
+                       "[" + std::to_string(out.rows()) + ", " + std::to_string(out.cols()) + "]",
+                   .fix = "give a row of vocab_size logits for every token"});
         run(tokens, state, form, [&](MatrixView<const T> hidden, std::size_t first) {
             self().head(hidden, out.middle_rows(static_cast<Index>(first), hidden.rows()));
         });
@@ -110,20 +110,19 @@ public:
     // Throws Error when there is no token to go on from.
     static void expect_some(std::span<const token_id> tokens) {
         if (tokens.empty())
-            throw Error({.field = "tokens",
-                         .expected = "at least one",
-                         .found = "none",
-                         .fix = "start with a prompt"});
+            raise({.field = "tokens",
+                   .expected = "at least one",
+                   .found = "none",
+                   .fix = "start with a prompt"});
     }
     // Throws Error when an id lies outside [0, V).
     void check(std::span<const token_id> tokens) const {
         for (std::size_t i = 0; i < tokens.size(); ++i)
             if (tokens[i] < 0 || tokens[i] >= self().vocab_size())
-                throw Error(
-                    {.field = "token " + std::to_string(i),
-                     .expected = "an id in [0, " + std::to_string(self().vocab_size()) + ")",
-                     .found = std::to_string(tokens[i]),
-                     .fix = "use the tokeniser the model was made for"});
+                raise({.field = "token " + std::to_string(i),
+                       .expected = "an id in [0, " + std::to_string(self().vocab_size()) + ")",
+                       .found = std::to_string(tokens[i]),
+                       .fix = "use the tokeniser the model was made for"});
     }
 
 private:

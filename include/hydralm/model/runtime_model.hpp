@@ -64,11 +64,11 @@ Made with_size(Sizes<values...>, Index wanted, const char* field, const F& f) {
     if (!found) {
         std::string known;
         ((known += (known.empty() ? "" : ", ") + std::to_string(values)), ...);
-        throw Error({.field = field,
-                     .expected = "one of " + known,
-                     .found = std::to_string(wanted),
-                     .fix = "build the program for this config (-Dmodel_config); in code, use "
-                            "HydraLM of it, or give Kernels of its sizes"});
+        raise({.field = field,
+               .expected = "one of " + known,
+               .found = std::to_string(wanted),
+               .fix = "build the program for this config (-Dmodel_config); in code, use "
+                      "HydraLM of it, or give Kernels of its sizes"});
     }
     return made;
 }
@@ -144,11 +144,11 @@ public:
         DescribeParameters<ParameterList> describe([&](const ParameterInfo& info) {
             parameters.push_back(info);
             if (info.size() > most_parameters - parameter_count)
-                throw Error({.field = std::string(info.name()),
-                             .expected = "at most 2^48 parameters in all",
-                             .found = std::to_string(info.size()) + " and " +
-                                      std::to_string(parameter_count) + " before it",
-                             .fix = "give a config of a smaller model"});
+                raise({.field = std::string(info.name()),
+                       .expected = "at most 2^48 parameters in all",
+                       .found = std::to_string(info.size()) + " and " +
+                                std::to_string(parameter_count) + " before it",
+                       .fix = "give a config of a smaller model"});
             parameter_count += info.size();
             largest_ = std::max(largest_, info.size());
             weight_bytes += packed_size<T>(info);
@@ -260,17 +260,17 @@ public:
 private:
     static HydraConfig checked(const HydraConfig& given) {
         if (const BrokenRule broken = broken_rule(given))
-            throw Error({.field = std::string(broken.field),
-                         .found = found_in(given, broken.field),
-                         .fix = std::string(broken.text)});
+            raise({.field = std::string(broken.field),
+                   .found = found_in(given, broken.field),
+                   .fix = std::string(broken.text)});
         const HydraConfig c = resolved(given);
         const double state =
             static_cast<double>(c.n_heads) * c.head_dim * (2.0 * c.swa_window + c.head_dim);
         if (state > static_cast<double>(most_parameters))
-            throw Error({.field = "n_heads, head_dim, swa_window",
-                         .expected = "a layer's state of at most 2^48 numbers",
-                         .found = std::to_string(state),
-                         .fix = "give fewer heads or a shorter window"});
+            raise({.field = "n_heads, head_dim, swa_window",
+                   .expected = "a layer's state of at most 2^48 numbers",
+                   .found = std::to_string(state),
+                   .fix = "give fewer heads or a shorter window"});
         return c;
     }
 

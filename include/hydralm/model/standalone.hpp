@@ -125,10 +125,10 @@ private:
     static Mixer checked(Mixer mixer) {
         const auto require = [](bool good, const char* field, auto found) {
             if (!good)
-                throw Error({.field = field,
-                             .expected = "a number above 0",
-                             .found = std::to_string(found),
-                             .fix = "give the mixer a complete shape"});
+                raise({.field = field,
+                       .expected = "a number above 0",
+                       .found = std::to_string(found),
+                       .fix = "give the mixer a complete shape"});
         };
         require(mixer.d_model() > 0, "d_model", mixer.d_model());
         if constexpr (requires { mixer.shape(); }) {
@@ -147,11 +147,11 @@ private:
             if constexpr (requires { shape.n_kv_heads; })
                 if (shape.n_kv_heads < 0 ||
                     (shape.n_kv_heads > 0 && shape.n_heads % shape.n_kv_heads != 0))
-                    throw Error({.field = "n_kv_heads",
-                                 .expected = "a divisor of n_heads, " +
-                                             std::to_string(shape.n_heads) + ", or 0 for as many",
-                                 .found = std::to_string(shape.n_kv_heads),
-                                 .fix = "give every group of keys and values as many heads"});
+                    raise({.field = "n_kv_heads",
+                           .expected = "a divisor of n_heads, " + std::to_string(shape.n_heads) +
+                                       ", or 0 for as many",
+                           .found = std::to_string(shape.n_kv_heads),
+                           .fix = "give every group of keys and values as many heads"});
         }
         return mixer;
     }
@@ -172,11 +172,10 @@ private:
             return "[" + std::to_string(rows) + ", " + std::to_string(cols) + "]";
         };
         if (x.cols() != d || y.cols() != d || x.rows() != y.rows())
-            throw Error(
-                {.field = "x and y",
-                 .expected = "both [N, " + std::to_string(d) + "]",
-                 .found = extents(x.rows(), x.cols()) + " and " + extents(y.rows(), y.cols()),
-                 .fix = "give views as wide as the mixer's d_model"});
+            raise({.field = "x and y",
+                   .expected = "both [N, " + std::to_string(d) + "]",
+                   .found = extents(x.rows(), x.cols()) + " and " + extents(y.rows(), y.cols()),
+                   .fix = "give views as wide as the mixer's d_model"});
     }
 
     Mixer mixer_;

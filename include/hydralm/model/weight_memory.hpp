@@ -30,10 +30,10 @@ public:
     // Throws Error when it was moved from: views into it are another model's.
     void expect() const {
         if (data_ == nullptr)
-            throw Error({.field = "model",
-                         .expected = "one with weights",
-                         .found = "one that was moved from",
-                         .fix = "use the model that has its weights now, or assign one to it"});
+            raise({.field = "model",
+                   .expected = "one with weights",
+                   .found = "one that was moved from",
+                   .fix = "use the model that has its weights now, or assign one to it"});
     }
 
 private:

@@ -38,10 +38,10 @@ public:
     MappedPages(const std::string& directory, Index budget)
         : file_(open_unnamed(directory)), budget_(budget) {
         if (budget < Index{1} << 20)
-            throw Error({.field = "budget",
-                         .expected = "at least 1048576 bytes",
-                         .found = std::to_string(budget),
-                         .fix = "give the bank more resident memory"});
+            raise({.field = "budget",
+                   .expected = "at least 1048576 bytes",
+                   .found = std::to_string(budget),
+                   .fix = "give the bank more resident memory"});
     }
     MappedPages(const MappedPages&) = delete;
     MappedPages& operator=(const MappedPages&) = delete;
@@ -209,11 +209,11 @@ private:
 
     [[noreturn]] static void fail(const std::string& file, const char* expected, int error,
                                   const char* fix) {
-        throw Error({.file = file,
-                     .field = "bank",
-                     .expected = expected,
-                     .found = detail::system_error_text(error),
-                     .fix = fix});
+        raise({.file = file,
+               .field = "bank",
+               .expected = expected,
+               .found = detail::system_error_text(error),
+               .fix = fix});
     }
     static std::shared_ptr<File> open_unnamed(const std::string& directory) {
         std::string name = directory + "/hydralm-bank-XXXXXX";

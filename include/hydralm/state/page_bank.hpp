@@ -84,11 +84,11 @@ public:
         if (end <= begin) return;
         const Index first = chunk_of(begin), last = chunk_of(end - 1);
         if (last >= most_chunks)
-            throw Error({.field = "position",
-                         .expected = "at most 2^31 chunks of " +
-                                     std::to_string(layout_.chunk_tokens) + " tokens",
-                         .found = std::to_string(end) + " tokens",
-                         .fix = "begin the stream anew, or use a model of longer chunks"});
+            raise({.field = "position",
+                   .expected =
+                       "at most 2^31 chunks of " + std::to_string(layout_.chunk_tokens) + " tokens",
+                   .found = std::to_string(end) + " tokens",
+                   .fix = "begin the stream anew, or use a model of longer chunks"});
         drop_before(begin);
         for (std::size_t k = 0; k < kinds; ++k)
             if (const Index chunks = layout_.kinds[k].chunks; there_is(k))
@@ -159,10 +159,10 @@ public:
         const auto expect = [](bool good, const char* field, std::string expected, Index found,
                                const char* fix) {
             if (!good)
-                throw Error({.field = field,
-                             .expected = std::move(expected),
-                             .found = std::to_string(found),
-                             .fix = fix});
+                raise({.field = field,
+                       .expected = std::move(expected),
+                       .found = std::to_string(found),
+                       .fix = fix});
         };
         const bool bounded = policy.bounded();
         expect(policy.exact_chunks >= 0, "exact_chunks", "0 or more", policy.exact_chunks,
@@ -172,10 +172,10 @@ public:
                "a bank of bounded memory has exact and pooled chunks");
         for (const PageKind& kind : layout.kinds)
             if (bounded && kind.chunks > 0 && kind.kept == Kept::whole)
-                throw Error({.field = "banks",
-                             .expected = "layers that can drop the past",
-                             .found = "attention to all of it",
-                             .fix = "bound a model without layers of attention to the whole past"});
+                raise({.field = "banks",
+                       .expected = "layers that can drop the past",
+                       .found = "attention to all of it",
+                       .fix = "bound a model without layers of attention to the whole past"});
         expect(policy.open_groups >= 0 && policy.open_groups <= BankPolicy::most_open_groups,
                "open_groups", "0 to " + std::to_string(BankPolicy::most_open_groups),
                policy.open_groups, "0 looks into every group");
@@ -230,10 +230,10 @@ private:
 inline void expect_exact(std::span<const PageBank> banks) {
     for (const PageBank& bank : banks)
         if (bank.policy().bounded() || bank.policy().format != BankFormat::exact)
-            throw Error({.field = "states",
-                         .expected = "banks that keep every token as it is",
-                         .found = "banks that round or drop the past",
-                         .fix = "train on states made with the policy BankPolicy{}"});
+            raise({.field = "states",
+                   .expected = "banks that keep every token as it is",
+                   .found = "banks that round or drop the past",
+                   .fix = "train on states made with the policy BankPolicy{}"});
 }
 
 // The policy under which banks of these layouts together never take more than budget bytes, when
@@ -262,10 +262,10 @@ inline BankPolicy bounded_policy(std::span<const PageBank> banks, Index budget,
     }
     const Index exact = (budget - begun) / std::max<Index>(each, 1);
     if (exact < 1)
-        throw Error({.field = "budget",
-                     .expected = "at least " + std::to_string(begun + each) + " bytes",
-                     .found = std::to_string(budget),
-                     .fix = "give the bank more memory, or feed fewer tokens at once"});
+        raise({.field = "budget",
+               .expected = "at least " + std::to_string(begun + each) + " bytes",
+               .found = std::to_string(budget),
+               .fix = "give the bank more memory, or feed fewer tokens at once"});
     return {.format = format, .exact_chunks = exact, .pooled_chunks = means * exact};
 }
 

@@ -128,11 +128,11 @@ public:
 
 private:
     [[noreturn]] static void refuse(const char* field, Index expected, std::int64_t found) {
-        throw Error({.field = field,
-                     .expected = std::to_string(expected) +
-                                 (std::string_view(field) == "position" ? " or more" : " bytes"),
-                     .found = std::to_string(found),
-                     .fix = "use a state made by this model's new_state()"});
+        raise({.field = field,
+               .expected = std::to_string(expected) +
+                           (std::string_view(field) == "position" ? " or more" : " bytes"),
+               .found = std::to_string(found),
+               .fix = "use a state made by this model's new_state()"});
     }
 
     AlignedBuffer<std::byte> bytes_;

@@ -64,11 +64,11 @@ public:
     void expect_of(Index bytes, std::uint64_t shape = 0) const {
         expect_bytes(bytes);
         if (workspace_.size() == 0 || shape_ != shape)
-            throw Error({.field = "state",
-                         .expected = "one of this model",
-                         .found = workspace_.size() == 0 ? "one that was moved from"
-                                                         : "one of a model of another config",
-                         .fix = "use a state made by this model's new_state()"});
+            raise({.field = "state",
+                   .expected = "one of this model",
+                   .found = workspace_.size() == 0 ? "one that was moved from"
+                                                   : "one of a model of another config",
+                   .fix = "use a state made by this model's new_state()"});
     }
 
 private:

@@ -51,11 +51,11 @@ public:
         const std::size_t each = bytes.size() / memory_.size(),
                           bank = bank_bytes.size() / memory_.size();
         if (bytes.size() % memory_.size() != 0 || bank_bytes.size() % memory_.size() != 0)
-            throw Error({.field = "states",
-                         .expected = "the bytes of " + std::to_string(memory_.size()) + " streams",
-                         .found = std::to_string(bytes.size()) + ", and " +
-                                  std::to_string(bank_bytes.size()) + " of banks",
-                         .fix = "restore what bytes and bank_bytes gave"});
+            raise({.field = "states",
+                   .expected = "the bytes of " + std::to_string(memory_.size()) + " streams",
+                   .found = std::to_string(bytes.size()) + ", and " +
+                            std::to_string(bank_bytes.size()) + " of banks",
+                   .fix = "restore what bytes and bank_bytes gave"});
         for (std::size_t b = 0; b < memory_.size(); ++b)
             memory_[b].restore(bytes.subspan(b * each, each), bank_bytes.subspan(b * bank, bank),
                                position);

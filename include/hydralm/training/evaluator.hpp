@@ -34,13 +34,13 @@ public:
             source.next(batch_);
             if (batch_.streams != states_.count() || batch_.length != length_ ||
                 std::ssize(batch_.tokens) != batch_.streams * batch_.length)
-                throw Error({.field = "batch",
-                             .expected = std::to_string(states_.count()) + " streams of " +
-                                         std::to_string(length_),
-                             .found = std::to_string(batch_.streams) + " of " +
-                                      std::to_string(batch_.length) + ", " +
-                                      std::to_string(batch_.tokens.size()) + " tokens",
-                             .fix = "evaluate with batches of one shape"});
+                raise({.field = "batch",
+                       .expected = std::to_string(states_.count()) + " streams of " +
+                                   std::to_string(length_),
+                       .found = std::to_string(batch_.streams) + " of " +
+                                std::to_string(batch_.length) + ", " +
+                                std::to_string(batch_.tokens.size()) + " tokens",
+                       .fix = "evaluate with batches of one shape"});
             model.check(batch_.tokens);
             check_labels(batch_.labels, batch_.tokens.size(), model.vocab_size());
             if (batch_.fresh) states_.reset();

@@ -153,12 +153,11 @@ private:
 
     void check_tokens(const Model& model, std::span<const token_id> tokens, Streams streams) const {
         if (static_cast<Index>(tokens.size()) != streams_ * tokens_ || streams.count() != streams_)
-            throw Error(
-                {.field = "tokens",
-                 .expected = std::to_string(streams_) + " streams of " + std::to_string(tokens_),
-                 .found = std::to_string(streams.count()) + " streams, " +
-                          std::to_string(tokens.size()) + " tokens",
-                 .fix = "give the shape the gradients were made for"});
+            raise({.field = "tokens",
+                   .expected = std::to_string(streams_) + " streams of " + std::to_string(tokens_),
+                   .found = std::to_string(streams.count()) + " streams, " +
+                            std::to_string(tokens.size()) + " tokens",
+                   .fix = "give the shape the gradients were made for"});
         model.check(tokens);
     }
     Index transposed_elements() const noexcept {
@@ -187,10 +186,10 @@ kernels::LossSum Gradients<Model>::add(const Model& model, std::span<const token
                                        double scale) {
     model.expect_weights();
     if (model.parameter_count != static_cast<Index>(gradient_.size()))
-        throw Error({.field = "model",
-                     .expected = std::to_string(gradient_.size()) + " parameters",
-                     .found = std::to_string(model.parameter_count),
-                     .fix = "make gradients for this model"});
+        raise({.field = "model",
+               .expected = std::to_string(gradient_.size()) + " parameters",
+               .found = std::to_string(model.parameter_count),
+               .fix = "make gradients for this model"});
     check_tokens(model, tokens, streams);
     check_labels(labels, tokens.size(), model.vocab_size());
     for (Index b = 0; b < streams_; ++b) {  // a bank's gradient has the bank's pages

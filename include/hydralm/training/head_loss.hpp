@@ -14,17 +14,16 @@ namespace HYDRALM_NAMESPACE {
 // kernels::ignore_index.
 inline void check_labels(std::span<const token_id> labels, std::size_t tokens, Index vocab_size) {
     if (labels.size() != tokens)
-        throw Error({.field = "labels",
-                     .expected = std::to_string(tokens) + ", one per token",
-                     .found = std::to_string(labels.size()),
-                     .fix = "give every token a label, or -100 for none"});
+        raise({.field = "labels",
+               .expected = std::to_string(tokens) + ", one per token",
+               .found = std::to_string(labels.size()),
+               .fix = "give every token a label, or -100 for none"});
     for (std::size_t i = 0; i < labels.size(); ++i)
         if (labels[i] != kernels::ignore_index && (labels[i] < 0 || labels[i] >= vocab_size))
-            throw Error(
-                {.field = "label " + std::to_string(i),
-                 .expected = "an id in [0, " + std::to_string(vocab_size) + "), or -100 for none",
-                 .found = std::to_string(labels[i]),
-                 .fix = "use the tokeniser the model was made for"});
+            raise({.field = "label " + std::to_string(i),
+                   .expected = "an id in [0, " + std::to_string(vocab_size) + "), or -100 for none",
+                   .found = std::to_string(labels[i]),
+                   .fix = "use the tokeniser the model was made for"});
 }
 
 inline constexpr Index head_rows = 256;  // tokens whose logits exist at a time

@@ -15,10 +15,10 @@ public:
               ::open(name_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_CLOEXEC, 0666)) {
         if (file_ && ::fcntl(file_.get(), F_SETFL, O_APPEND) == 0) return;
         const int error = errno;
-        throw Error({.file = name_,
-                     .expected = "a log to append to, new or existing",
-                     .found = detail::system_error_text(error),
-                     .fix = "create its directory, or choose a path you may write"});
+        raise({.file = name_,
+               .expected = "a log to append to, new or existing",
+               .found = detail::system_error_text(error),
+               .fix = "create its directory, or choose a path you may write"});
     }
 
     // Appends a line, whole or not at all. Throws Error when the disk is full or fails.
@@ -37,10 +37,10 @@ public:
 
 private:
     [[noreturn]] void fail(int error, bool whole) const {
-        throw Error({.file = name_,
-                     .expected = "to append a line",
-                     .found = detail::system_error_text(error) + (whole ? "" : ", half a line"),
-                     .fix = "free some space or choose another path, then resume the run"});
+        raise({.file = name_,
+               .expected = "to append a line",
+               .found = detail::system_error_text(error) + (whole ? "" : ", half a line"),
+               .fix = "free some space or choose another path, then resume the run"});
     }
 
     std::string name_;

@@ -31,10 +31,10 @@ public:
         for (const std::string& path : paths)
             for (const auto& file : files_of(path)) add(file, known);
         if (texts_.empty())
-            throw Error({.file = paths.empty() ? "text" : paths.front(),
-                         .expected = "at least one byte of text",
-                         .found = "none",
-                         .fix = "give files, or folders that hold some"});
+            raise({.file = paths.empty() ? "text" : paths.front(),
+                   .expected = "at least one byte of text",
+                   .found = "none",
+                   .fix = "give files, or folders that hold some"});
     }
 
     const std::vector<Text>& texts() const noexcept { return texts_; }
@@ -56,10 +56,10 @@ public:
     std::pair<TextCorpus, TextCorpus> split(double fraction, std::uint64_t seed,
                                             Index window = 1) const {
         if (!(fraction > 0.0 && fraction < 1.0) || window < 1)
-            throw Error({.field = "held-out part",
-                         .expected = "a fraction in (0, 1), and windows of at least 1 byte",
-                         .found = std::to_string(fraction) + " and " + std::to_string(window),
-                         .fix = "give 0.05, and the length that is trained on"});
+            raise({.field = "held-out part",
+                   .expected = "a fraction in (0, 1), and windows of at least 1 byte",
+                   .found = std::to_string(fraction) + " and " + std::to_string(window),
+                   .fix = "give 0.05, and the length that is trained on"});
         const auto read = static_cast<double>(bytes_in_longer_than(window));
         const Index wanted = std::max<Index>(2, static_cast<Index>(fraction * read));
         const Index least = std::max({window + 1, least_piece, wanted / most_pieces});
@@ -68,11 +68,11 @@ public:
             small ? without_end_of_longest(wanted) : drawn(pieces_of(least, window), wanted, seed);
         if (parts.first.bytes_in_longer_than(window) == 0 ||
             parts.second.bytes_in_longer_than(1) == 0)
-            throw Error({.field = "held-out part",
-                         .expected = std::to_string(wanted) + " bytes for it, beside a text of " +
-                                     std::to_string(window + 1) + " to train on",
-                         .found = "texts of at most " + std::to_string(longest()) + " bytes",
-                         .fix = "give a longer text, or a smaller length"});
+            raise({.field = "held-out part",
+                   .expected = std::to_string(wanted) + " bytes for it, beside a text of " +
+                               std::to_string(window + 1) + " to train on",
+                   .found = "texts of at most " + std::to_string(longest()) + " bytes",
+                   .fix = "give a longer text, or a smaller length"});
         return parts;
     }
 
@@ -183,10 +183,10 @@ private:
             }
         }
         if (failure)
-            throw Error({.file = path,
-                         .expected = "a folder that can be read",
-                         .found = failure.message(),
-                         .fix = "check its permissions"});
+            raise({.file = path,
+                   .expected = "a folder that can be read",
+                   .found = failure.message(),
+                   .fix = "check its permissions"});
         std::sort(files.begin(), files.end());
         return files;
     }

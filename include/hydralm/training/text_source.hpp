@@ -15,10 +15,10 @@ namespace detail {
 
 inline void check_batch_shape(Index streams, Index length) {
     if (streams < 1 || length < 1)
-        throw Error({.field = "batch",
-                     .expected = "at least 1 stream of at least 1 token",
-                     .found = std::to_string(streams) + " of " + std::to_string(length),
-                     .fix = "give a batch size and a length above 0"});
+        raise({.field = "batch",
+               .expected = "at least 1 stream of at least 1 token",
+               .found = std::to_string(streams) + " of " + std::to_string(length),
+               .fix = "give a batch size and a length above 0"});
 }
 
 inline void shape_batch(Batch& batch, Index streams, Index length) {
@@ -48,10 +48,10 @@ public:
             ends_.push_back(windows);
         }
         if (windows == 0)
-            throw Error({.field = "text",
-                         .expected = "a file of at least " + std::to_string(length + 1) + " bytes",
-                         .found = "at most " + std::to_string(longest),
-                         .fix = "give a longer text, or a smaller length"});
+            raise({.field = "text",
+                   .expected = "a file of at least " + std::to_string(length + 1) + " bytes",
+                   .found = "at most " + std::to_string(longest),
+                   .fix = "give a longer text, or a smaller length"});
     }
 
     void next(Batch& batch) override {
@@ -97,12 +97,11 @@ public:
             ends_.push_back(end += static_cast<Index>(text.size()));
         part_ = (end - 1) / streams;
         if (part_ < length)
-            throw Error({.field = "text",
-                         .expected = std::to_string(streams * length + 1) + " bytes, for " +
-                                     std::to_string(streams) + " streams of " +
-                                     std::to_string(length),
-                         .found = std::to_string(end),
-                         .fix = "give a longer text, or a smaller batch or length"});
+            raise({.field = "text",
+                   .expected = std::to_string(streams * length + 1) + " bytes, for " +
+                               std::to_string(streams) + " streams of " + std::to_string(length),
+                   .found = std::to_string(end),
+                   .fix = "give a longer text, or a smaller batch or length"});
     }
 
     // Batches from the beginning to the last whole piece.

@@ -133,11 +133,11 @@ public:
         file.read("progress", std::span<std::int64_t>(progress));
         const auto expect = [&](const char* field, std::int64_t most, std::int64_t found) {
             if (found < 0 || found > most)
-                throw Error({.file = file.name(),
-                             .field = field,
-                             .expected = "a number in [0, " + std::to_string(most) + "]",
-                             .found = std::to_string(found),
-                             .fix = "resume from another checkpoint of the run"});
+                raise({.file = file.name(),
+                       .field = field,
+                       .expected = "a number in [0, " + std::to_string(most) + "]",
+                       .found = std::to_string(found),
+                       .fix = "resume from another checkpoint of the run"});
         };
         expect("steps", last_step, progress[0]);
         expect("tokens", std::int64_t{1} << 48, progress[1]);
@@ -148,12 +148,12 @@ public:
             const bool fit = progress[4] > 0 && progress[4] < 1 << 24 &&
                              progress[4] * model_.state_bytes == std::ssize(bytes);
             if (!fit)
-                throw Error({.file = file.name(),
-                             .field = "states",
-                             .expected = std::to_string(progress[4]) + " streams of " +
-                                         std::to_string(model_.state_bytes) + " bytes",
-                             .found = std::to_string(bytes.size()) + " bytes",
-                             .fix = "resume from another checkpoint of the run"});
+                raise({.file = file.name(),
+                       .field = "states",
+                       .expected = std::to_string(progress[4]) + " streams of " +
+                                   std::to_string(model_.state_bytes) + " bytes",
+                       .found = std::to_string(bytes.size()) + " bytes",
+                       .fix = "resume from another checkpoint of the run"});
             file.expect_position(progress[3]);
             states.emplace(model_, static_cast<Index>(progress[4]));
             states->restore(bytes, file.section("banks"), progress[3]);
@@ -177,10 +177,10 @@ public:
 private:
     static void check(const TrainerOptions& options) {
         const auto refuse = [](const char* field, const char* expected, double found) {
-            throw Error({.field = field,
-                         .expected = expected,
-                         .found = short_number(found),
-                         .fix = "correct the options of training"});
+            raise({.field = field,
+                   .expected = expected,
+                   .found = short_number(found),
+                   .fix = "correct the options of training"});
         };
         if (options.accumulate < 1) refuse("accumulate", "at least 1", options.accumulate);
         if (!(options.clip >= 0.0) || !std::isfinite(options.clip))
@@ -204,12 +204,11 @@ private:
         for (const ParameterInfo& info : model_.parameters)
             for (const T* const end = next + info.size(); next != end; ++next)
                 if (!(*next >= least) || !std::isfinite(*next))
-                    throw Error(
-                        {.file = file.name(),
-                         .field = std::string(section) + " of " + std::string(info.name()),
-                         .expected = least < 0 ? "finite values" : "finite values from 0 up",
-                         .found = short_number(static_cast<double>(*next)),
-                         .fix = "resume from another checkpoint of the run"});
+                    raise({.file = file.name(),
+                           .field = std::string(section) + " of " + std::string(info.name()),
+                           .expected = least < 0 ? "finite values" : "finite values from 0 up",
+                           .found = short_number(static_cast<double>(*next)),
+                           .fix = "resume from another checkpoint of the run"});
     }
 
     // Throws Error for what an update made not finite, before the model takes it. Where steps are
@@ -226,11 +225,11 @@ private:
                 const bool good =
                     std::isfinite(parameters_.span()[i]) || (skip && !std::isfinite(old));
                 if (!good || !std::isfinite(first[i]) || !std::isfinite(second[i]))
-                    throw Error({.field = "step " + std::to_string(step),
-                                 .expected = "a finite update",
-                                 .found = "NaN or infinity in weights or moments of " +
-                                          std::string(info.name()),
-                                 .fix = "lower the learning rate, or clip the gradient"});
+                    raise({.field = "step " + std::to_string(step),
+                           .expected = "a finite update",
+                           .found = "NaN or infinity in weights or moments of " +
+                                    std::string(info.name()),
+                           .fix = "lower the learning rate, or clip the gradient"});
                 ++i;
             }
         });
@@ -289,16 +288,15 @@ private:
                 gradient = "gradient of " + std::string(info.name());
             next += values.size();
         });
-        throw Error({.field = "step " + std::to_string(report.step),
-                     .expected = "a finite loss and gradient",
-                     .found = "loss " + short_number(report.loss) + ", gradient norm " +
-                              short_number(report.gradient_norm) + ", first in " +
-                              (!weight.empty()     ? weight
-                               : !gradient.empty() ? gradient
-                                                   : "the loss"),
-                     .fix =
-                         "lower the learning rate, or clip the gradient (in code, NonFinite::skip "
-                         "leaves such steps out)"});
+        raise({.field = "step " + std::to_string(report.step),
+               .expected = "a finite loss and gradient",
+               .found = "loss " + short_number(report.loss) + ", gradient norm " +
+                        short_number(report.gradient_norm) + ", first in " +
+                        (!weight.empty()     ? weight
+                         : !gradient.empty() ? gradient
+                                             : "the loss"),
+               .fix = "lower the learning rate, or clip the gradient (in code, NonFinite::skip "
+                      "leaves such steps out)"});
     }
 
     Model& model_;

@@ -52,10 +52,10 @@ public:
           options_(std::move(options)),
           fingerprint_(fingerprint(description)) {
         if (options_.keep < 1)
-            throw Error({.field = "keep",
-                         .expected = "at least 1",
-                         .found = std::to_string(options_.keep),
-                         .fix = "keep one checkpoint"});
+            raise({.field = "keep",
+                   .expected = "at least 1",
+                   .found = std::to_string(options_.keep),
+                   .fix = "keep one checkpoint"});
     }
 
     // Continues from the newest checkpoint of the directory that can be read; unreadable ones are
@@ -65,19 +65,19 @@ public:
     void resume(const Warn& warn) {
         const auto files = checkpoints();
         if (files.empty())
-            throw Error({.file = options_.directory.string(),
-                         .expected = "a checkpoint, step-<number>.train",
-                         .found = "none",
-                         .fix = "give the directory a training run wrote"});
+            raise({.file = options_.directory.string(),
+                   .expected = "a checkpoint, step-<number>.train",
+                   .found = "none",
+                   .fix = "give the directory a training run wrote"});
         for (auto file = files.rbegin(); file != files.rend(); ++file) {
-            try {
-                restore(file->second);
-                break;
-            } catch (const Error& error) {
+            const auto restored = [&] { return restore(file->second), true; };
+            const auto pass_over = [&](const Error& error) {
                 const bool other_run = error.detail().field.starts_with("config: ");
-                if (other_run || std::next(file) == files.rend()) throw;
+                if (other_run || std::next(file) == files.rend()) raise(error);
                 warn(std::string(error.what()) + "; trying the checkpoint before it");
-            }
+                return false;
+            };
+            if (attempt(restored, pass_over)) break;
         }
         cut_log();
         owns_directory_ = true;
@@ -112,20 +112,9 @@ public:
             report_.tokens_here = report_.tokens - tokens_before;
             report_.seconds =
                 std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-            if (log) {
-                try {
-                    log->append(log_line(step));
-                } catch (const Error& full) {
-                    try {
-                        save();
-                    } catch (const Error& failure) {  // on the same disk, perhaps
-                        ErrorDetail both = full.detail();
-                        both.found += ", nor was a checkpoint saved: " + failure.detail().found;
-                        throw Error(std::move(both));
-                    }
-                    throw;
-                }
-            }
+            if (log)
+                attempt([&] { log->append(log_line(step)); },
+                        [&](const Error& full) { save_and_raise(full); });
             progress(step, static_cast<const RunReport&>(report_));
             if (due(step.step, options_.save_every) || report_.interrupted) {
                 save();
@@ -172,19 +161,30 @@ private:
         std::error_code failure, unknown;
         std::filesystem::create_directories(options_.directory, failure);
         if (!std::filesystem::is_directory(options_.directory, unknown))
-            throw Error({.file = options_.directory.string(),
-                         .expected = "a directory for checkpoints",
-                         .found = failure ? failure.message() : "something else",
-                         .fix = "choose a directory you may write"});
+            raise({.file = options_.directory.string(),
+                   .expected = "a directory for checkpoints",
+                   .found = failure ? failure.message() : "something else",
+                   .fix = "choose a directory you may write"});
     }
 
     void expect_own_directory() {
         if (!owns_directory_ && !options_.directory.empty() && !checkpoints().empty())
-            throw Error({.file = options_.directory.string(),
-                         .expected = "no checkpoints of another run",
-                         .found = checkpoints().rbegin()->second.filename().string(),
-                         .fix = "resume that run, remove the directory, or choose another"});
+            raise({.file = options_.directory.string(),
+                   .expected = "no checkpoints of another run",
+                   .found = checkpoints().rbegin()->second.filename().string(),
+                   .fix = "resume that run, remove the directory, or choose another"});
         owns_directory_ = true;  // what lies there from now on is this run's
+    }
+
+    // The log takes no more lines: the run can go on from here, if the disk takes a checkpoint.
+    [[noreturn]] void save_and_raise(const Error& full) {
+        attempt([&] { save(); },
+                [&](const Error& failure) {
+                    ErrorDetail both = full.detail();
+                    both.found += ", nor was a checkpoint saved: " + failure.detail().found;
+                    raise(std::move(both));
+                });
+        raise(full);
     }
 
     void evaluate() {
@@ -313,10 +313,10 @@ private:
         for (const auto& [key, value] : training.items()) all["training." + key] = value;
         const auto extra = detail::parse_json(description, "description", "");
         if (!extra.is_object())
-            throw Error({.field = "description",
-                         .expected = "a JSON object",
-                         .found = detail::shown(extra),
-                         .fix = "give {} where there is nothing to add"});
+            raise({.field = "description",
+                   .expected = "a JSON object",
+                   .found = detail::shown(extra),
+                   .fix = "give {} where there is nothing to add"});
         for (const auto& [key, value] : extra.items()) all["training." + key] = value;
         return all.dump();
     }

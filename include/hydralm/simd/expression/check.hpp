@@ -71,18 +71,18 @@ inline std::string shape_text(Index rows, Index cols) {
 
 [[noreturn, gnu::cold, gnu::noinline]] inline void throw_sizes(const Region& out,
                                                                const Region& in) {
-    throw Error({.field = "out",
-                 .expected = "operands of the output's shape, " + shape_text(out.rows, out.cols),
-                 .found = "an operand of " + shape_text(in.rows, in.cols),
-                 .fix = "cut the views to one shape; a row [n] also meets every row of [N, n]"});
+    raise({.field = "out",
+           .expected = "operands of the output's shape, " + shape_text(out.rows, out.cols),
+           .found = "an operand of " + shape_text(in.rows, in.cols),
+           .fix = "cut the views to one shape; a row [n] also meets every row of [N, n]"});
 }
 [[noreturn, gnu::cold, gnu::noinline]] inline void throw_overlap(const Region& out,
                                                                  const Region& in) {
-    throw Error({.field = "out",
-                 .expected = "operands that are the output itself or lie apart from it",
-                 .found = "an operand of " + shape_text(in.rows, in.cols) +
-                          " over other elements of the output, " + shape_text(out.rows, out.cols),
-                 .fix = "write to another buffer and copy"});
+    raise({.field = "out",
+           .expected = "operands that are the output itself or lie apart from it",
+           .found = "an operand of " + shape_text(in.rows, in.cols) +
+                    " over other elements of the output, " + shape_text(out.rows, out.cols),
+           .fix = "write to another buffer and copy"});
 }
 
 // Throws unless in has out's shape, as far as it has one.
