@@ -24,40 +24,41 @@ using namespace hydralm;
 
 constexpr Index N = 256;
 
+template <Real T = float>
 struct Matrix {
-    AlignedBuffer<float> storage;
-    MatrixView<float> view;
+    AlignedBuffer<T> storage;
+    MatrixView<T> view;
 
     Matrix(Index rows, Index cols) : storage(rows * cols), view(storage.data(), rows, cols) {
         Random random(1);
-        for (float& v : storage) v = static_cast<float>(random.normal());
+        for (T& v : storage) v = static_cast<T>(random.normal());
     }
-    std::span<float> span() { return storage.span(); }
+    std::span<T> span() { return storage.span(); }
 };
 
-// Runs body; arrays: how many arrays of the given number of floats it reads or writes.
-template <class F>
-void run(benchmark::State& state, Index arrays, Index floats, const F& body) {
+// Runs body; arrays: how many arrays of the given number of elements it reads or writes.
+template <Real T = float, class F>
+void run(benchmark::State& state, Index arrays, Index elements, const F& body) {
     set_num_threads(1);
     for (auto _ : state) {
         body();
         benchmark::ClobberMemory();
     }
-    benchmarks::report_bytes(state, static_cast<double>(arrays * floats) * sizeof(float), 1,
+    benchmarks::report_bytes(state, static_cast<double>(arrays * elements) * sizeof(T), 1,
                              arrays == 1 ? benchmarks::Traffic::read : benchmarks::Traffic::update);
 }
 
 void rms_norm(benchmark::State& state) {
-    Matrix x(N, state.range(0)), y(N, state.range(0)), w(1, state.range(0));
+    Matrix<> x(N, state.range(0)), y(N, state.range(0)), w(1, state.range(0));
     run(state, 2, x.storage.size(), [&] { kernels::rms_norm(x.view, w.span(), 1e-5, y.view); });
 }
 void rms_norm_reference(benchmark::State& state) {
-    Matrix x(N, state.range(0)), y(N, state.range(0)), w(1, state.range(0));
+    Matrix<> x(N, state.range(0)), y(N, state.range(0)), w(1, state.range(0));
     run(state, 2, x.storage.size(),
         [&] { kernels::reference::rms_norm(x.view, w.span(), 1e-5, y.view); });
 }
 void rms_norm_eigen(benchmark::State& state) {
-    Matrix x(N, state.range(0)), y(N, state.range(0)), w(1, state.range(0));
+    Matrix<> x(N, state.range(0)), y(N, state.range(0)), w(1, state.range(0));
     const auto in = x.view.eigen(), weight = w.view.eigen();
     auto out = y.view.eigen();
     run(state, 2, x.storage.size(), [&] {
@@ -70,7 +71,7 @@ void rms_norm_eigen(benchmark::State& state) {
 }
 void rms_norm_backward(benchmark::State& state) {
     const Index d = state.range(0);
-    Matrix x(N, d), dy(N, d), dx(N, d), w(1, d), dw(1, d);
+    Matrix<> x(N, d), dy(N, d), dx(N, d), w(1, d), dw(1, d);
     AlignedBuffer<std::byte> bytes(kernels::rms_norm_backward_workspace_bytes<float>(N, d));
     Arena arena(bytes.span());
     run(state, 3, x.storage.size(), [&] {
@@ -80,98 +81,120 @@ void rms_norm_backward(benchmark::State& state) {
 
 template <Index D>
 void l2_normalize(benchmark::State& state) {
-    Matrix x(N, 512), norms(N, 512 / D);
+    Matrix<> x(N, 512), norms(N, 512 / D);
     run(state, 2, x.storage.size(), [&] { kernels::l2_normalize<D>(x.view, norms.view); });
 }
 void l2_normalize_reference(benchmark::State& state) {
-    Matrix x(N, 512), norms(N, 512 / 64);
+    Matrix<> x(N, 512), norms(N, 512 / 64);
     run(state, 2, x.storage.size(),
         [&] { kernels::reference::l2_normalize<float>(64, x.view, norms.view); });
 }
 void l2_normalize_eigen(benchmark::State& state) {
-    Matrix x(N, 512);
+    Matrix<> x(N, 512);
     MatrixView<float> heads(x.storage.data(), N * 512 / 64, 64);
     auto units = heads.eigen();
     run(state, 2, x.storage.size(), [&] { units.rowwise().normalize(); });
 }
 template <Index D>
 void l2_normalize_backward(benchmark::State& state) {
-    Matrix y(N, 512), dy(N, 512), dx(N, 512), norms(N, 512 / D);
+    Matrix<> y(N, 512), dy(N, 512), dx(N, 512), norms(N, 512 / D);
     run(state, 3, y.storage.size(),
         [&] { kernels::l2_normalize_backward<D>(y.view, norms.view, dy.view, dx.view); });
 }
 
 void swiglu(benchmark::State& state) {
-    Matrix x(N, 2 * state.range(0)), y(N, state.range(0));
+    Matrix<> x(N, 2 * state.range(0)), y(N, state.range(0));
     run(state, 3, y.storage.size(), [&] { kernels::swiglu(x.view, y.view); });
 }
 void swiglu_reference(benchmark::State& state) {
-    Matrix x(N, 2 * state.range(0)), y(N, state.range(0));
+    Matrix<> x(N, 2 * state.range(0)), y(N, state.range(0));
     run(state, 3, y.storage.size(), [&] { kernels::reference::swiglu(x.view, y.view); });
 }
 void swiglu_eigen(benchmark::State& state) {
     const Index h = state.range(0);
-    Matrix x(N, 2 * h), y(N, h);
+    Matrix<> x(N, 2 * h), y(N, h);
     const auto gate = x.view.middle_cols(0, h).eigen(), up = x.view.middle_cols(h, h).eigen();
     auto out = y.view.eigen();
     run(state, 3, y.storage.size(),
         [&] { out = (gate.array() / (1 + (-gate.array()).exp()) * up.array()).matrix(); });
 }
 void swiglu_backward(benchmark::State& state) {
-    Matrix x(N, 2 * state.range(0)), dy(N, state.range(0)), dx(N, 2 * state.range(0));
+    Matrix<> x(N, 2 * state.range(0)), dy(N, state.range(0)), dx(N, 2 * state.range(0));
     run(state, 5, dy.storage.size(), [&] { kernels::swiglu_backward(x.view, dy.view, dx.view); });
 }
 
+template <Real T>
 void softmax(benchmark::State& state) {
-    Matrix x(16, state.range(0)), y(16, state.range(0));
-    run(state, 2, x.storage.size(), [&] { kernels::softmax(x.view, y.view); });
+    Matrix<T> x(16, state.range(0)), y(16, state.range(0));
+    run<T>(state, 2, x.storage.size(), [&] { kernels::softmax(x.view, y.view); });
 }
 void softmax_reference(benchmark::State& state) {
-    Matrix x(16, state.range(0)), y(16, state.range(0));
+    Matrix<> x(16, state.range(0)), y(16, state.range(0));
     run(state, 2, x.storage.size(), [&] { kernels::reference::softmax<float>(x.view, y.view); });
 }
+template <Real T>
 void softmax_eigen(benchmark::State& state) {
-    Matrix x(16, state.range(0)), y(16, state.range(0));
+    Matrix<T> x(16, state.range(0)), y(16, state.range(0));
     const auto in = x.view.eigen();
     auto out = y.view.eigen();
-    run(state, 2, x.storage.size(), [&] {
+    run<T>(state, 2, x.storage.size(), [&] {
         for (Index n = 0; n < in.rows(); ++n) {
             out.row(n) = (in.row(n).array() - in.row(n).maxCoeff()).exp().matrix();
-            out.row(n) /= out.row(n).sum();
+            out.row(n) *= 1 / out.row(n).sum();
         }
     });
 }
+template <Real T>
 void cross_entropy(benchmark::State& state) {
-    Matrix x(16, state.range(0));
+    Matrix<T> x(16, state.range(0));
     const std::vector<token_id> labels(16, 3);
     std::vector<double> losses(16);
-    run(state, 1, x.storage.size(), [&] { kernels::cross_entropy(x.view, labels, losses); });
+    run<T>(state, 1, x.storage.size(), [&] { kernels::cross_entropy(x.view, labels, losses); });
 }
 void cross_entropy_reference(benchmark::State& state) {
-    Matrix x(16, state.range(0));
+    Matrix<> x(16, state.range(0));
     const std::vector<token_id> labels(16, 3);
     std::vector<double> losses(16);
     run(state, 1, x.storage.size(),
         [&] { kernels::reference::cross_entropy<float>(x.view, labels, losses); });
 }
+template <Real T>
 void cross_entropy_eigen(benchmark::State& state) {
-    Matrix x(16, state.range(0));
+    Matrix<T> x(16, state.range(0));
     const auto in = x.view.eigen();
     std::vector<double> losses(16);
-    run(state, 1, x.storage.size(), [&] {
+    run<T>(state, 1, x.storage.size(), [&] {
         for (Index n = 0; n < in.rows(); ++n) {
-            const float m = in.row(n).maxCoeff();
+            const T m = in.row(n).maxCoeff();
             losses[static_cast<std::size_t>(n)] =
                 std::log((in.row(n).array() - m).exp().sum()) + m - in(n, 3);
         }
     });
 }
+template <Real T>
 void cross_entropy_backward(benchmark::State& state) {
-    Matrix x(16, state.range(0)), dx(16, state.range(0));
+    Matrix<T> x(16, state.range(0)), dx(16, state.range(0));
     const std::vector<token_id> labels(16, 3);
     std::vector<double> losses(16);
-    run(state, 2, x.storage.size(),
-        [&] { kernels::cross_entropy_backward(x.view, labels, 0.1, dx.view, losses); });
+    run<T>(state, 2, x.storage.size(),
+           [&] { kernels::cross_entropy_backward(x.view, labels, 0.1, dx.view, losses); });
+}
+template <Real T>
+void cross_entropy_backward_eigen(benchmark::State& state) {
+    Matrix<T> x(16, state.range(0)), dx(16, state.range(0));
+    const auto in = x.view.eigen();
+    auto out = dx.view.eigen();
+    std::vector<double> losses(16);
+    run<T>(state, 2, x.storage.size(), [&] {
+        for (Index n = 0; n < in.rows(); ++n) {
+            const T m = in.row(n).maxCoeff();
+            out.row(n) = (in.row(n).array() - m).exp().matrix();
+            const T sum = out.row(n).sum();
+            losses[static_cast<std::size_t>(n)] = std::log(sum) + m - in(n, 3);
+            out.row(n) *= T(0.1) / sum;
+            out(n, 3) -= T(0.1);
+        }
+    });
 }
 
 }  // namespace
@@ -190,11 +213,18 @@ BENCHMARK(swiglu)->Arg(1408)->UseRealTime();
 BENCHMARK(swiglu_reference)->Arg(1408)->UseRealTime();
 BENCHMARK(swiglu_eigen)->Arg(1408)->UseRealTime();
 BENCHMARK(swiglu_backward)->Arg(1408)->UseRealTime();
-BENCHMARK(softmax)->Arg(256)->Arg(32000)->UseRealTime();
+BENCHMARK_TEMPLATE(softmax, float)->Arg(256)->Arg(32000)->UseRealTime();
+BENCHMARK_TEMPLATE(softmax, double)->Arg(256)->Arg(32000)->UseRealTime();
 BENCHMARK(softmax_reference)->Arg(32000)->UseRealTime();
-BENCHMARK(softmax_eigen)->Arg(256)->Arg(32000)->UseRealTime();
-BENCHMARK(cross_entropy)->Arg(256)->Arg(32000)->UseRealTime();
+BENCHMARK_TEMPLATE(softmax_eigen, float)->Arg(256)->Arg(32000)->UseRealTime();
+BENCHMARK_TEMPLATE(softmax_eigen, double)->Arg(256)->Arg(32000)->UseRealTime();
+BENCHMARK_TEMPLATE(cross_entropy, float)->Arg(256)->Arg(32000)->UseRealTime();
+BENCHMARK_TEMPLATE(cross_entropy, double)->Arg(256)->Arg(32000)->UseRealTime();
 BENCHMARK(cross_entropy_reference)->Arg(32000)->UseRealTime();
-BENCHMARK(cross_entropy_eigen)->Arg(256)->Arg(32000)->UseRealTime();
-BENCHMARK(cross_entropy_backward)->Arg(256)->Arg(32000)->UseRealTime();
+BENCHMARK_TEMPLATE(cross_entropy_eigen, float)->Arg(256)->Arg(32000)->UseRealTime();
+BENCHMARK_TEMPLATE(cross_entropy_eigen, double)->Arg(256)->Arg(32000)->UseRealTime();
+BENCHMARK_TEMPLATE(cross_entropy_backward, float)->Arg(256)->Arg(32000)->UseRealTime();
+BENCHMARK_TEMPLATE(cross_entropy_backward, double)->Arg(256)->Arg(32000)->UseRealTime();
+BENCHMARK_TEMPLATE(cross_entropy_backward_eigen, float)->Arg(256)->Arg(32000)->UseRealTime();
+BENCHMARK_TEMPLATE(cross_entropy_backward_eigen, double)->Arg(256)->Arg(32000)->UseRealTime();
 BENCHMARK_MAIN();

@@ -81,7 +81,7 @@ void by_hand_norm(Index n, float* y, const float* x, const float* w, float r) {
 // The loops of softmax and of the logarithm of a sum of exponentials: maximum, terms and sum.
 float expression_largest(Index n, const float* x) { return max(view(x, n)); }
 float by_hand_largest(Index n, const float* x) {
-    const auto larger = [](const Batch& a, const Batch& m) { return simd::select(a > m, a, m); };
+    const auto larger = [](const Batch& a, const Batch& m) { return simd::max<float>(a, m); };
     Batch m0(-1e30F), m1 = m0, m2 = m0, m3 = m0;
     for (Index i = 0; i + 4 * lanes <= n; i += 4 * lanes) {
         m0 = larger(simd::load(x + i), m0);

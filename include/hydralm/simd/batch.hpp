@@ -8,10 +8,10 @@
 
 #include <array>
 #include <cstring>
+#include <utility>
 #include <xsimd/xsimd.hpp>
 
 #include "hydralm/core/types.hpp"
-#include "hydralm/simd/unroll.hpp"
 
 namespace HYDRALM_NAMESPACE::simd {
 
@@ -85,38 +85,45 @@ T fma(T a, T b, T c) noexcept {
 #endif
 }
 
-template <Real T>
-Batch<T> max(const Batch<T>& a, const Batch<T>& b) noexcept {
-    return xsimd::max(a, b);
-}
-
-template <Real T>
-Batch<T> min(const Batch<T>& a, const Batch<T>& b) noexcept {
-    return xsimd::min(a, b);
-}
-
 // Lane by lane, a where mask (a comparison of batches) holds, b elsewhere.
 template <class Mask, class B>
 [[gnu::always_inline]] inline B select(const Mask& mask, const B& a, const B& b) noexcept {
     return xsimd::select(mask, a, b);
 }
 
+// a where a > b, else b: b where one of them is NaN.
+template <Real T>
+[[gnu::always_inline]] inline Batch<T> max(const Batch<T>& a, const Batch<T>& b) noexcept {
+#if defined(__x86_64__)  // the processor's own instruction
+    return xsimd::max(a, b);
+#else
+    return select(a > b, a, b);
+#endif
+}
+
 namespace detail {
 
-// v[0] = f over v[0, 2·Half): halves are folded onto each other, so the order depends on the width
-// only.
+// Lane 0 is f over the first 2·Half lanes of x: halves are folded onto each other, so the order
+// depends on the width only.
 template <Index Half, Real T, class F>
-[[gnu::always_inline]] inline void fold_halves(T* v, const F& f) noexcept {
-    unroll<Half>([&](auto i) __attribute__((always_inline)) { v[i] = f(v[i], v[i + Half]); });
-    if constexpr (Half > 1) fold_halves<Half / 2>(v, f);
+[[gnu::always_inline]] inline Batch<T> fold_halves(const Batch<T>& x, const F& f) noexcept {
+    if constexpr (Half == 0) {
+        return x;
+    } else {
+        using Register = typename Batch<T>::register_type;
+        const Register r = x;
+        return [&]<Index... L>(std::integer_sequence<Index, L...>) __attribute__((always_inline)) {
+            const Register other = __builtin_shufflevector(r, r, (L ^ Half)...);
+            return fold_halves<Half / 2, T>(f(x, Batch<T>(other)), f);
+        }(std::make_integer_sequence<Index, lanes<T>>{});
+    }
 }
 
 template <Real T, class F>
 [[gnu::always_inline]] inline T reduce(const Batch<T>& x, const F& f) noexcept {
-    alignas(alignment) std::array<T, static_cast<std::size_t>(lanes<T>)> v;
-    x.store_aligned(v.data());
-    if constexpr (lanes<T> > 1) fold_halves<lanes<T> / 2>(v.data(), f);
-    return v[0];
+    using Register = typename Batch<T>::register_type;
+    const Register folded = fold_halves<lanes<T> / 2, T>(x, f);
+    return folded[0];
 }
 
 }  // namespace detail
@@ -124,12 +131,14 @@ template <Real T, class F>
 // Sum and maximum over the lanes, in an order fixed by the width.
 template <Real T>
 T reduce_add(const Batch<T>& x) noexcept {
-    return detail::reduce<T>(x, [](T a, T b) { return a + b; });
+    return detail::reduce<T>(x, [](const Batch<T>& a, const Batch<T>& b)
+                                    __attribute__((always_inline)) { return a + b; });
 }
 
 template <Real T>
 T reduce_max(const Batch<T>& x) noexcept {
-    return detail::reduce<T>(x, [](T a, T b) { return a > b ? a : b; });
+    return detail::reduce<T>(x, [](const Batch<T>& a, const Batch<T>& b)
+                                    __attribute__((always_inline)) { return max<T>(a, b); });
 }
 
 }  // namespace HYDRALM_NAMESPACE::simd

@@ -82,7 +82,7 @@ template <Real T, class Bound>
     using Batch = simd::Batch<T>;
     constexpr Index lanes = simd::lanes<T>;
     const auto larger = [](const Batch& x, const Batch& m)
-                            __attribute__((always_inline)) { return simd::select(x > m, x, m); };
+                            __attribute__((always_inline)) { return simd::max<T>(x, m); };
     const Batch lowest(-std::numeric_limits<T>::infinity());
     Batch m0 = lowest, m1 = lowest, m2 = lowest, m3 = lowest;
     Index i = 0;
