@@ -226,7 +226,8 @@ constexpr auto output_operand(const X& y) noexcept {
     using E = operand_t<X>;
     static_assert(
         requires(const E& e) { e.target(Index{}); },
-        "hydralm: out: the output must be a view; Eigen objects enter through view()");
+        "hydralm: out: the output must be a view; vectors, arrays and Eigen objects enter through "
+        "view()");
     if constexpr (requires(const E& e) { e.target(Index{}); }) {
         using Element = std::remove_pointer_t<decltype(std::declval<const E&>().target(0))>;
         static_assert(

@@ -11,6 +11,19 @@
 
 namespace HYDRALM_NAMESPACE {
 
+namespace detail {
+
+template <class X>
+inline constexpr bool is_span = false;
+template <class T, std::size_t Extent>
+inline constexpr bool is_span<std::span<T, Extent>> = true;
+
+// A vector, an array: what view() makes a view of.
+template <class X>
+concept Container = Spannable<const X&> && !EigenObject<X> && !is_span<X>;
+
+}  // namespace detail
+
 // The extent of an operand that is as long as whatever meets it.
 inline constexpr Index any_extent = -2;
 
@@ -208,6 +221,13 @@ template <detail::EigenObject X>
                   "view(x)");
     return ScalarOperand<double>{0.0};
 }
+template <detail::Container X>
+[[gnu::always_inline]] constexpr auto operand(const X&) noexcept {
+    static_assert(!detail::Container<X>,
+                  "hydralm: operand: a vector or an array enters an expression through view(); "
+                  "write view(x)");
+    return ScalarOperand<double>{0.0};
+}
 
 // Elements, or a matrix, that are there wherever the output has one, by the caller's word: for code
 // that knows its sizes, as kernels do. Nothing is checked and nothing can throw.
@@ -236,15 +256,19 @@ template <class T, std::size_t Extent>
 
 namespace detail {
 
+// What must enter through view().
 template <class X>
-concept OperandLike = EigenObject<X> || requires(const std::remove_cvref_t<X>& x) { operand(x); };
+concept Foreign = EigenObject<X> || Container<std::remove_cvref_t<X>>;
 
-// What makes a function ours: all but numbers. An Eigen object is taken to be told the way in,
-// where Eigen has no function of that name.
+template <class X>
+concept OperandLike = Foreign<X> || requires(const std::remove_cvref_t<X>& x) { operand(x); };
+
+// What makes a function ours: all but numbers. What is foreign is taken to be told the way in,
+// where Eigen and the standard have no function of that name.
 template <class X>
 concept Elements = OperandLike<X> && !std::is_arithmetic_v<std::remove_cvref_t<X>>;
 template <class X>
-concept OwnElements = !EigenObject<X> && Elements<X>;
+concept OwnElements = !Foreign<X> && Elements<X>;
 
 template <class X>
 using operand_t = decltype(operand(std::declval<const std::remove_cvref_t<X>&>()));
