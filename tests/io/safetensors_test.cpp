@@ -51,6 +51,21 @@ double half_by_definition(std::uint16_t bits) {
 
 }  // namespace
 
+TEST_CASE("a float becomes the nearest F16, ties the even one", "[io]") {
+    for (std::uint16_t bits = 0; bits < 0x7c00; ++bits) {
+        const double low = half_by_definition(bits);
+        const double high = bits + 1 == 0x7c00 ? 65536 : half_by_definition(bits + 1);
+        const auto middle = static_cast<float>((low + high) / 2);  // exact
+        const int even = bits % 2 == 0 ? bits : bits + 1;
+        if (f16_from(middle) != even || f16_from(-middle) != (even | 0x8000) ||
+            f16_from(std::nextafter(middle, 0.0F)) != bits ||
+            f16_from(std::nextafter(middle, 1e30F)) != bits + 1)
+            FAIL("F16 around " << middle);
+    }
+    CHECK(f16_from(1e38F) == 0x7c00);
+    CHECK(f16_from(1e-38F) == 0);
+}
+
 TEST_CASE("every F16 and BF16 value becomes its float", "[io]") {
     for (std::uint32_t i = 0; i < 65536; ++i) {
         const auto bits = static_cast<std::uint16_t>(i);
@@ -60,6 +75,10 @@ TEST_CASE("every F16 and BF16 value becomes its float", "[io]") {
                                                : actual == expected &&
                                                      std::signbit(actual) == std::signbit(expected);
         if (!same) FAIL("F16 " << i << ": " << actual << ", expected " << expected);
+        const float half = float_from_f16(bits);
+        if (std::isnan(expected) ? !std::isnan(float_from_f16(f16_from(half)))
+                                 : f16_from(half) != bits)
+            FAIL("F16 " << i << " does not come back");
 
         const float value = float_from_bf16(bits);
         const auto shifted = std::bit_cast<float>(i << 16);

@@ -14,6 +14,7 @@
 #include <string_view>
 
 #include "hydralm/core/bfloat16.hpp"
+#include "hydralm/core/binary16.hpp"
 #include "hydralm/core/types.hpp"
 
 namespace HYDRALM_NAMESPACE {
@@ -83,20 +84,6 @@ constexpr bool is_floating(DType d) noexcept {
     return d == DType::f64 || d == DType::f32 || d == DType::f16 || d == DType::bf16;
 }
 constexpr bool is_index(DType d) noexcept { return d == DType::i64 || d == DType::i32; }
-
-// IEEE 754 binary16 by its bits. Exact; the payload of a NaN is kept.
-constexpr float float_from_f16(std::uint16_t half) noexcept {
-    constexpr std::uint32_t exponent_mask = 0x7c00U << 13;
-    constexpr float smallest_normal = 0x1p-14F;
-    const std::uint32_t magnitude = (half & 0x7fffU) << 13;
-    const std::uint32_t exponent = magnitude & exponent_mask;
-    const std::uint32_t rebiased = magnitude + ((127U - 15U) << 23);
-    const std::uint32_t special = rebiased + ((128U - 16U) << 23);  // infinity, NaN
-    const float subnormal = std::bit_cast<float>(rebiased + (1U << 23)) - smallest_normal;
-    const std::uint32_t finite = exponent == 0 ? std::bit_cast<std::uint32_t>(subnormal) : rebiased;
-    const std::uint32_t bits = exponent == exponent_mask ? special : finite;
-    return std::bit_cast<float>(bits | (half & 0x8000U) << 16);
-}
 
 namespace detail {
 

@@ -62,6 +62,11 @@ void store_partial(T* p, const Batch<T>& x, Index n) noexcept {
     std::memcpy(p, buffer.data(), static_cast<std::size_t>(n) * sizeof(T));
 }
 
+// To p[0, lanes<float>), rounded to nearest, ties to even. |x| < 2³¹.
+inline void store_rounded(std::int32_t* p, const Batch<float>& x) noexcept {
+    xsimd::nearbyint_as_int(x).store_unaligned(p);
+}
+
 // a·b + c, one rounding where the instruction set has a fused form. The same operation for every
 // caller, so that two kernels that promise the same bits may both use it.
 template <Real T>

@@ -11,13 +11,11 @@
 #include "hydralm/core/parallel.hpp"
 #include "hydralm/kernels/matmul/bf16_tile.hpp"
 #include "hydralm/kernels/matmul/epilogue.hpp"
+#include "hydralm/kernels/matmul/quantised_product.hpp"
 #include "hydralm/kernels/matmul/tile.hpp"
 
 namespace HYDRALM_NAMESPACE::kernels {
 namespace detail {
-
-// Below this many operations a product stays on the calling thread: a few microseconds.
-inline constexpr Index worthwhile_flop = 200'000;
 
 // Rows and output columns cut into tasks: every task is one Block of rows × slots, slots being
 // panels or pairs of panels.

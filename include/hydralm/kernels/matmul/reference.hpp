@@ -37,6 +37,37 @@ inline void matmul_bf16(MatrixView<const float> x, MatrixView<const float> w, Ma
         }
 }
 
+// Per block of 32 inputs, the last one padded with zeros: x as q · s, s = max |x| / 127 and q = x ·
+// (127 / max) rounded to nearest, ties to even; the sum of the products of integers exactly; sum ←
+// fma(that sum, d · s, sum) with the scale d of the weights' block. x whose max is so small that
+// 127 / max is infinite counts as 0; a block with an infinity or a NaN makes the sum NaN. Block:
+// weights::Q8Block or Q4Block, w: [out, in / 32]. The fast form has these very bits.
+template <class Block>
+void matmul_quantised(MatrixView<const float> x, MatrixView<const Block> w, MatrixView<float> y) {
+    for (Index m = 0; m < x.rows(); ++m)
+        for (Index o = 0; o < w.rows(); ++o) {
+            float sum = 0;
+            for (Index b = 0; b < w.cols(); ++b) {
+                const Index first = b * 32, count = std::min<Index>(32, x.cols() - first);
+                float most = 0;
+                bool finite = true;
+                for (Index i = first; i < first + count; ++i) {
+                    most = std::max(most, std::abs(x(m, i)));
+                    finite = finite && std::isfinite(x(m, i));
+                }
+                const float inverse = 127 / most;
+                const bool zero = !finite || !std::isfinite(inverse);
+                int integer = 0;
+                for (Index i = 0; i < count && !zero; ++i)
+                    integer += static_cast<int>(std::nearbyint(x(m, first + i) * inverse)) *
+                               w(o, b).value(i);
+                const float scale = !finite ? std::nanf("") : zero ? 0.0F : most / 127;
+                sum = std::fma(static_cast<float>(integer), w(o, b).scale() * scale, sum);
+            }
+            y(m, o) = sum;
+        }
+}
+
 // hidden = silu(x·Gᵀ) ⊙ (x·Uᵀ), w = [G; U]: [2h, in], hidden: [M, h].
 template <class T>
 void matmul_swiglu(MatrixView<const T> x, MatrixView<const T> w, MatrixView<T> hidden) {

@@ -18,6 +18,9 @@
 
 namespace HYDRALM_NAMESPACE::kernels::detail {
 
+// Below this many operations a product stays on the calling thread: a few microseconds.
+inline constexpr Index worthwhile_flop = 200'000;
+
 // Sizes of a block, 221 KiB of stack: x and the sums stay in L2, a panel's slice and a few rows of
 // x in L1.
 template <Real T>

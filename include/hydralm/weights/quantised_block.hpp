@@ -1,0 +1,153 @@
+// Q8Block and Q4Block: 32 weights of one row in few bits, as a checkpoint holds them.
+//
+// A weight is scale · value(i), an integer in [−128, 127] times a binary16. Q8Block is GGUF's Q8_0,
+// Q4Block its IQ4_NL: the bytes are the same. Both need weights of less than 8·10⁶ in magnitude,
+// where the scale ends. A block with an infinity or a NaN has a NaN as its scale: products with it
+// are NaN.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
+#include <limits>
+
+#include "hydralm/core/binary16.hpp"
+#include "hydralm/core/types.hpp"
+
+namespace HYDRALM_NAMESPACE::weights {
+
+inline constexpr Index block_size = 32;
+
+namespace detail {
+
+using BlockValues = std::array<float, static_cast<std::size_t>(block_size)>;
+
+// count ≤ block_size weights, zeros behind them.
+inline BlockValues block_values(const float* w, Index count) noexcept {
+    BlockValues values{};
+    std::copy_n(w, count, values.begin());
+    return values;
+}
+// The element of largest magnitude, the first of them, with its sign. NaN when one is not finite.
+inline float extreme(const BlockValues& values) noexcept {
+    float most = 0;
+    bool finite = true;
+    for (const float v : values) {
+        if (std::abs(v) > std::abs(most)) most = v;
+        finite &= std::abs(v) <= std::numeric_limits<float>::max();
+    }
+    return finite ? most : std::numeric_limits<float>::quiet_NaN();
+}
+// The largest scale there is, at most; a NaN stays one.
+inline std::uint16_t block_scale(float scale) noexcept {
+    constexpr float largest = 65504;
+    return f16_from(scale > largest ? largest : scale < -largest ? -largest : scale);
+}
+// 0 where there is none.
+inline float inverse(float scale) noexcept {
+    const float one_over = 1 / scale;
+    return std::abs(one_over) <= std::numeric_limits<float>::max() ? one_over : 0.0F;
+}
+
+}  // namespace detail
+
+// scale = max |w| / 127, value = w / scale rounded to nearest, ties to even. 8.5 bits a weight;
+// |error| ≤ scale / 2 where the scale is a normal binary16 (weights beyond 0.008 in magnitude).
+struct Q8Block {
+    std::uint16_t scale_bits = 0;
+    std::array<std::int8_t, 32> values{};
+
+    // w: count in [1, 32] weights; zeros stand for the rest.
+    static Q8Block quantise(const float* w, Index count) noexcept {
+        const auto v = detail::block_values(w, count);
+        Q8Block block{.scale_bits = detail::block_scale(std::abs(detail::extreme(v)) / 127)};
+        const float inverse = detail::inverse(block.scale());
+        for (std::size_t i = 0; i < v.size(); ++i)
+            block.values[i] = static_cast<std::int8_t>(
+                std::nearbyint(std::clamp(inverse == 0 ? 0.0F : v[i] * inverse, -127.0F, 127.0F)));
+        return block;
+    }
+    float scale() const noexcept { return float_from_f16(scale_bits); }
+    int value(Index i) const noexcept { return values[static_cast<std::size_t>(i)]; }
+};
+
+// Values of a table, denser around 0; the scale is that of the least squared error among those a
+// search meets. 4.5 bits a weight; the error is about 8 % of the RMS of normal weights.
+struct Q4Block {
+    static constexpr std::array<int, 16> table{-127, -104, -83, -65, -49, -35, -22, -10,
+                                               1,    13,   25,  38,  53,  69,  89,  113};
+
+    std::uint16_t scale_bits = 0;
+    std::array<std::uint8_t, 16> nibbles{};  // low: weights 0 … 15, high: 16 … 31
+
+    // w: count in [1, 32] weights; zeros stand for the rest.
+    static Q4Block quantise(const float* w, Index count) noexcept;
+    float scale() const noexcept { return float_from_f16(scale_bits); }
+    int index(Index i) const noexcept {
+        const int pair = nibbles[static_cast<std::size_t>(i % 16)];
+        return i < 16 ? pair & 15 : pair >> 4;
+    }
+    int value(Index i) const noexcept { return table[static_cast<std::size_t>(index(i))]; }
+};
+
+static_assert(sizeof(Q8Block) == 34 && sizeof(Q4Block) == 18);
+
+namespace detail {
+
+using TableIndices = std::array<int, static_cast<std::size_t>(block_size)>;
+
+// Of the nearest table entry to each w · inverse, the higher one in the middle.
+inline TableIndices nearest_entries(const BlockValues& w, float inverse) noexcept {
+    TableIndices indices{};
+    for (std::size_t entry = 1; entry < Q4Block::table.size(); ++entry) {
+        const float middle =
+            0.5F * static_cast<float>(Q4Block::table[entry - 1] + Q4Block::table[entry]);
+        for (std::size_t i = 0; i < w.size(); ++i) indices[i] += w[i] * inverse >= middle ? 1 : 0;
+    }
+    return indices;
+}
+
+// The scale of least squared error for these indices, Σ w·v / Σ v², and by how much it is below
+// Σ w².
+struct TableFit {
+    double scale, gain;
+};
+inline TableFit fit_table(const BlockValues& w, const TableIndices& indices) noexcept {
+    double product = 0, square = 0;  // of exact products: the same whether fused or not
+    for (std::size_t i = 0; i < w.size(); ++i) {
+        const double v = Q4Block::table[static_cast<std::size_t>(indices[i])];
+        product += static_cast<double>(w[i]) * v;
+        square += v * v;
+    }
+    return {product / square, product * (product / square)};  // no entry is 0
+}
+
+}  // namespace detail
+
+// The largest weight is put at and around either end of the table, in 2 × 17 steps of 1.5; the best
+// of them is fitted twice more.
+inline Q4Block Q4Block::quantise(const float* w, Index count) noexcept {
+    auto v = detail::block_values(w, count);
+    const float most = detail::extreme(v);
+    if (most != most) v = {};
+    const float unit = detail::inverse(most);  // so that squares neither vanish nor overflow
+    for (float& x : v) x *= unit;
+    detail::TableFit best{0, -1};
+    const auto consider = [&](float inverse) {
+        const auto fit = detail::fit_table(v, detail::nearest_entries(v, inverse));
+        if (fit.gain > best.gain) best = fit;
+    };
+    for (const int end : {table.front(), table.back()})
+        for (int step = -8; step <= 8; ++step)
+            consider(static_cast<float>(end) + 1.5F * static_cast<float>(step));
+    for (int again = 0; again < 2; ++again)
+        consider(detail::inverse(static_cast<float>(best.scale)));
+    Q4Block block{.scale_bits = detail::block_scale(static_cast<float>(best.scale) * most)};
+    const auto indices = detail::nearest_entries(v, detail::inverse(block.scale()) * most);
+    for (std::size_t i = 0; i < 16; ++i)
+        block.nibbles[i] = static_cast<std::uint8_t>(indices[i] | indices[i + 16] << 4);
+    return block;
+}
+
+}  // namespace HYDRALM_NAMESPACE::weights

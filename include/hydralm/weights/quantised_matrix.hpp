@@ -1,0 +1,154 @@
+// QuantisedMatrix: weights W [rows, cols] in blocks of 8 or 4 bits, in the order the product reads
+// them.
+//
+// Panels of 16 output rows, the last one padded with scales of 0. A panel goes through the inputs
+// two blocks at a time, an odd last block followed by one of scale 0. Such a pair is
+//   scales [2 blocks][16 rows] binary16,                     a line of 64 bytes, then
+//   Q8Block: [2 blocks][8 quads][16 rows][4 inputs]          of value + 128, 1024 bytes
+//   Q4Block: [8 quads][16 rows][4 inputs]                    of two table indices, 512 bytes: the
+//            low four bits of the first block, the high four of the second.
+// A line is the operand of one dot product of bytes, whatever the vector's width, so the order is
+// the same for every instruction set; the bytes are unsigned because vpdpbusd wants them so.
+#pragma once
+
+#include <cstring>
+#include <span>
+
+#include "hydralm/core/matrix_view.hpp"
+#include "hydralm/core/parallel.hpp"
+#include "hydralm/weights/quantised_block.hpp"
+
+namespace HYDRALM_NAMESPACE::weights {
+
+// A non-owning view. Copying it copies no element; the storage outlives it.
+template <class BlockType>
+class QuantisedMatrix {
+public:
+    using Scalar = float;  // of what it is multiplied with, and of the sums
+    using Element = std::uint8_t;
+    using Block = BlockType;
+    static constexpr Index panel_rows = 16;
+    static constexpr Index pair_cols = 2 * block_size;
+    static constexpr bool four_bits = std::is_same_v<Block, Q4Block>;
+    static constexpr Index pair_bytes = 64 + (four_bits ? 512 : 1024);
+
+    QuantisedMatrix() = default;
+    // data: storage_size(rows, cols) bytes that pack or pack_blocks has filled, 64-byte aligned.
+    QuantisedMatrix(const Element* data, Index rows, Index cols) noexcept
+        : data_(data), rows_(rows), cols_(cols) {}
+
+    // Bytes of the storage, padding included. rows, cols ≥ 0.
+    static constexpr Index storage_size(Index rows, Index cols) noexcept {
+        return ceil_div(rows, panel_rows) * ceil_div(cols, pair_cols) * pair_bytes;
+    }
+    // Of one row.
+    static constexpr Index blocks_of(Index cols) noexcept { return ceil_div(cols, block_size); }
+
+    // Packs w [rows, cols], each block quantised by itself. storage: storage_size(w.rows(),
+    // w.cols()) bytes, all written; apart from w. Allocates nothing; parallel over panels.
+    static QuantisedMatrix pack(MatrixView<const float> w, Element* storage) noexcept {
+        return pack_each(w.rows(), w.cols(), storage, [&](Index r, Index b) {
+            const Index first = b * block_size;
+            return Block::quantise(w.row(r) + first, std::min(block_size, w.cols() - first));
+        });
+    }
+    // Packs blocks as they are: [rows, blocks_of(cols)].
+    static QuantisedMatrix pack_blocks(const Block* blocks, Index rows, Index cols,
+                                       Element* storage) noexcept {
+        return pack_each(rows, cols, storage,
+                         [&](Index r, Index b) { return blocks[r * blocks_of(cols) + b]; });
+    }
+
+    // Block b of row r, bit for bit what was packed. 0 ≤ r < rows(), 0 ≤ b < blocks_of(cols()).
+    Block block(Index r, Index b) const noexcept {
+        const Element* from = pair(r, b);
+        Block result;
+        std::memcpy(&result.scale_bits, from + scale_at(r, b), sizeof result.scale_bits);
+        for (Index i = 0; i < block_size; ++i) {
+            const int stored = from[value_at(r, b, i)];
+            const auto at = static_cast<std::size_t>(four_bits ? i % 16 : i);
+            if constexpr (!four_bits) {
+                result.values[at] = static_cast<std::int8_t>(stored - 128);
+            } else {
+                const int index = stored >> b % 2 * 4 & 15;
+                result.nibbles[at] =
+                    static_cast<std::uint8_t>(result.nibbles[at] | index << i / 16 * 4);
+            }
+        }
+        return result;
+    }
+
+    // Writes W, row-major: scale · value, exactly rounded. out: [rows, cols].
+    void unpack(MatrixView<float> out) const noexcept {
+        for (Index r = 0; r < rows_; ++r) copy_row(r, out.row(r));
+    }
+    // Row r of W (an embedding) to out[0 … cols).
+    void copy_row(Index r, float* out) const noexcept {
+        for (Index first = 0; first < cols_; first += block_size) {
+            const Block values = block(r, first / block_size);
+            for (Index i = 0; i < std::min(block_size, cols_ - first); ++i)
+                out[first + i] = values.scale() * static_cast<float>(values.value(i));
+        }
+    }
+    float at(Index r, Index c) const noexcept {
+        const Block values = block(r, c / block_size);
+        return values.scale() * static_cast<float>(values.value(c % block_size));
+    }
+
+    const Element* data() const noexcept { return data_; }
+    Index rows() const noexcept { return rows_; }
+    Index cols() const noexcept { return cols_; }
+    Index panels() const noexcept { return ceil_div(rows_, panel_rows); }
+    Index pairs() const noexcept { return ceil_div(cols_, pair_cols); }  // of every panel
+    // Where the i-th panel begins.
+    const Element* panel(Index i) const noexcept { return data_ + i * pairs() * pair_bytes; }
+
+private:
+    // From the begin of a pair: of the scale of a row's block, and of its i-th value.
+    static constexpr Index scale_at(Index r, Index b) noexcept {
+        return (b % 2 * panel_rows + r % panel_rows) * 2;
+    }
+    static constexpr Index value_at(Index r, Index b, Index i) noexcept {
+        return 64 + (four_bits ? 0 : b % 2 * 512) + i / 4 * 64 + r % panel_rows * 4 + i % 4;
+    }
+    const Element* pair(Index r, Index b) const noexcept {
+        return panel(r / panel_rows) + b / 2 * pair_bytes;
+    }
+
+    static void put(const Block& block, Index r, Index b, Element* pair) noexcept {
+        std::memcpy(pair + scale_at(r, b), &block.scale_bits, sizeof block.scale_bits);
+        for (Index i = 0; i < block_size; ++i) {
+            Element& to = pair[value_at(r, b, i)];
+            if constexpr (!four_bits) to = static_cast<Element>(block.value(i) + 128);
+            else if (b % 2 == 0) to = static_cast<Element>(block.index(i));
+            else to = static_cast<Element>(to | block.index(i) << 4);
+        }
+    }
+    // Panel by panel, f(r, b) for every block there is.
+    template <class F>
+    static QuantisedMatrix pack_each(Index rows, Index cols, Element* storage,
+                                     const F& f) noexcept {
+        const QuantisedMatrix result(storage, rows, cols);
+        const Index pairs = result.pairs(), blocks = blocks_of(cols);
+        parallel_for(
+            result.panels(),
+            [&](Index panel) {
+                Element* const to = storage + panel * pairs * pair_bytes;
+                for (Index b = 0; b < 2 * pairs; ++b)
+                    for (Index r = panel * panel_rows; r < (panel + 1) * panel_rows; ++r)
+                        put(r < rows && b < blocks ? f(r, b) : Block{}, r, b,
+                            to + b / 2 * pair_bytes);
+            },
+            rows * cols > 100'000);
+        return result;
+    }
+
+    const Element* data_ = nullptr;
+    Index rows_ = 0;
+    Index cols_ = 0;
+};
+
+using Q8Matrix = QuantisedMatrix<Q8Block>;
+using Q4Matrix = QuantisedMatrix<Q4Block>;
+
+}  // namespace HYDRALM_NAMESPACE::weights
