@@ -1,4 +1,5 @@
-// 5. Embedded: weights, state and scratch memory in static storage of sizes known to the compiler.
+// 5. Embedded: weights, state and scratch memory in static storage of sizes known to the compiler,
+// and neither exceptions nor run-time type information: compile with -fno-exceptions -fno-rtti.
 //
 // A device would have its weights linked into the image as HydraLM lays them out in memory. Here
 // they are drawn before the start; from then on every use of the heap ends the program.
@@ -38,8 +39,14 @@ bool started = false;
 void* allocate(std::size_t bytes, std::size_t alignment) {
     if (started) std::abort();
     void* memory = std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
-    if (memory == nullptr) throw std::bad_alloc();
+    if (memory == nullptr) std::abort();
     return memory;
+}
+
+// What bad input ends in, where a program with exceptions throws. A device may reset here.
+void stop(const char* text) {
+    std::fprintf(stderr, "%s\n", text);
+    std::_Exit(1);
 }
 
 }  // namespace
@@ -55,6 +62,7 @@ void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory
 void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
 
 int main() {
+    hydralm::set_error_handler(stop);
     hydralm::set_num_threads(1);
     Model model{std::span(weights)};
     hydralm::initialise(model, 1, hydralm::InitScheme::fan_in);

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Two units of one program that are compiled for different instruction sets: each works by itself,
-and a hydralm type passed from one to the other is a link error. Argument: the build directory."""
+"""Two units of one program that are compiled for different instruction sets, or one of them without
+exceptions: each works by itself, and a hydralm type passed from one to the other is a link error. Argument: the build directory."""
 
 import pathlib
 import platform
@@ -26,6 +26,7 @@ int layers(const hydralm::HydraConfig& config);
 int main() { return layers(hydralm::presets::deep) - 20; }
 """
 BASELINE, WIDER = ["-march=x86-64"], ["-march=x86-64", "-mavx2", "-mfma"]
+WITHOUT_EXCEPTIONS = [*BASELINE, "-fno-exceptions"]
 
 
 def linked(directory, compiler, unit, flags):
@@ -55,5 +56,6 @@ compiler = [word for word in compiling.command(sys.argv[1])
             if word != "-fsyntax-only" and not word.startswith("-march=")]
 if platform.machine() == "x86_64":
     compiling.run_all([check(PASSING, BASELINE, True), check(OTHER, WIDER, True),
-                       check(PASSING, WIDER, False)])
+                       check(PASSING, WIDER, False), check(OTHER, WITHOUT_EXCEPTIONS, True),
+                       check(PASSING, WITHOUT_EXCEPTIONS, False)])
 print("0 passed, 0 failed")

@@ -76,8 +76,8 @@ inline void print_error(const char* text) { std::fprintf(stderr, "%s\n", text); 
 inline std::atomic<ErrorHandler> error_handler{print_error};
 }  // namespace detail
 
-// Makes it the handler of all threads, of every unit without exceptions; returns the one before.
-// The first prints the text as a line on standard error.
+// Makes it the handler of all threads (units for another instruction set have one of their own);
+// returns the one before. The first prints the text as a line on standard error.
 inline ErrorHandler set_error_handler(ErrorHandler handler) noexcept {
     return detail::error_handler.exchange(handler);
 }

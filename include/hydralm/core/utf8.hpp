@@ -46,6 +46,15 @@ constexpr std::size_t utf8_length(std::string_view text) noexcept {
     return lead.length;
 }
 
+constexpr bool is_utf8(std::string_view text) noexcept {
+    while (!text.empty()) {
+        const std::size_t length = utf8_length(text);
+        if (length == 0) return false;
+        text.remove_prefix(length);
+    }
+    return true;
+}
+
 // The number of a character, given its bytes.
 constexpr char32_t code_point(std::string_view character) noexcept {
     const std::size_t length = character.size();

@@ -116,7 +116,7 @@ inline Json parse_json(std::string_view text, const std::string& file, const std
     return Json::parse(text);
 }
 
-// text as a JSON string. Throws Json::exception unless it is UTF-8.
+// text, which is UTF-8, as a JSON string.
 inline std::string quoted(std::string_view text) { return Json(text).dump(); }
 
 // value as compact text, shortened for a message.

@@ -86,18 +86,23 @@ private:
             if (!names.insert(spec.name).second)
                 fail(spec.name, "each name once", "this one twice", "rename one of the two");
         }
-        std::string text;
-        attempt<detail::Json::exception>([&] { text = header_text(metadata); },
-                                         [&](const detail::Json::exception& error) {
-                                             fail("header", "names and metadata in UTF-8",
-                                                  detail::plain_message(error), "correct the text");
-                                         });
+        for (const auto& [key, value] : metadata) {
+            expect_utf8(key);
+            expect_utf8(value);
+        }
+        std::string text = header_text(metadata);
         text.append(static_cast<std::size_t>(round_up(static_cast<Index>(text.size()) + 8, 64)) -
                         8 - text.size(),
                     ' ');
         const std::uint64_t length = text.size();
         file_.write(std::as_bytes(std::span(&length, 1)));
         file_.write(text);
+    }
+
+    void expect_utf8(std::string_view text) const {
+        if (!detail::is_utf8(text))
+            fail("header", "names and metadata in UTF-8", detail::one_line(text, 80),
+                 "correct the text");
     }
 
     void check(const TensorSpec& spec) const {
@@ -109,6 +114,7 @@ private:
                  "choose one of them");
         if (std::any_of(spec.shape.begin(), spec.shape.end(), [](Index n) { return n < 0; }))
             fail(spec.name, "extents of at least 0", shape_text(spec.shape), "correct the shape");
+        expect_utf8(spec.name);
     }
 
     // Written by hand, because the order of the keys is the order of the file.

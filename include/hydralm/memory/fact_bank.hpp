@@ -208,8 +208,8 @@ private:
     // Up to tile keys against panels [first, first + group).
     void recall_tile(MatrixView<const T> keys, Index first, MatrixView<T> out) const noexcept {
         constexpr Index stride = slice + line, sums_stride = group * width;
-        alignas(alignment) std::array<T, tile * stride> packed;
-        alignas(alignment) std::array<T, tile * sums_stride> sums;  // [keys, group, width]
+        alignas(alignment) LocalArray<T, tile * stride> packed;
+        alignas(alignment) LocalArray<T, tile * sums_stride> sums;  // [keys, group, width]
         const Index count = std::min(group, panels - first), rows = keys.rows();
         std::array<T, tile> scale;
         for (Index i = 0; i < rows; ++i)
@@ -217,18 +217,18 @@ private:
         for (Index begin = 0; begin < KeyDim; begin += slice) {
             const Index depth = std::min(slice, KeyDim - begin);
             for (Index i = 0; i < rows; ++i)
-                hydralm::out(depth, packed.data() + i * stride) =
+                hydralm::out(depth, packed + i * stride) =
                     in(keys.row(i) + begin) * scale[static_cast<std::size_t>(i)];
             for (Index p = 0; p < count; ++p)
                 kernels::detail::product<T>(
-                    rows, width, depth, {packed.data(), stride, 1},
+                    rows, width, depth, {packed, stride, 1},
                     state_.data() + (first + p) * panel_size + begin * width, width,
-                    sums.data() + p * width, sums_stride, begin > 0);
+                    sums + p * width, sums_stride, begin > 0);
         }
         const Index column = first * width;
         const Index columns = std::min(count * width, ValueDim - column);
         for (Index i = 0; i < rows; ++i)
-            std::copy_n(sums.data() + i * sums_stride, columns, out.row(i) + column);
+            std::copy_n(sums + i * sums_stride, columns, out.row(i) + column);
     }
 
     static void expect_gate(const char* field, T gate, bool above, const char* range) {
