@@ -14,6 +14,8 @@
 #include "hydralm/training/learning_rate.hpp"
 #include "hydralm/training/newton_schulz.hpp"
 #include "hydralm/training/optimiser.hpp"
+#include "hydralm/training/pairwise_sum.hpp"
+#include "hydralm/training/parameter_blocks.hpp"
 #include "hydralm/training/run_log.hpp"
 #include "hydralm/training/text_corpus.hpp"
 #include "hydralm/training/text_source.hpp"

@@ -132,30 +132,63 @@ TEST_CASE("Batches accumulated are one batch", "[trainer]") {
     CHECK(a.tokens == b.tokens);
 }
 
-TEST_CASE("Batches of different shapes are accumulated", "[trainer]") {
-    Given source;
-    source.add(2, 8, 40);
-    source.add(2, 16, 90);
-    source.add(1, 16, 20);
-    const Model start = fresh_model();
-    std::vector<double> sum(static_cast<std::size_t>(Model::parameter_count));
-    for (const Batch& batch : source.batches) {
-        Gradients<Model> one(start, batch.streams, batch.length);
-        one.refresh(start);
-        BatchStates<Model> states(start, batch.streams);
-        one.add(start, batch.tokens, batch.labels, states.streams(batch.length),
-                1.0 / static_cast<double>(3 * batch.tokens.size()));
-        for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += static_cast<double>(one.values()[i]);
+// The sum of terms [first, first + n): of halves, the left one with the largest power of two below
+// n.
+std::vector<float> tree_sum(const std::vector<std::vector<float>>& terms, std::size_t first,
+                            std::size_t n) {
+    if (n == 1) return terms[first];
+    std::size_t left = 1;
+    while (2 * left < n) left *= 2;
+    auto a = tree_sum(terms, first, left);
+    const auto b = tree_sum(terms, first + left, n - left);
+    for (std::size_t i = 0; i < a.size(); ++i) a[i] += b[i];
+    return a;
+}
+
+TEST_CASE("Batches of any shape are accumulated in the fixed tree", "[trainer]") {
+    for (const int accumulate : {1, 2, 3, 4, 6}) {
+        INFO(accumulate << " batches");
+        Given source;
+        for (int i = 0; i < accumulate; ++i)
+            source.add(i % 3 == 2 ? 1 : 2, i % 2 == 0 ? 8 : 16, 20 + 30 * i);
+        const Model start = fresh_model();
+        std::vector<std::vector<float>> gradients;
+        double loss = 0.0;
+        Index tokens = 0;
+        for (const Batch& batch : source.batches) {
+            Gradients<Model> one(start, batch.streams, batch.length);
+            one.refresh(start);
+            BatchStates<Model> states(start, batch.streams);
+            loss += one.add(start, batch.tokens, batch.labels, states.streams(batch.length),
+                            1.0 / static_cast<double>(static_cast<std::size_t>(accumulate) *
+                                                      batch.tokens.size()))
+                        .mean();
+            gradients.emplace_back(one.values().begin(), one.values().end());
+            tokens += batch.streams * batch.length;
+        }
+        auto sum = tree_sum(gradients, 0, gradients.size());
+        double square = 0.0;
+        for (const ParameterBlock& block : parameter_blocks(Model::parameters))
+            square += sum_of_squares(std::span<const float>(sum).subspan(
+                static_cast<std::size_t>(block.first), static_cast<std::size_t>(block.size)));
+
+        Model model = fresh_model();
+        auto options = options_of(OptimiserKind::muon, 4);
+        options.accumulate = accumulate;
+        options.clip = 0.1;
+        Trainer<Model> trainer(model, options);
+        const auto report = trainer.step(source);
+        CHECK(report.gradient_norm == std::sqrt(square));
+        CHECK(report.gradient_norm > options.clip);
+        CHECK(report.loss == Approx(loss / accumulate).epsilon(1e-14));
+        CHECK(report.tokens == tokens);
+
+        auto expected = weights_of(start);
+        scale_gradient<float>(sum, options.clip / report.gradient_norm);
+        Optimiser<Model> optimiser(start, options.optimiser);
+        optimiser.step(expected, sum, options.rate(0) / options.rate.peak);
+        CHECK(weights_of(model) == expected);
     }
-    double square = 0;
-    for (const double g : sum) square += g * g;
-    Model model = fresh_model();
-    auto options = options_of(OptimiserKind::adamw, 4);
-    options.accumulate = 3;
-    Trainer<Model> trainer(model, options);
-    const auto report = trainer.step(source);
-    CHECK(report.gradient_norm == Approx(std::sqrt(square)).epsilon(1e-5));
-    CHECK(report.tokens == 64);
 }
 
 TEST_CASE("Recomputation and threads change no bit", "[trainer]") {

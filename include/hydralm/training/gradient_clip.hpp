@@ -10,9 +10,22 @@
 
 namespace HYDRALM_NAMESPACE {
 
+// Σ x² in double, in 8 fixed lanes: a plain loop, for an expression has one scalar. No allocation,
+// no errors. Cost: one read.
+template <Real T>
+double sum_of_squares(std::span<const T> x) noexcept {
+    std::array<double, 8> lanes{};
+    for (std::size_t i = 0; i < x.size(); ++i) {
+        const auto value = static_cast<double>(x[i]);
+        lanes[i % 8] += value * value;
+    }
+    double sum = 0.0;
+    for (const double lane : lanes) sum += lane;
+    return sum;
+}
+
 // ‖g‖₂ in double, over any number of elements. Not finite when an element is not. Summed in 64
-// fixed parts, so that threads do not matter: a plain loop, for an expression has one scalar. No
-// allocation, no errors. Cost: one read.
+// fixed parts, so that threads do not matter. No allocation, no errors. Cost: one read.
 template <Real T>
 double gradient_norm(std::span<const T> gradient) noexcept {
     constexpr Index parts = 64;
@@ -22,13 +35,9 @@ double gradient_norm(std::span<const T> gradient) noexcept {
     parallel_for(
         parts,
         [&](Index i) {
-            std::array<double, 8> lanes{};
             const Index first = std::min(size, i * part), last = std::min(size, first + part);
-            for (Index j = first; j < last; ++j) {
-                const auto x = static_cast<double>(gradient[static_cast<std::size_t>(j)]);
-                lanes[static_cast<std::size_t>(j - first) % 8] += x * x;
-            }
-            for (const double lane : lanes) sums[static_cast<std::size_t>(i)] += lane;
+            sums[static_cast<std::size_t>(i)] = sum_of_squares(gradient.subspan(
+                static_cast<std::size_t>(first), static_cast<std::size_t>(last - first)));
         },
         size > 1 << 16);
     double sum = 0.0;

@@ -10,8 +10,8 @@
 #include <span>
 
 #include "hydralm/core/aligned_buffer.hpp"
-#include "hydralm/layers/parameters.hpp"
 #include "hydralm/training/newton_schulz.hpp"
+#include "hydralm/training/parameter_blocks.hpp"
 
 namespace HYDRALM_NAMESPACE {
 
@@ -93,12 +93,11 @@ private:
         const double keep = 1.0 - (info.law.decayed ? rate * o.decay : 0.0), b1 = o.beta1,
                      c1 = 1.0 - b1, b2 = o.beta2, c2 = 1.0 - b2,
                      step = rate / (1.0 - std::pow(b1, t)), root = 1.0 / (1.0 - std::pow(b2, t));
-        constexpr Index block = 1 << 14;
         parallel_for(
-            ceil_div(info.size(), block),
+            ceil_div(info.size(), parameter_block),
             [&](Index i) {
-                const Index first = offset + i * block;
-                const Index n = std::min(block, info.size() - i * block);
+                const Index first = offset + i * parameter_block;
+                const Index n = std::min(parameter_block, info.size() - i * parameter_block);
                 T* const m = first_.data() + first;
                 T* const v = second_.data() + first;
                 T* const w = parameters + first;
@@ -109,7 +108,7 @@ private:
                 out(n, m, v, w) = values(
                     mean, spread, keep * weight - step * mean / (sqrt(root * spread) + o.epsilon));
             },
-            info.size() > block);
+            info.size() > parameter_block);
     }
 
     void muon(const ParameterInfo& info, Index offset, T* parameters, const T* gradient,

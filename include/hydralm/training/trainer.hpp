@@ -3,6 +3,9 @@
 //   g = Σ over accumulated batches of ∇(mean loss) / accumulate;  g *= min(1, clip / ‖g‖);
 //   update(g)
 //
+// The sum, and that of the losses, is one fixed tree (PairwiseSum), for which ⌈log2 accumulate⌉
+// gradients are kept; ‖g‖² is the sum, in file order, of the squares of parameter_blocks.
+//
 // The master weights are one flat buffer in file order, as are gradient and moments; the model's
 // packed weights are written from it after every update. The same numbers for any thread count.
 #pragma once
@@ -20,6 +23,7 @@
 #include "hydralm/training/gradients.hpp"
 #include "hydralm/training/learning_rate.hpp"
 #include "hydralm/training/optimiser.hpp"
+#include "hydralm/training/pairwise_sum.hpp"
 
 namespace HYDRALM_NAMESPACE {
 
@@ -53,14 +57,17 @@ class Trainer {
 public:
     using T = typename Model::Scalar;
 
-    // Starts from the model's weights. Allocates weights, gradient and moments; memory for the
-    // tape when the first batch shows its shape. Throws Error for options outside their range.
+    // Starts from the model's weights. Allocates weights, sums of gradients and moments; gradient
+    // and tape when the first batch shows its shape. Throws Error for options outside their range.
     Trainer(Model& model, const TrainerOptions& options)
         : model_(model),
-          options_(options),
+          options_(checked(options)),
           optimiser_(model, options.optimiser),
-          parameters_(model.parameter_count) {
-        check(options);
+          parameters_(model.parameter_count),
+          blocks_(parameter_blocks(model.parameters)),
+          squares_(blocks_.size()),
+          gradient_sum_(options.accumulate, model.parameter_count),
+          loss_sum_(options.accumulate, 1) {
         take_weights();
     }
 
@@ -74,15 +81,19 @@ public:
         StepReport report{.step = step_ + 1, .rate = options_.rate(step_)};
         std::optional<BatchStates<Model>> before;
         if (options_.non_finite == NonFinite::skip) before = states_;
-        if (gradients_) gradients_->clear();
         begun_ = false;
+        gradient_sum_.clear();  // of a step that an Error ended
+        loss_sum_.clear();
         for (int i = 0; i < options_.accumulate; ++i) {
             source.next(batch_);
-            report.loss += add_batch() / options_.accumulate;
+            report.loss = batch_gradient();
+            gradient_sum_.add(gradients_->values());
+            loss_sum_.add({&report.loss, 1});
             report.tokens += static_cast<std::int64_t>(batch_.tokens.size());
         }
+        report.loss /= options_.accumulate;
         const auto gradient = gradients_->values();
-        report.gradient_norm = gradient_norm<T>(gradient);
+        report.gradient_norm = norm_of(gradient);
         if (!std::isfinite(report.loss) || !std::isfinite(report.gradient_norm)) {
             if (options_.non_finite == NonFinite::stop) fail(report);
             report.skipped = true;
@@ -175,7 +186,7 @@ public:
     }
 
 private:
-    static void check(const TrainerOptions& options) {
+    static const TrainerOptions& checked(const TrainerOptions& options) {
         const auto refuse = [](const char* field, const char* expected, double found) {
             raise({.field = field,
                    .expected = expected,
@@ -189,6 +200,7 @@ private:
             refuse("learning rate", "a finite number above 0", options.rate.peak);
         if (!(options.rate.least >= 0.0) || !(options.rate.least <= options.rate.peak))
             refuse("least learning rate", "in [0, the learning rate]", options.rate.least);
+        return options;
     }
 
     static std::string short_number(double x) {
@@ -235,16 +247,13 @@ private:
         });
     }
 
-    // The mean loss of batch_, its gradient added.
-    double add_batch() {
+    // The mean loss of batch_; its share of the step's gradient is in gradients_.
+    double batch_gradient() {
         if (!gradients_ || batch_.streams != streams_ || batch_.length != length_) {
-            std::vector<T> sum;  // of the batches before it
-            if (gradients_) sum.assign(gradients_->values().begin(), gradients_->values().end());
             gradients_.reset();  // one tape at a time
             gradients_ = std::make_unique<Gradients<Model>>(model_, batch_.streams, batch_.length,
                                                             options_.keep);
             gradients_->refresh(model_);
-            std::copy(sum.begin(), sum.end(), gradients_->values().begin());
             streams_ = batch_.streams;
             length_ = batch_.length;
         }
@@ -252,12 +261,24 @@ private:
         if (batch_.fresh) states_->reset();
         begun_ = begun_ || batch_.fresh;
         const Index counted = std::max<Index>(1, kernels::count_labels(batch_.labels));
-        gradients_->clear_states();
+        gradients_->clear();
         const auto loss =
             gradients_->add(model_, batch_.tokens, batch_.labels, states_->streams(length_),
                             1.0 / (static_cast<double>(counted) * options_.accumulate));
         states_->advance(length_);
         return loss.mean();
+    }
+
+    double norm_of(std::span<const T> gradient) {
+        parallel_for(std::ssize(blocks_), [&](Index i) {
+            const auto at = static_cast<std::size_t>(i);
+            squares_[at] =
+                sum_of_squares(gradient.subspan(static_cast<std::size_t>(blocks_[at].first),
+                                                static_cast<std::size_t>(blocks_[at].size)));
+        });
+        double sum = 0.0;
+        for (const double square : squares_) sum += square;
+        return std::sqrt(sum);
     }
 
     void take_weights() {
@@ -303,6 +324,10 @@ private:
     TrainerOptions options_;
     Optimiser<Model> optimiser_;
     AlignedBuffer<T> parameters_;
+    std::vector<ParameterBlock> blocks_;
+    std::vector<double> squares_;  // of the gradient, a block each
+    PairwiseSum<T> gradient_sum_;
+    PairwiseSum<double> loss_sum_;
     std::unique_ptr<Gradients<Model>> gradients_;  // of one shape of batch
     std::optional<BatchStates<Model>> states_;
     Batch batch_;
