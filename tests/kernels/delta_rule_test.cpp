@@ -1,4 +1,6 @@
 // The forward forms of the gated delta rule against golden vectors, the reference and each other.
+#include <array>
+
 #include "support/catch.hpp"
 #include "support/compare.hpp"
 #include "support/delta_rule_case.hpp"
@@ -156,7 +158,70 @@ void check_split() {
     }
 }
 
+// Keys of D numbers and values of V, which only the views know: against the reference, and the
+// square of them against the form whose type knows it.
+template <class T>
+void check_widths(Index D, Index V, Index N) {
+    Random random(static_cast<std::uint64_t>(1000 * D + V));
+    const auto draw = [&](Index n, double scale) {
+        std::vector<T> x(static_cast<std::size_t>(n));
+        for (T& value : x) value = static_cast<T>(scale * random.normal());
+        return x;
+    };
+    const double unit = 1 / std::sqrt(static_cast<double>(D));
+    const auto q = draw(N * D, unit), k = draw(N * D, unit), v = draw(N * (V + 1), 1);
+    auto g = draw(N, 0.3), beta = draw(N, 0.5);
+    for (T& x : g) x = -std::abs(x);
+    for (T& x : beta) x = std::min(std::abs(x), T(2));
+    const auto begun = draw(D * V, 1);
+    const kernels::GatedDeltaInput<T, dynamic> input{{q.data(), N, D},
+                                                     {k.data(), N, D},
+                                                     {v.data() + 1, N, V, V + 1},
+                                                     {g.data(), N},
+                                                     {beta.data(), N}};
+    const auto run_form = [&](const auto& form) {
+        DeltaRuleResult<T> result{
+            std::vector<T>(static_cast<std::size_t>(N * V), std::numeric_limits<T>::quiet_NaN()),
+            begun};
+        form(MatrixView<T>(result.state.data(), D, V), MatrixView<T>(result.out.data(), N, V));
+        return result;
+    };
+    const auto expected = run_form([&](auto state, auto out) {
+        kernels::gated_delta_reference<T, dynamic, dynamic>(input, state, out);
+    });
+    const auto check = [&](const auto& result, const std::string& form) {
+        const std::string where =
+            form + ", D = " + std::to_string(D) + ", V = " + std::to_string(V);
+        check_close(result.out, expected.out, bound<T>, where + " out");
+        check_close(result.state, expected.state, bound<T>, where + " state");
+    };
+    check(run_form([&](auto state, auto out) {
+              kernels::gated_delta_recurrent<T, dynamic, dynamic>(input, state, out);
+          }),
+          "recurrent");
+    check(run_form([&](auto state, auto out) {
+              AlignedBuffer<std::byte> bytes(
+                  kernels::gated_delta_workspace_bytes<T, dynamic>(8, D, V));
+              std::fill(bytes.begin(), bytes.end(), std::byte{0xff});  // NaN
+              Arena arena(bytes.span());
+              kernels::gated_delta_chunkwise<8, T, dynamic, dynamic>(input, state, out, 3, arena);
+          }),
+          "chunkwise");
+}
+
 }  // namespace
+
+TEST_CASE("gated delta rule: keys and values of other widths than each other",
+          "[kernels][delta_rule]") {
+    const auto sweep_widths = [](auto zero) {
+        using T = decltype(zero);
+        for (const auto& [D, V] :
+             {std::array<Index, 2>{16, 24}, {12, 24}, {8, 16}, {16, 8}, {96, 192}, {128, 4}})
+            for (const Index N : {1, 8, 21}) check_widths<T>(D, V, N);
+    };
+    sweep_widths(0.0F);
+    sweep_widths(0.0);
+}
 
 TEST_CASE("gated delta rule: golden vectors in float", "[kernels][delta_rule]") {
     check_all_golden<float>();

@@ -19,33 +19,38 @@
 
 namespace HYDRALM_NAMESPACE::kernels::detail {
 
-// Sizes fixed by the type.
+// Sizes fixed by the type; D dynamic: by the views.
 template <Real T, Index D, Index Block>
 struct GatedDeltaPlan {
     static_assert(
-        D > 0 && D % 4 == 0,
+        D == dynamic || (D > 0 && D % 4 == 0),
         "hydralm: head_dim: must be a multiple of 4; choose d_model / n_heads accordingly");
     static_assert(Block >= 4 && (Block & (Block - 1)) == 0,
                   "hydralm: block: must be a power of two, 4 or more; 8 and 16 are the fast ones");
 
     static constexpr Index lanes = simd::lanes<T>;
-    static constexpr Index batches = ceil_div(D, lanes);  // of one row
-    static constexpr Index padded = batches * lanes;      // zeros behind D
-    static constexpr Index V = batches % 2 == 0 ? 2 : 1;  // batches of one panel
+    static constexpr Index batches = D == dynamic ? 0 : ceil_div(D, lanes);  // of one row
+    static constexpr Index padded = batches * lanes;                         // zeros behind D
+    static constexpr Index V = batches % 2 == 0 ? 2 : 1;  // batches of one panel, when D are values
     static constexpr Index R = simd::registers == 32 && Block % 8 == 0 ? 8 : 4;  // rows of one tile
     static constexpr Index width = V * lanes;  // columns of one panel
-    static constexpr Index panels = batches / V;
     static constexpr Index gates = round_up(Block * Block, lanes);
     // A tile of dot products, gram_rows x gram_cols, is one batch.
     static constexpr Index gram_cols = lanes >= 4 ? 4 : lanes;
     static constexpr Index gram_rows = lanes / gram_cols;
+
+    // padded of d elements, which are D where the type says so.
+    static constexpr Index padded_of(Index d) noexcept {
+        return D == dynamic ? round_up(d, lanes) : padded;
+    }
 };
 
 // Scratch of one call. Rows of q, k are packed: strides of a model's buffers may fall on the same
 // cache sets.
-template <Real T, Index D, Index Block>
+template <Real T, Index D, Index V, Index Block>
 struct GatedDeltaScratch {
     using Plan = GatedDeltaPlan<T, D, Block>;
+    static constexpr Index width = GatedDeltaPlan<T, V, Block>::width;
 
     T* state;  // [panels, D, width]
     T* k;      // [Block, padded]
@@ -59,28 +64,30 @@ struct GatedDeltaScratch {
     T* f;      // [Block]: F
     T* beta;   // [Block]
 
-    explicit GatedDeltaScratch(Arena& arena) noexcept
-        : state(arena.take<T>(D * Plan::padded)),
-          k(arena.take<T>(Block * Plan::padded)),
-          q(arena.take<T>(Block * Plan::padded)),
+    GatedDeltaScratch(Arena& arena, Index keys, Index values) noexcept
+        : state(arena.take<T>(keys * round_up(values, width))),
+          k(arena.take<T>(Block * Plan::padded_of(keys))),
+          q(arena.take<T>(Block * Plan::padded_of(keys))),
           decay(arena.take<T>(Plan::gates)),
           m(arena.take<T>(Plan::gates)),
           a(arena.take<T>(Plan::gates)),
-          x(arena.take<T>(Block * Plan::width)),
-          fx(arena.take<T>(Block * Plan::width)),
+          x(arena.take<T>(Block * width)),
+          fx(arena.take<T>(Block * width)),
           e(arena.take<T>(round_up(Block, Plan::lanes))),
           f(arena.take<T>(round_up(Block, Plan::lanes))),
           beta(arena.take<T>(Block)) {}
 };
 
-// Bytes of a GatedDeltaScratch<T, D, block>.
-template <Real T, Index D>
-constexpr Index gated_delta_scratch_bytes(Index block) noexcept {
+// Bytes of a GatedDeltaScratch<T, D, V, block> of so many keys and values.
+template <Real T, Index D, Index V>
+constexpr Index gated_delta_scratch_bytes(Index block, Index keys, Index values) noexcept {
     using Plan = GatedDeltaPlan<T, D, 4>;  // padded and width do not depend on the block
+    constexpr Index width = GatedDeltaPlan<T, V, 4>::width;
     const Index gates = round_up(block * block, Plan::lanes);
-    return arena_bytes<T>(D * Plan::padded) + 2 * arena_bytes<T>(block * Plan::padded) +
-           3 * arena_bytes<T>(gates) + 2 * arena_bytes<T>(block * Plan::width) +
-           2 * arena_bytes<T>(round_up(block, Plan::lanes)) + arena_bytes<T>(block);
+    return arena_bytes<T>(keys * round_up(values, width)) +
+           2 * arena_bytes<T>(block * Plan::padded_of(keys)) + 3 * arena_bytes<T>(gates) +
+           2 * arena_bytes<T>(block * width) + 2 * arena_bytes<T>(round_up(block, Plan::lanes)) +
+           arena_bytes<T>(block);
 }
 
 // x ← e^x over count elements, in whole batches.
@@ -91,8 +98,8 @@ void exponentiate(T* x, Index count) noexcept {
 }
 
 // Tokens with α = 0 cut a block into parts: what of E, F and D leads from one to another is 0.
-template <Real T, Index D, Index Block, class Scratch>
-void gated_delta_cut(const GatedDeltaInput<T, D>& input, Index c, const Scratch& w) noexcept {
+template <Real T, Index D, Index Block, Index V, class Scratch>
+void gated_delta_cut(const GatedDeltaInput<T, D, V>& input, Index c, const Scratch& w) noexcept {
     Index part = -1;  // first token of the part, if it is not the first one
     for (Index i = 0; i < Block; ++i) {
         if (i < c && forgets(static_cast<double>(input.log_decay[i]))) part = i;
@@ -104,8 +111,8 @@ void gated_delta_cut(const GatedDeltaInput<T, D>& input, Index c, const Scratch&
 
 // β, E, F and D of c ≤ Block tokens, into beta, e, f and decay of w. Sums and differences in
 // double, every exponent ≤ 0, sums begun anew where α = 0; behind c, g = β = 0.
-template <Real T, Index D, Index Block, class Scratch>
-[[gnu::flatten]] void gated_delta_gates(const GatedDeltaInput<T, D>& input, Index c,
+template <Real T, Index D, Index Block, Index V, class Scratch>
+[[gnu::flatten]] void gated_delta_gates(const GatedDeltaInput<T, D, V>& input, Index c,
                                         const Scratch& w) noexcept {
     using Plan = GatedDeltaPlan<T, D, Block>;
     LocalArray<double, Block> g;  // cumulated log decay
@@ -138,28 +145,31 @@ template <Real T, Index D, Index Block, class Scratch>
 template <Real T, Index D, Index Block>
 [[gnu::flatten]] void gated_delta_pack(MatrixView<const T, D> source, Index c, T* packed) noexcept {
     using Plan = GatedDeltaPlan<T, D, Block>;
-    for (Index i = 0; i < Block; ++i, packed += Plan::padded) {
-        for (Index j = 0; j < Plan::padded; j += Plan::lanes) {
+    const Index width = source.cols(), padded = Plan::padded_of(width);
+    for (Index i = 0; i < Block; ++i, packed += padded) {
+        for (Index j = 0; j < padded; j += Plan::lanes) {
             if (i >= c) simd::store<T>(packed + j, simd::Batch<T>(T(0)));
-            else if (D - j >= Plan::lanes)
+            else if (width - j >= Plan::lanes)
                 simd::store<T>(packed + j, simd::load<T>(source.row(i) + j));
             else
                 simd::store<T>(packed + j,
-                               simd::load_partial<T>(source.row(i) + j, D % Plan::lanes));
+                               simd::load_partial<T>(source.row(i) + j, width % Plan::lanes));
         }
     }
 }
 
 // Fetches the tokens of the block to come: their rows are short and far apart, which no hardware
 // prefetcher follows.
-template <Real T, Index D>
-void gated_delta_prefetch(const GatedDeltaInput<T, D>& input, MatrixView<T, D> out, Index first,
+template <Real T, Index D, Index V>
+void gated_delta_prefetch(const GatedDeltaInput<T, D, V>& input, MatrixView<T, V> out, Index first,
                           Index count) noexcept {
     constexpr Index line = 64 / static_cast<Index>(sizeof(T));
     for (Index t = first; t < first + count; ++t) {
-        for (Index i = 0; i < D; i += line) {
+        for (Index i = 0; i < input.q.cols(); i += line) {
             __builtin_prefetch(input.q.row(t) + i);
             __builtin_prefetch(input.k.row(t) + i);
+        }
+        for (Index i = 0; i < input.v.cols(); i += line) {
             __builtin_prefetch(input.v.row(t) + i);
             __builtin_prefetch(out.row(t) + i, 1);
         }
@@ -168,24 +178,25 @@ void gated_delta_prefetch(const GatedDeltaInput<T, D>& input, MatrixView<T, D> o
     }
 }
 
-// out[i, j] = rows_i · k_j for the tiles that meet j ≤ i.
+// out[i, j] = rows_i · k_j for the tiles that meet j ≤ i. Rows of D elements, or of `width`.
 template <Real T, Index D, Index Block>
-[[gnu::flatten]] void gated_delta_gram(const T* rows, const T* k, T* out) noexcept {
+[[gnu::flatten]] void gated_delta_gram(const T* rows, const T* k, T* out,
+                                       Index width = D) noexcept {
     using Plan = GatedDeltaPlan<T, D, Block>;
+    const Index padded = Plan::padded_of(width);
     constexpr Index gr = Plan::gram_rows;
     constexpr Index gc = Plan::gram_cols;
     for (Index i = 0; i < Block; i += gr) {
         for (Index j = 0; j < i + gr; j += gc) {
             std::array<simd::Batch<T>, static_cast<std::size_t>(Plan::lanes)> sums;
             simd::unroll<Plan::lanes>([&](auto l) { sums[l] = simd::Batch<T>(T(0)); });
-            for (Index d = 0; d < Plan::padded;
-                 d += Plan::lanes) {  // rows and columns stay in registers
+            for (Index d = 0; d < padded; d += Plan::lanes) {  // rows and columns stay in registers
                 LocalArray<simd::Batch<T>, gr> row;
                 LocalArray<simd::Batch<T>, gc> column;
                 simd::unroll<gr>(
-                    [&](auto r) { row[r] = simd::load<T>(rows + (i + r) * Plan::padded + d); });
+                    [&](auto r) { row[r] = simd::load<T>(rows + (i + r) * padded + d); });
                 simd::unroll<gc>(
-                    [&](auto r) { column[r] = simd::load<T>(k + (j + r) * Plan::padded + d); });
+                    [&](auto r) { column[r] = simd::load<T>(k + (j + r) * padded + d); });
                 simd::unroll<Plan::lanes>(
                     [&](auto l) { sums[l] = simd::fma(row[l / gc], column[l % gc], sums[l]); });
             }
@@ -208,20 +219,21 @@ constexpr Index integer_root(Index e) noexcept {
 // Block².
 //   out[i² + 2j] = q_i · k_j for j ≤ i      out[i² + 2j + 1] = k_i · k_j for j < i
 template <Real T, Index D, Index Block>
-[[gnu::flatten]] void gated_delta_pairs(const T* q, const T* k, T* out) noexcept {
+[[gnu::flatten]] void gated_delta_pairs(const T* q, const T* k, T* out, Index width) noexcept {
     using Plan = GatedDeltaPlan<T, D, Block>;
     static_assert(Block * Block % Plan::lanes == 0);
+    const Index padded = Plan::padded_of(width);
     simd::unroll<Block * Block / Plan::lanes>([&](auto group) {
         std::array<simd::Batch<T>, static_cast<std::size_t>(Plan::lanes)> sums;
         simd::unroll<Plan::lanes>([&](auto l) { sums[l] = simd::Batch<T>(T(0)); });
-        for (Index d = 0; d < Plan::padded; d += Plan::lanes) {
+        for (Index d = 0; d < padded; d += Plan::lanes) {
             simd::unroll<Plan::lanes>([&](auto l) {
                 constexpr Index pair = group * Plan::lanes + l;
                 constexpr Index i = integer_root(pair);
                 constexpr Index j = (pair - i * i) / 2;
                 const T* row = (pair - i * i) % 2 == 0 ? q : k;
-                sums[l] = simd::fma(simd::load<T>(row + i * Plan::padded + d),
-                                    simd::load<T>(k + j * Plan::padded + d), sums[l]);
+                sums[l] = simd::fma(simd::load<T>(row + i * padded + d),
+                                    simd::load<T>(k + j * padded + d), sums[l]);
             });
         }
         simd::store<T>(out + group * Plan::lanes, simd::sum_each<T>(sums));
@@ -229,15 +241,16 @@ template <Real T, Index D, Index Block>
 }
 
 // Everything of a block that S does not enter: E, F, M, A, packed q and k.
-template <Real T, Index D, Index Block>
-void gated_delta_prepare(const GatedDeltaInput<T, D>& input, Index c,
-                         const GatedDeltaScratch<T, D, Block>& w) noexcept {
+template <Real T, Index D, Index Block, Index V>
+void gated_delta_prepare(const GatedDeltaInput<T, D, V>& input, Index c,
+                         const GatedDeltaScratch<T, D, V, Block>& w) noexcept {
+    const Index keys = input.k.cols();
     gated_delta_gates<T, D, Block>(input, c, w);
     gated_delta_pack<T, D, Block>(input.k, c, w.k);
     gated_delta_pack<T, D, Block>(input.q, c, w.q);
     if constexpr (Block <= 8) {
         alignas(alignment) LocalArray<T, Block * Block> pairs;
-        gated_delta_pairs<T, D, Block>(w.q, w.k, pairs);
+        gated_delta_pairs<T, D, Block>(w.q, w.k, pairs, keys);
         for (Index i = 0; i < Block; ++i) {
             for (Index j = 0; j <= i; ++j) {
                 const Index ij = i * Block + j;
@@ -246,8 +259,8 @@ void gated_delta_prepare(const GatedDeltaInput<T, D>& input, Index c,
             }
         }
     } else {
-        gated_delta_gram<T, D, Block>(w.k, w.k, w.m);
-        gated_delta_gram<T, D, Block>(w.q, w.k, w.a);
+        gated_delta_gram<T, D, Block>(w.k, w.k, w.m, keys);
+        gated_delta_gram<T, D, Block>(w.q, w.k, w.a, keys);
         for (Index i = 0; i < Block; ++i) {
             for (Index j = 0; j <= i; ++j) {
                 w.m[i * Block + j] *= w.beta[i] * w.decay[i * Block + j];
@@ -273,30 +286,37 @@ template <Real T, Index R, Index V>
 }
 
 // One panel of one block: columns [column, column + width) of S, V and O. S is its [D, width].
-template <Real T, Index D, Index Block, bool Partial>
-[[gnu::flatten]] void gated_delta_panel(const GatedDeltaInput<T, D>& input, Index c, Index column,
-                                        const GatedDeltaScratch<T, D, Block>& w, T* s,
-                                        MatrixView<T, D> out) noexcept {
-    using Plan = GatedDeltaPlan<T, D, Block>;
+// Partial: less of it than its width is there.
+template <Real T, Index D, Index Block, bool Partial, Index Values>
+[[gnu::flatten]] void gated_delta_panel(const GatedDeltaInput<T, D, Values>& input, Index c,
+                                        Index column,
+                                        const GatedDeltaScratch<T, D, Values, Block>& w, T* s,
+                                        MatrixView<T, Values> out) noexcept {
     using simd::Batch;
-    constexpr Index R = Plan::R;
-    constexpr Index V = Plan::V;
-    constexpr Index lanes = Plan::lanes;
-    const Index rows = round_up(c, R);
+    constexpr Index R = GatedDeltaPlan<T, D, Block>::R;
+    constexpr Index V = GatedDeltaPlan<T, Values, Block>::V;
+    constexpr Index lanes = simd::lanes<T>, width = V * lanes;
+    const Index rows = round_up(c, R), keys = input.k.cols(),
+                padded = GatedDeltaPlan<T, D, Block>::padded_of(keys);
+    // Columns of batch v that are there.
+    const auto held = [&](auto v) {
+        if constexpr (Values != dynamic) return v == V - 1 ? Values % lanes : lanes;
+        else return std::clamp<Index>(input.v.cols() - column - v * lanes, 0, lanes);
+    };
+    constexpr auto whole = [](auto v) { return !Partial || (Values != dynamic && v < V - 1); };
 
     for (Index i0 = 0; i0 < rows; i0 += R) {
         LocalGrid<Batch<T>, R, V> x;
         simd::unroll<R>(
             [&](auto r) { simd::unroll<V>([&](auto v) { x[r][v] = Batch<T>(T(0)); }); });
-        multiply_tile<T, R, V>(D, w.k + i0 * Plan::padded, Plan::padded, s, x);  // K S
+        multiply_tile<T, R, V>(keys, w.k + i0 * padded, padded, s, x);  // K S
         simd::unroll<R>([&](auto r) {
             const Batch<T> e(w.e[i0 + r]), beta(w.beta[i0 + r]);
             const T* value = input.v.row(i0 + r < c ? i0 + r : 0) + column;
             simd::unroll<V>([&](auto v) {
                 Batch<T> target;
-                if constexpr (Partial && v == V - 1)
-                    target = simd::load_partial<T>(value + v * lanes, D % lanes);
-                else target = simd::load<T>(value + v * lanes);
+                if constexpr (whole(v)) target = simd::load<T>(value + v * lanes);
+                else target = simd::load_partial<T>(value + v * lanes, held(v));
                 x[r][v] = beta * (target - e * x[r][v]);
             });
         });
@@ -304,8 +324,7 @@ template <Real T, Index D, Index Block, bool Partial>
             simd::unroll<R>([&](auto r) {
                 const Batch<T> mij(-w.m[(i0 + r) * Block + j]);
                 simd::unroll<V>([&](auto v) {
-                    x[r][v] =
-                        simd::fma(mij, simd::load<T>(w.x + j * Plan::width + v * lanes), x[r][v]);
+                    x[r][v] = simd::fma(mij, simd::load<T>(w.x + j * width + v * lanes), x[r][v]);
                 });
             });
         }
@@ -318,8 +337,8 @@ template <Real T, Index D, Index Block, bool Partial>
             });
             const Batch<T> f(w.f[i0 + j]);
             simd::unroll<V>([&](auto v) {
-                simd::store<T>(w.x + (i0 + j) * Plan::width + v * lanes, x[j][v]);
-                simd::store<T>(w.fx + (i0 + j) * Plan::width + v * lanes, f * x[j][v]);
+                simd::store<T>(w.x + (i0 + j) * width + v * lanes, x[j][v]);
+                simd::store<T>(w.fx + (i0 + j) * width + v * lanes, f * x[j][v]);
             });
         });
     }
@@ -328,7 +347,7 @@ template <Real T, Index D, Index Block, bool Partial>
         LocalGrid<Batch<T>, R, V> o;
         simd::unroll<R>(
             [&](auto r) { simd::unroll<V>([&](auto v) { o[r][v] = Batch<T>(T(0)); }); });
-        multiply_tile<T, R, V>(D, w.q + i0 * Plan::padded, Plan::padded, s, o);  // Q S
+        multiply_tile<T, R, V>(keys, w.q + i0 * padded, padded, s, o);  // Q S
         simd::unroll<R>([&](auto r) {
             const Batch<T> e(w.e[i0 + r]);
             simd::unroll<V>([&](auto v) { o[r][v] = e * o[r][v]; });
@@ -337,7 +356,7 @@ template <Real T, Index D, Index Block, bool Partial>
         simd::unroll<R>([&](auto j) {
             LocalArray<Batch<T>, V> xj;
             simd::unroll<V>(
-                [&](auto v) { xj[v] = simd::load<T>(w.x + (i0 + j) * Plan::width + v * lanes); });
+                [&](auto v) { xj[v] = simd::load<T>(w.x + (i0 + j) * width + v * lanes); });
             simd::unroll<R>([&](auto r) {
                 if constexpr (r >= j) {
                     const Batch<T> aij(w.a[(i0 + r) * Block + i0 + j]);
@@ -349,35 +368,33 @@ template <Real T, Index D, Index Block, bool Partial>
             if (i0 + r < c) {
                 T* row = out.row(i0 + r) + column;
                 simd::unroll<V>([&](auto v) {
-                    if constexpr (Partial && v == V - 1)
-                        simd::store_partial<T>(row + v * lanes, o[r][v], D % lanes);
-                    else simd::store<T>(row + v * lanes, o[r][v]);
+                    if constexpr (whole(v)) simd::store<T>(row + v * lanes, o[r][v]);
+                    else simd::store_partial<T>(row + v * lanes, o[r][v], held(v));
                 });
             }
         });
     }
 
     const Batch<T> gamma(w.e[Block - 1]);
-    constexpr Index S = D % R == 0 ? R : 4;  // rows of S in one tile
-    for (Index d = 0; d < D; d += S) {
+    constexpr Index S = D != dynamic && D % R == 0 ? R : 4;  // rows of S in one tile
+    for (Index d = 0; d < keys; d += S) {
         LocalGrid<Batch<T>, S, V> acc;
         simd::unroll<S>([&](auto r) {
             simd::unroll<V>([&](auto v) {
-                acc[r][v] = gamma * simd::load<T>(s + (d + r) * Plan::width + v * lanes);
+                acc[r][v] = gamma * simd::load<T>(s + (d + r) * width + v * lanes);
             });
         });
         for (Index i = 0; i < rows; ++i) {
             LocalArray<Batch<T>, V> xi;
-            simd::unroll<V>(
-                [&](auto v) { xi[v] = simd::load<T>(w.fx + i * Plan::width + v * lanes); });
+            simd::unroll<V>([&](auto v) { xi[v] = simd::load<T>(w.fx + i * width + v * lanes); });
             simd::unroll<S>([&](auto r) {
-                const Batch<T> ki(w.k[i * Plan::padded + d + r]);
+                const Batch<T> ki(w.k[i * padded + d + r]);
                 simd::unroll<V>([&](auto v) { acc[r][v] = simd::fma(ki, xi[v], acc[r][v]); });
             });
         }
         simd::unroll<S>([&](auto r) {
             simd::unroll<V>(
-                [&](auto v) { simd::store<T>(s + (d + r) * Plan::width + v * lanes, acc[r][v]); });
+                [&](auto v) { simd::store<T>(s + (d + r) * width + v * lanes, acc[r][v]); });
         });
     }
 }

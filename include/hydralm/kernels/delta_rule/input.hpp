@@ -10,18 +10,19 @@ namespace HYDRALM_NAMESPACE::kernels {
 
 // One head, N tokens. Views may be slices of wider buffers (q, k, v of [N, 3I]; log_decay, beta of
 // [N, 2H]).
-//   q, k, v     [N, D]
+//   q, k        [N, D]; D a multiple of 4, or dynamic: a number of the views
+//   v           [N, V]; V as D, and usually the same
 //   log_decay   [N], g = ln α ≤ 0; −∞ forgets everything
 //   beta        [N], the writing strength, usually in (0, 1], up to 2 allowed
-template <Real T, Index D>
+template <Real T, Index D, Index V = D>
 struct GatedDeltaInput {
     static_assert(
-        D > 0 && D % 4 == 0,
+        D == dynamic || (D > 0 && D % 4 == 0),
         "hydralm: head_dim: must be a multiple of 4; choose d_model / n_heads accordingly");
 
     MatrixView<const T, D> q;
     MatrixView<const T, D> k;
-    MatrixView<const T, D> v;
+    MatrixView<const T, V> v;
     StridedSpan<const T> log_decay;
     StridedSpan<const T> beta;
 

@@ -15,26 +15,29 @@
 namespace HYDRALM_NAMESPACE::kernels {
 namespace detail {
 
-// Columns [0, V·lanes) of S and of one token, of which the last batch holds Tail elements.
+// Columns [0, V·lanes) of S and of one token, of which the last batch holds Tail elements, or, with
+// a dynamic Tail, `tail`. D rows, or `rows`.
 template <Real T, Index D, Index V, Index Tail>
 [[gnu::flatten]] void gated_delta_step_panel(const T* q, const T* k, const T* v, T alpha, T beta,
-                                             T kq, T* state, Index stride, T* out) noexcept {
+                                             T kq, T* state, Index stride, T* out, Index rows,
+                                             Index tail = Tail) noexcept {
     using simd::Batch;
     constexpr Index lanes = simd::lanes<T>;
-    const auto load = [](const T* p, auto column) {
+    const Index keys = D == dynamic ? rows : D, held = Tail == dynamic ? tail : Tail;
+    const auto load = [&](const T* p, auto column) {
         if constexpr (column == V - 1 && Tail < lanes)
-            return simd::load_partial<T>(p + column * lanes, Tail);
+            return simd::load_partial<T>(p + column * lanes, held);
         else return simd::load<T>(p + column * lanes);
     };
-    const auto store = [](T* p, auto column, const Batch<T>& x) {
+    const auto store = [&](T* p, auto column, const Batch<T>& x) {
         if constexpr (column == V - 1 && Tail < lanes)
-            simd::store_partial<T>(p + column * lanes, x, Tail);
+            simd::store_partial<T>(p + column * lanes, x, held);
         else simd::store<T>(p + column * lanes, x);
     };
     // Even and odd rows apart: 4·V sums hide the latency of the additions.
     LocalGrid<Batch<T>, 2, V> sk, sq;
     simd::unroll<V>([&](auto c) { sk[0][c] = sk[1][c] = sq[0][c] = sq[1][c] = Batch<T>(T(0)); });
-    for (Index i = 0; i < D; i += 2) {
+    for (Index i = 0; i < keys; i += 2) {
         simd::unroll<2>([&](auto half) {
             const Batch<T> ki(k[i + half]), qi(q[i + half]);
             simd::unroll<V>([&](auto c) {
@@ -50,7 +53,7 @@ template <Real T, Index D, Index V, Index Tail>
         u[c] = b * (load(v, c) - a * (sk[0][c] + sk[1][c]));
         store(out, c, simd::fma(dot, u[c], a * (sq[0][c] + sq[1][c])));
     });
-    for (Index i = 0; i < D; ++i) {
+    for (Index i = 0; i < keys; ++i) {
         const Batch<T> ki(k[i]);
         simd::unroll<V>([&](auto c) {
             store(state + i * stride, c, simd::fma(ki, u[c], a * load(state + i * stride, c)));
@@ -61,38 +64,51 @@ template <Real T, Index D, Index V, Index Tail>
 }  // namespace detail
 
 // One token of gated_delta_reference.
-//   q, k, v     [D];  g = ln α ≤ 0 (−∞ allowed);  beta
-//   state       [D, D], read and overwritten
-//   out         [D], written; aliases nothing but may be v
-// No allocation, no errors. 7 D² FLOP; bound by one read and one write of S.
-template <Real T, Index D>
+//   q, k        [D];  v  [V];  g = ln α ≤ 0 (−∞ allowed);  beta
+//   state       [D, V], read and overwritten
+//   out         [V], written; aliases nothing but may be v
+// No allocation, no errors. 7 D V FLOP; bound by one read and one write of S.
+template <Real T, Index D, Index V>
 void gated_delta_step(const T* q, const T* k, const T* v, T log_decay, T beta,
-                      MatrixView<T, D> state, T* out) noexcept {
+                      MatrixView<T, V> state, T* out) noexcept {
     static_assert(
-        D > 0 && D % 4 == 0,
+        D == dynamic || (D > 0 && D % 4 == 0),
         "hydralm: head_dim: must be a multiple of 4; choose d_model / n_heads accordingly");
     constexpr Index lanes = simd::lanes<T>;
-    constexpr Index batches = ceil_div(D, lanes);
-    constexpr Index tail = D - (batches - 1) * lanes;
     constexpr Index width = simd::registers == 32 ? 4 : 2;  // 4·width sums stay in registers
-    constexpr Index last = batches - (batches - 1) / width * width;
+    const Index keys = state.rows(), stride = state.stride();
     const T alpha = std::exp(log_decay);
-    const T kq = dot(view<D>(k), in(q));
+    const T kq = [&] {
+        if constexpr (D == dynamic) return dot(view(k, keys), in(q));
+        else return dot(view<D>(k), in(q));
+    }();
     Index column = 0;
-    for (; column < (batches - last) * lanes; column += width * lanes)
-        detail::gated_delta_step_panel<T, D, width, lanes>(
-            q, k, v + column, alpha, beta, kq, state.data() + column, state.stride(), out + column);
-    detail::gated_delta_step_panel<T, D, last, tail>(
-        q, k, v + column, alpha, beta, kq, state.data() + column, state.stride(), out + column);
+    const auto panels = [&]<Index Batches, Index Tail>(Index end, Index tail) {
+        for (; column < end; column += Batches * lanes)
+            detail::gated_delta_step_panel<T, D, Batches, Tail>(q, k, v + column, alpha, beta, kq,
+                                                                state.data() + column, stride,
+                                                                out + column, keys, tail);
+    };
+    if constexpr (V != dynamic) {
+        constexpr Index batches = ceil_div(V, lanes);
+        constexpr Index last = batches - (batches - 1) / width * width;
+        panels.template operator()<width, lanes>((batches - last) * lanes, lanes);
+        panels.template operator()<last, V - (batches - 1) * lanes>(V, 0);
+    } else {
+        const Index all = state.cols();
+        panels.template operator()<width, lanes>(all / (width * lanes) * (width * lanes), lanes);
+        panels.template operator()<1, lanes>(all / lanes * lanes, lanes);
+        panels.template operator()<1, dynamic>(all, all % lanes);
+    }
 }
 
 // gated_delta_step for every token of input; the same arguments as gated_delta_reference.
-template <Real T, Index D>
-void gated_delta_recurrent(const GatedDeltaInput<T, D>& input, MatrixView<T, D> state,
-                           MatrixView<T, D> out) noexcept {
+template <Real T, Index D, Index V>
+void gated_delta_recurrent(const GatedDeltaInput<T, D, V>& input, MatrixView<T, V> state,
+                           MatrixView<T, V> out) noexcept {
     for (Index t = 0; t < input.tokens(); ++t)
-        gated_delta_step<T, D>(input.q.row(t), input.k.row(t), input.v.row(t), input.log_decay[t],
-                               input.beta[t], state, out.row(t));
+        gated_delta_step<T, D, V>(input.q.row(t), input.k.row(t), input.v.row(t),
+                                  input.log_decay[t], input.beta[t], state, out.row(t));
 }
 
 }  // namespace HYDRALM_NAMESPACE::kernels
