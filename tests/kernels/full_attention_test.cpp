@@ -34,6 +34,7 @@ private:
 template <class T, Index D, Index C>
 struct Case {
     using Past = kernels::FullAttentionPast<T, D, C>;
+    static constexpr auto page_of() { return typename Past::Page(); }
 
     Index N, H, Hkv;
     BankFormat format;
@@ -51,7 +52,7 @@ struct Case {
           v(N, Hkv * D, seed + 2),
           out(N, H * D),
           lse(N, H),
-          pages(N, C, Hkv * Past::Page::bytes(format), 0xff) {}  // NaN
+          pages(N, C, Hkv * page_of().bytes(format), 0xff) {}  // NaN
 
     Past past(Index g) const { return {pages.view(), format, g}; }
     MatrixView<T> of_group(MatrixView<T> all, Index g, Index width) const {
@@ -90,13 +91,13 @@ struct Case {
     // The reference over the keys and values as the format keeps them.
     std::vector<T> reference() const {
         Rows<T> keys(N, Hkv * D), values(N, Hkv * D), expected(N, H * D), sums(N, H);
-        std::vector<T> scratch(static_cast<std::size_t>(Past::Page::scratch_elements));
+        std::vector<T> scratch(static_cast<std::size_t>(page_of().scratch_elements()));
         for (Index g = 0; g < Hkv; ++g)
             for (Index t = 0; t < N; ++t) {
                 const auto page = past(g).read(t / C, scratch.data());
                 for (Index d = 0; d < D; ++d) {
                     keys.view()(t, g * D + d) = page.keys[d * Past::Page::key_stride + t % C];
-                    values.view()(t, g * D + d) = page.values[t % C * Past::Page::value_stride + d];
+                    values.view()(t, g * D + d) = page.values[t % C * page_of().value_stride() + d];
                 }
             }
         kernels::full_attention_reference<T>(q.view(), keys.view(), values.view(), H, Hkv,
@@ -129,6 +130,40 @@ void sweep() {
                 check<T, D, C>(N, H, Hkv, format);
 }
 
+// A window, and a head dimension that only the page knows, over the pages of a case: the reference,
+// and the same bits in any cut.
+template <class T, Index D, Index C>
+void check_window(Index N, Index H, Index Hkv, Index window) {
+    Case<T, D, C> c(N, H, Hkv, BankFormat::exact, 4);
+    c.run(N);
+    const kernels::KeyValuePage<T, dynamic, C> page(D);
+    AlignedBuffer<std::byte> memory(kernels::full_attention_workspace_bytes<T, dynamic, C>(page));
+    std::memset(memory.data(), 0xff, static_cast<std::size_t>(memory.size()));
+    Arena arena(memory.span());
+    const auto run = [&](Index piece) {
+        Rows<T> out(N, H * D);
+        for (Index first = 0; first < N; first += piece)
+            for (Index g = 0; g < Hkv; ++g) {
+                const Index n = std::min(piece, N - first);
+                kernels::full_attention<dynamic, C, T>(
+                    c.of_group(c.q.view().middle_rows(first, n), g, D), first,
+                    {c.pages.view(), BankFormat::exact, g, page},
+                    c.of_group(out.view().middle_rows(first, n), g, D), arena, {}, window);
+            }
+        CHECK(out.padding_untouched());
+        return out.values();
+    };
+    Rows<T> expected(N, H * D), sums(N, H);
+    kernels::full_attention_reference<T>(c.q.view(), c.k.view(), c.v.view(), H, Hkv,
+                                         expected.view(), sums.view(), window);
+    const std::string where = c.where() + ", window " + std::to_string(window);
+    const auto whole = run(N);
+    check_close(whole, expected.values(), bound<T>, where);
+    INFO(where);
+    CHECK(same_bits(run(1), whole));
+    CHECK(same_bits(run(C + 3), whole));
+}
+
 // Gradients by way of pages, in calls of at most piece tokens, the last first.
 template <class T, Index D, Index C>
 struct Gradients {
@@ -137,7 +172,7 @@ struct Gradients {
     Gradients(Case<T, D, C>& c, const Rows<T>& dout, Index piece)
         : dq(c.N, c.H * D), dk(c.N, c.Hkv * D), dv(c.N, c.Hkv * D) {
         using Past = kernels::FullAttentionPast<T, D, C>;
-        const Pages dpages(c.N, C, c.Hkv * Past::Page::bytes(BankFormat::exact), 0);
+        const Pages dpages(c.N, C, c.Hkv * c.page_of().bytes(BankFormat::exact), 0);
         AlignedBuffer<std::byte> memory(
             kernels::full_attention_backward_workspace_bytes<T, D, C>());
         std::memset(memory.data(), 0xff, static_cast<std::size_t>(memory.size()));
@@ -186,6 +221,14 @@ TEMPLATE_TEST_CASE("attention to the whole past is its reference, whatever is co
     sweep<TestType, 12, 13>();
     sweep<TestType, 64, 64>();
     check<TestType, 32, 64>(1000, 2, 1, BankFormat::exact);
+}
+
+TEMPLATE_TEST_CASE("attention to a window of the past, heads of a size read at run time",
+                   "[full_attention]", float, double) {
+    for (const Index window : {0, 1, 5, 8, 9, 16, 100}) {
+        check_window<TestType, 4, 8>(29, 2, 1, window);
+        check_window<TestType, 12, 8>(45, 6, 2, window);
+    }
 }
 
 TEST_CASE("attention to the whole past: large scores, and values that are not numbers",

@@ -226,6 +226,18 @@ TEMPLATE_TEST_CASE("l2_normalize: fast forms are the reference's", "", float, do
     }
 }
 
+TEMPLATE_TEST_CASE("l2_scale: fast form is the reference's", "", float, double) {
+    using T = TestType;
+    for (const Index D : {1, 8, 12, 17, 128})
+        for (const double eps : {1e-6, 0.5}) {
+            Rows<T> fast(5, 3 * D, 7), expected = fast;
+            kernels::l2_scale<T>(D, fast.view(), eps, 0.25);
+            kernels::reference::l2_scale<T>(D, expected.view(), eps, 0.25);
+            check_close(fast.values(), expected.values(), bound<T>, "D " + std::to_string(D));
+            CHECK(fast.padding_untouched());
+        }
+}
+
 TEST_CASE("l2_normalize: zeros stay zeros, and their gradient is the clamp's") {
     Rows<double> x(1, 4, 1), norms(1, 1), dx(1, 4);
     const Rows<double> dy(1, 4, 2);

@@ -51,6 +51,21 @@ void sweep(double bound) {
 
 }  // namespace
 
+TEST_CASE("rotary: a part of a head, sizes read at run time", "[kernels][rotary]") {
+    constexpr Index N = 70, heads = 3;
+    for (const auto& [D, R] : {std::pair<Index, Index>{16, 4}, {256, 64}, {12, 12}, {8, 2}}) {
+        Random random(static_cast<std::uint64_t>(D));
+        std::vector<double> x(static_cast<std::size_t>(N * heads * D));
+        for (double& v : x) v = random.normal();
+        auto expected = x;
+        std::vector<double> table(static_cast<std::size_t>(N * R));
+        kernels::rotary_table<dynamic>(250, 1e7, MatrixView<double>(table.data(), N, R));
+        kernels::rotary_apply<double>(D, {x.data(), N, heads * D}, {table.data(), N, R});
+        kernels::rotary_reference<double>({expected.data(), N, heads * D}, D, 250, 1e7, 1, R);
+        check_close(x, expected, 1e-12, "D " + std::to_string(D) + ", R " + std::to_string(R));
+    }
+}
+
 TEMPLATE_TEST_CASE("rotary embedding matches its reference and is undone by its inverse",
                    "[rotary]", float, double) {
     const double bound = sizeof(TestType) == 4 ? 3e-7 : 2e-13;

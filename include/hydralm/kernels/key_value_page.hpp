@@ -10,27 +10,35 @@
 #include <cmath>
 
 #include "hydralm/core/bfloat16.hpp"
+#include "hydralm/core/matrix_view.hpp"
 #include "hydralm/core/paged_past.hpp"
 
 namespace HYDRALM_NAMESPACE::kernels {
 
-// Of T, head dimension D, C tokens a page. No allocation, no errors.
+// Of T, head dimension D (dynamic: given when it is made), C tokens a page. No allocation, no
+// errors.
 template <Real T, Index D, Index C>
 class KeyValuePage {
 public:
     static constexpr Index unit = static_cast<Index>(alignment / sizeof(T));  // of every row
     static constexpr Index key_stride = round_up(C, unit);
-    static constexpr Index value_stride = round_up(D, unit);
+
+    constexpr KeyValuePage() noexcept
+        requires(D != dynamic)
+        : width_(D) {}
+    constexpr explicit KeyValuePage(Index head_dim) noexcept : width_(head_dim) {}
+    constexpr Index head_dim() const noexcept { return width_.value(); }
+    constexpr Index value_stride() const noexcept { return round_up(head_dim(), unit); }
 
     // That one head takes.
-    static constexpr Index bytes(BankFormat format) noexcept { return of(format).bytes; }
+    constexpr Index bytes(BankFormat format) const noexcept { return places(format).bytes; }
 
     // In the exact format, where the gradient of a stream reads and writes.
-    static T* keys(std::byte* page) noexcept {  // [D, key_stride]
-        return at<T>(page, exact.keys);
+    T* keys(std::byte* page) const noexcept {  // [D, key_stride]
+        return at<T>(page, places(BankFormat::exact).keys);
     }
-    static T* values(std::byte* page) noexcept {  // [C, value_stride]
-        return at<T>(page, exact.values);
+    T* values(std::byte* page) const noexcept {  // [C, value_stride]
+        return at<T>(page, places(BankFormat::exact).values);
     }
 
     // Keys and values as numbers: where they lie, or decoded into scratch.
@@ -38,54 +46,60 @@ public:
         const T* keys;    // [D, key_stride]
         const T* values;  // [C, value_stride]
     };
-    static constexpr Index scratch_elements = D * key_stride + C * value_stride;
-    static Rows read(std::byte* page, BankFormat format, T* scratch) noexcept {
+    constexpr Index scratch_elements() const noexcept {
+        return head_dim() * key_stride + C * value_stride();
+    }
+    Rows read(std::byte* page, BankFormat format, T* scratch) const noexcept {
         if (format == BankFormat::exact) return {keys(page), values(page)};
-        T* const decoded = scratch + D * key_stride;
+        const Places p = places(format);
+        const Index stride = value_stride();
+        T* const decoded = scratch + head_dim() * key_stride;
         read_keys(page, format, scratch);
         if (format == BankFormat::bf16) {
-            decode(C * value_stride, at<std::uint16_t>(page, bf16.values), decoded);
+            decode(C * stride, at<std::uint16_t>(page, p.values), decoded);
         } else {
-            const T* const scales = at<T>(page, int8.value_scales);
+            const T* const scales = at<T>(page, p.value_scales);
             for (Index j = 0; j < C; ++j)
                 decode(
-                    value_stride, at<std::int8_t>(page, int8.values) + j * value_stride,
-                    [s = scales[j]](Index) { return s; }, decoded + j * value_stride);
+                    stride, at<std::int8_t>(page, p.values) + j * stride,
+                    [s = scales[j]](Index) { return s; }, decoded + j * stride);
         }
         return {scratch, decoded};
     }
-    static const T* read_keys(std::byte* page, BankFormat format, T* scratch) noexcept {
+    const T* read_keys(std::byte* page, BankFormat format, T* scratch) const noexcept {
         if (format == BankFormat::exact) return keys(page);
+        const Places p = places(format);
         if (format == BankFormat::bf16) {
-            decode(D * key_stride, at<std::uint16_t>(page, bf16.keys), scratch);
+            decode(head_dim() * key_stride, at<std::uint16_t>(page, p.keys), scratch);
         } else {
-            const T* const scales = at<T>(page, int8.key_scales);
-            for (Index d = 0; d < D; ++d)
+            const T* const scales = at<T>(page, p.key_scales);
+            for (Index d = 0; d < head_dim(); ++d)
                 decode(
-                    key_stride, at<std::int8_t>(page, int8.keys) + d * key_stride,
+                    key_stride, at<std::int8_t>(page, p.keys) + d * key_stride,
                     [scales](Index j) { return scales[j]; }, scratch + d * key_stride);
         }
         return scratch;
     }
 
     // Row j: key and value [D].
-    static void put(std::byte* page, BankFormat format, Index j, const T* key,
-                    const T* value) noexcept {
+    void put(std::byte* page, BankFormat format, Index j, const T* key,
+             const T* value) const noexcept {
+        const Places p = places(format);
+        const Index width = head_dim(), row = j * value_stride();
         if (format == BankFormat::exact) {
-            scatter(keys(page) + j, key, [](T x) { return x; });
-            std::copy_n(value, D, values(page) + j * value_stride);
+            scatter(at<T>(page, p.keys) + j, key, [](T x) { return x; });
+            std::copy_n(value, width, at<T>(page, p.values) + row);
         } else if (format == BankFormat::bf16) {
             const auto round = [](T x) { return bf16_from(x); };
-            scatter(at<std::uint16_t>(page, bf16.keys) + j, key, round);
-            std::transform(value, value + D,
-                           at<std::uint16_t>(page, bf16.values) + j * value_stride, round);
+            scatter(at<std::uint16_t>(page, p.keys) + j, key, round);
+            std::transform(value, value + width, at<std::uint16_t>(page, p.values) + row, round);
         } else {
-            T& key_scale = at<T>(page, int8.key_scales)[j];
-            T& value_scale = at<T>(page, int8.value_scales)[j];
+            T& key_scale = at<T>(page, p.key_scales)[j];
+            T& value_scale = at<T>(page, p.value_scales)[j];
             key_scale = scale_of(key);
             value_scale = scale_of(value);
-            scatter(at<std::int8_t>(page, int8.keys) + j, key, rounded_to(key_scale));
-            std::transform(value, value + D, at<std::int8_t>(page, int8.values) + j * value_stride,
+            scatter(at<std::int8_t>(page, p.keys) + j, key, rounded_to(key_scale));
+            std::transform(value, value + width, at<std::int8_t>(page, p.values) + row,
                            rounded_to(value_scale));
         }
     }
@@ -95,7 +109,7 @@ private:
     struct Places {
         Index key_scales, value_scales, keys, values, bytes;
     };
-    static constexpr Places places(BankFormat format) noexcept {
+    constexpr Places places(BankFormat format) const noexcept {
         constexpr auto line = static_cast<Index>(alignment);
         const Index scales =
                         format == BankFormat::int8 ? key_stride * static_cast<Index>(sizeof(T)) : 0,
@@ -103,14 +117,9 @@ private:
                             : format == BankFormat::bf16 ? 2
                                                          : 1;
         Places p{0, scales, 2 * scales, 0, 0};
-        p.values = p.keys + round_up(D * key_stride * width, line);
-        p.bytes = p.values + round_up(C * value_stride * width, line);
+        p.values = p.keys + round_up(head_dim() * key_stride * width, line);
+        p.bytes = p.values + round_up(C * value_stride() * width, line);
         return p;
-    }
-    static constexpr Places exact = places(BankFormat::exact), bf16 = places(BankFormat::bf16),
-                            int8 = places(BankFormat::int8);
-    static constexpr const Places& of(BankFormat format) noexcept {
-        return format == BankFormat::exact ? exact : format == BankFormat::bf16 ? bf16 : int8;
     }
 
     template <class U>
@@ -125,13 +134,13 @@ private:
         for (Index i = 0; i < n; ++i) to[i] = static_cast<T>(from[i]) * scale(i);
     }
     template <class U, class F>
-    static void scatter(U* column, const T* key, F f) noexcept {
-        for (Index d = 0; d < D; ++d) column[d * key_stride] = f(key[d]);
+    void scatter(U* column, const T* key, F f) const noexcept {
+        for (Index d = 0; d < head_dim(); ++d) column[d * key_stride] = f(key[d]);
     }
     // NaN for values that are not all finite: what cannot be kept comes back as NaN.
-    static T scale_of(const T* x) noexcept {
+    T scale_of(const T* x) const noexcept {
         T largest(0), poison(0);
-        for (Index d = 0; d < D; ++d) {
+        for (Index d = 0; d < head_dim(); ++d) {
             largest = std::max(largest, std::abs(x[d]));
             poison += x[d] * T(0);
         }
@@ -143,6 +152,8 @@ private:
             return static_cast<std::int8_t>(std::lrint(std::clamp(x / scale, T(-127), T(127))));
         };
     }
+
+    [[no_unique_address]] hydralm::detail::ColumnExtent<D> width_;
 };
 
 }  // namespace HYDRALM_NAMESPACE::kernels

@@ -77,9 +77,7 @@ public:
 
     template <class S, class V>
     constexpr void visit_state(S& s, V& v) const {
-        const auto bytes = [this](BankFormat format) {
-            return groups() * Past::Page::bytes(format);
-        };
+        const auto bytes = [this](BankFormat format) { return groups() * page_.bytes(format); };
         v.growing(s.bank,
                   {.chunk_tokens = ChunkSize,
                    .kinds = {PageKind{.chunks = 1,
@@ -99,7 +97,7 @@ public:
     void export_state(const State& s, std::int64_t position, const Sink& sink) const {
         constexpr Index D = HeadDim, C = ChunkSize;
         const auto N = static_cast<Index>(position);
-        std::vector<T> values, scratch(static_cast<std::size_t>(Past::Page::scratch_elements));
+        std::vector<T> values, scratch(static_cast<std::size_t>(page_.scratch_elements()));
         for (const bool key : {true, false}) {
             values.clear();
             for (Index g = 0; g < groups(); ++g)
@@ -108,8 +106,8 @@ public:
                     if (j == 0) s.bank->expect_page();
                     const auto page = past(s, g).read(t / C, scratch.data());
                     for (Index d = 0; d < D; ++d)
-                        values.push_back(key ? page.keys[d * Past::Page::key_stride + j]
-                                             : page.values[j * Past::Page::value_stride + d]);
+                        values.push_back(key ? page.keys[d * page_.key_stride + j]
+                                             : page.values[j * page_.value_stride() + d]);
                 }
             sink(key ? "k_cache" : "v_cache", std::array{groups(), N, D}, values);
         }
@@ -249,6 +247,8 @@ private:
 
     void backward_group(Streams streams, Index N, const Tape& tape, const BackwardScratch& s,
                         Streams dstates, Index b, Index g, Arena& arena) const noexcept;
+
+    static constexpr typename Past::Page page_{};
 
     [[no_unique_address]] Shape shape_;
 };

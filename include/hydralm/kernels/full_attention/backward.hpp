@@ -15,11 +15,11 @@ namespace HYDRALM_NAMESPACE::kernels {
 // Bytes of arena that full_attention_backward takes, for any N and any past.
 template <Real T, Index D, Index C>
 constexpr Index full_attention_backward_workspace_bytes() noexcept {
-    using Page = KeyValuePage<T, D, C>;
+    constexpr KeyValuePage<T, D, C> page;
     constexpr Index rows = detail::full_rows;
-    return 4 * arena_bytes<T>(rows * Page::value_stride) +
-           2 * arena_bytes<T>(rows * Page::key_stride) + arena_bytes<T>(D * Page::key_stride) +
-           arena_bytes<T>(C * Page::value_stride);
+    return 4 * arena_bytes<T>(rows * page.value_stride()) +
+           2 * arena_bytes<T>(rows * page.key_stride) + arena_bytes<T>(D * page.key_stride) +
+           arena_bytes<T>(C * page.value_stride());
 }
 
 // From dout [N, G·D] to dq [N, G·D] (of the rotated queries, written), and added to dpast:
@@ -35,8 +35,8 @@ void full_attention_backward(MatrixView<const std::type_identity_t<T>> q, std::i
                              MatrixView<const std::type_identity_t<T>> dout,
                              MatrixView<std::type_identity_t<T>> dq,
                              const FullAttentionPast<T, D, C>& dpast, Arena& arena) noexcept {
-    using Page = KeyValuePage<T, D, C>;
-    constexpr Index rows = detail::full_rows, K = Page::key_stride, V = Page::value_stride;
+    constexpr KeyValuePage<T, D, C> page;
+    constexpr Index rows = detail::full_rows, K = page.key_stride, V = page.value_stride();
     const Arena::Scope scope(arena);
     T* const queries = arena.take<T>(rows * V);  // times 1/√D
     T* const douts = arena.take<T>(rows * V);
@@ -52,7 +52,7 @@ void full_attention_backward(MatrixView<const std::type_identity_t<T>> q, std::i
 
     for (Index first = 0; first < all_rows; first += rows) {
         const detail::FullAttentionTile tile{first, std::min(rows, all_rows - first), heads,
-                                             position};
+                                             position, detail::whole_past};
         for (Index i = 0; i < tile.count; ++i) {
             const Index n = tile.token(i), at = tile.head(i) * D;
             detail::pack_query<T>(D, q.row(n) + at, scale, queries + i * V, V);
@@ -61,12 +61,13 @@ void full_attention_backward(MatrixView<const std::type_identity_t<T>> q, std::i
                 dot(view<D>(dout.row(n) + at), in(out.row(n) + at));
         }
         std::fill_n(dqueries, tile.count * V, T(0));
-        tile.for_pages(C, [&](Index c, Index any, Index) {
-            T* const keys = Page::keys(past.part(c));
-            T* const dkeys = Page::keys(dpast.part(c));
-            T* const dvalues = Page::values(dpast.part(c));
+        tile.for_pages(C, [&](Index c, const detail::SeenBy& by) {
+            const Index any = by.any;
+            T* const keys = page.keys(past.part(c));
+            T* const dkeys = page.keys(dpast.part(c));
+            T* const dvalues = page.values(dpast.part(c));
             const Index count = tile.count - any, most = tile.visible(tile.count - 1, c * C, C);
-            detail::transpose_padded<T>(Page::values(past.part(c)), C, D, V, values_t, K);
+            detail::transpose_padded<T>(page.values(past.part(c)), C, D, V, values_t, K);
             detail::transpose_padded<T>(keys, D, C, K, keys_t, V);
             T* const w = weights + any * K;
             T* const ds = dscores + any * K;
@@ -102,14 +103,14 @@ void take_key_value_gradients(Index N, std::int64_t position,
                               const FullAttentionPast<T, D, C>& dpast,
                               MatrixView<std::type_identity_t<T>> dk,
                               MatrixView<std::type_identity_t<T>> dv) noexcept {
-    using Page = KeyValuePage<T, D, C>;
+    constexpr KeyValuePage<T, D, C> page;
     for (Index n = 0; n < N; ++n) {
         const auto c = static_cast<Index>((position + n) / C),
                    j = static_cast<Index>((position + n) % C);
-        T* const keys = Page::keys(dpast.part(c)) + j;
-        T* const values = Page::values(dpast.part(c)) + j * Page::value_stride;
+        T* const keys = page.keys(dpast.part(c)) + j;
+        T* const values = page.values(dpast.part(c)) + j * page.value_stride();
         for (Index d = 0; d < D; ++d) {
-            dk(n, d) = std::exchange(keys[d * Page::key_stride], T(0));
+            dk(n, d) = std::exchange(keys[d * page.key_stride], T(0));
             dv(n, d) = std::exchange(values[d], T(0));
         }
     }

@@ -25,30 +25,52 @@ namespace detail {
 
 inline constexpr Index full_rows = 32;  // queries that share a read of a page
 
+// By which queries of a tile a page is seen: from `any` to `gone`; from `all` to `cut` (all ≤ cut)
+// whole.
+struct SeenBy {
+    Index any, all, cut, gone;
+};
+
 // Queries first, first + 1, … of N tokens with `heads` heads each, head by head: what they see.
 struct FullAttentionTile {
     Index first, count, heads;
     std::int64_t position;  // of the first token of all
+    std::int64_t window;    // tokens that a query sees at most, its own included
 
     Index token(Index i) const noexcept { return (first + i) / heads; }
     Index head(Index i) const noexcept { return (first + i) % heads; }
-    // How many tokens of the page that begins at token t query i sees, at most C.
+    // How many tokens of the page that begins at token t query i sees with all before it, at most
+    // C; and how many of these lie before its window.
     Index visible(Index i, std::int64_t t, Index C) const noexcept {
         return static_cast<Index>(std::clamp<std::int64_t>(position + token(i) + 1 - t, 0, C));
     }
+    Index hidden(Index i, std::int64_t t, Index C) const noexcept {
+        return static_cast<Index>(
+            std::clamp<std::int64_t>(position + token(i) + 1 - window - t, 0, C));
+    }
+    std::int64_t begin() const noexcept {
+        return std::max<std::int64_t>(0, position + token(0) + 1 - window);
+    }
     std::int64_t end() const noexcept { return position + token(count - 1) + 1; }
 
-    // f(page, first query that sees any of it, first that sees all C of it), in order of positions.
+    // f(page, by whom it is seen), in order of positions.
     template <class F>
     void for_pages(Index C, const F& f) const noexcept {
-        Index any = 0, all = 0;
-        for (Index c = 0; c * C < end(); ++c) {
-            while (visible(any, c * C, C) == 0) ++any;
-            for (all = std::max(all, any); all < count && visible(all, c * C, C) < C;) ++all;
-            f(c, any, all);
+        SeenBy by{0, 0, 0, 0};
+        for (auto c = static_cast<Index>(begin() / C); c * C < end(); ++c) {
+            const std::int64_t t = c * C;
+            while (visible(by.any, t, C) == 0) ++by.any;
+            for (by.all = std::max(by.all, by.any); by.all < count && visible(by.all, t, C) < C;)
+                ++by.all;
+            while (by.gone < count && hidden(by.gone, t, C) < C) ++by.gone;
+            for (by.cut = std::max(by.cut, by.all); by.cut < by.gone && hidden(by.cut, t, C) == 0;)
+                ++by.cut;
+            f(c, by);
         }
     }
 };
+
+inline constexpr std::int64_t whole_past = std::int64_t{1} << 62;  // of a window: every token
 
 // row [D] of head h of a token's row, times factor, to a row of padded width.
 template <Real T>
@@ -61,17 +83,18 @@ void pack_query(Index D, const T* row, T factor, T* out, Index width) noexcept {
 
 // Bytes of arena that full_attention takes, for any N and any past.
 template <Real T, Index D, Index C>
-constexpr Index full_attention_workspace_bytes() noexcept {
-    using Page = KeyValuePage<T, D, C>;
+constexpr Index full_attention_workspace_bytes(
+    const KeyValuePage<T, D, C>& page = KeyValuePage<T, D, C>()) noexcept {
     constexpr Index rows = detail::full_rows;
-    return 3 * arena_bytes<T>(rows * Page::value_stride) + arena_bytes<T>(rows * Page::key_stride) +
-           arena_bytes<T>(Page::scratch_elements);
+    return 3 * arena_bytes<T>(rows * page.value_stride()) + arena_bytes<T>(rows * page.key_stride) +
+           arena_bytes<T>(page.scratch_elements());
 }
 
-// o_nh = Σ_j softmax_j(q_nh·k_j/√D) v_j over the tokens j ≤ position + n.
+// o_nh = Σ_j softmax_j(q_nh·k_j/√D) v_j over the tokens j ≤ position + n, of which, with a window
+// of W > 0, j > position + n − W.
 //   q            [N, G·D], rotated: the G heads that read this group, side by side; N ≥ 0
 //   position     of the first query; keys and values of all N are in the past already
-//   past         finite keys and values of tokens 0 … position + N − 1
+//   past         finite keys and values of tokens 0 … position + N − 1 that a query sees
 //   out          [N, G·D], written; aliases nothing
 //   log_sum_exp  [N, G], ln Σ_j exp(q_nh·k_j/√D), written for the backward pass; or empty
 // Any strides. A part of the queries on its own (another thread) has the same bits. No allocation,
@@ -81,24 +104,27 @@ constexpr Index full_attention_workspace_bytes() noexcept {
 template <Index D, Index C, Real T>
 void full_attention(MatrixView<const std::type_identity_t<T>> q, std::int64_t position,
                     const FullAttentionPast<T, D, C>& past, MatrixView<std::type_identity_t<T>> out,
-                    Arena& arena, MatrixView<std::type_identity_t<T>> log_sum_exp = {}) noexcept {
+                    Arena& arena, MatrixView<std::type_identity_t<T>> log_sum_exp = {},
+                    Index window = 0) noexcept {
     using Page = KeyValuePage<T, D, C>;
-    constexpr Index rows = detail::full_rows, K = Page::key_stride, V = Page::value_stride;
+    constexpr Index rows = detail::full_rows, K = Page::key_stride;
+    const Index width = past.page.head_dim(), V = past.page.value_stride();
     const Arena::Scope scope(arena);
     T* const queries = arena.take<T>(rows * V);  // times log₂e/√D
     T* const outputs = arena.take<T>(rows * V);  // before division by sum
     T* const products = arena.take<T>(rows * V);
     T* const weights = arena.take<T>(rows * K);
-    T* const decoded = arena.take<T>(Page::scratch_elements);
+    T* const decoded = arena.take<T>(past.page.scratch_elements());
     std::array<T, rows> largest, factor;
     std::array<double, rows> sum;  // Σ 2^(score − largest)
-    const T scale = std::numbers::log2e_v<T> / std::sqrt(static_cast<T>(D));
-    const Index heads = q.cols() / D, all_rows = q.rows() * heads;
+    const T scale = std::numbers::log2e_v<T> / std::sqrt(static_cast<T>(width));
+    const Index heads = q.cols() / width, all_rows = q.rows() * heads;
 
-    // Weights of query i over the visible tokens of a page, from its scores in their place.
-    const auto weigh = [&](Index i, Index visible) {
+    // Weights of query i over tokens [hidden, visible) of a page, from its scores in their place.
+    const auto weigh = [&](Index i, Index hidden, Index seen) {
         const auto at = static_cast<std::size_t>(i);
-        T* const w = weights + i * K;
+        const Index visible = seen - hidden;
+        T* const w = weights + i * K + hidden;
         const T top = std::max(largest[at], max(view(w, visible)));
         factor[at] = std::exp2(largest[at] - top);
         largest[at] = top;
@@ -109,34 +135,39 @@ void full_attention(MatrixView<const std::type_identity_t<T>> q, std::int64_t po
     };
     for (Index first = 0; first < all_rows; first += rows) {
         const detail::FullAttentionTile tile{first, std::min(rows, all_rows - first), heads,
-                                             position};
+                                             position, window > 0 ? window : detail::whole_past};
         for (Index i = 0; i < tile.count; ++i)
-            detail::pack_query<T>(D, q.row(tile.token(i)) + tile.head(i) * D, scale,
+            detail::pack_query<T>(width, q.row(tile.token(i)) + tile.head(i) * width, scale,
                                   queries + i * V, V);
         std::fill_n(outputs, tile.count * V, T(0));
         largest.fill(std::numeric_limits<T>::lowest());
         sum.fill(0.0);
-        tile.for_pages(C, [&](Index c, Index any, Index all) {
+        tile.for_pages(C, [&](Index c, const detail::SeenBy& by) {
             const auto page = past.read(c, decoded);
-            detail::product<T>(tile.count - any, K, D, {queries + any * V, V, 1}, page.keys, K,
-                               weights + any * K, K, false);
-            for (Index i = any; i < all; ++i) {  // no later token's value, not even times zero
-                const Index visible = tile.visible(i, c * C, C);
-                weigh(i, visible);
-                detail::product<T>(1, V, visible, {weights + i * K, K, 1}, page.values, V,
-                                   products + i * V, V, false);
-            }
-            for (Index i = all; i < tile.count; ++i) weigh(i, C);
-            if (all < tile.count)
-                detail::product<T>(tile.count - all, V, C, {weights + all * K, K, 1}, page.values,
-                                   V, products + all * V, V, false);
-            for (Index i = any; i < tile.count; ++i)
-                hydralm::out<V>(outputs + i * V) = fma(
+            detail::product<T>(by.gone - by.any, K, width, {queries + by.any * V, V, 1}, page.keys,
+                               K, weights + by.any * K, K, false);
+            // No value of a token that is not seen, not even times zero.
+            const auto in_part = [&](Index begin, Index end) {
+                for (Index i = begin; i < end; ++i) {
+                    const Index hidden = tile.hidden(i, c * C, C), seen = tile.visible(i, c * C, C);
+                    weigh(i, hidden, seen);
+                    detail::product<T>(1, V, seen - hidden, {weights + i * K + hidden, K, 1},
+                                       page.values + hidden * V, V, products + i * V, V, false);
+                }
+            };
+            in_part(by.any, std::min(by.all, by.gone));
+            for (Index i = by.all; i < by.cut; ++i) weigh(i, 0, C);
+            if (by.all < by.cut)
+                detail::product<T>(by.cut - by.all, V, C, {weights + by.all * K, K, 1}, page.values,
+                                   V, products + by.all * V, V, false);
+            in_part(by.cut, by.gone);
+            for (Index i = by.any; i < by.gone; ++i)
+                hydralm::out(V, outputs + i * V) = fma(
                     in(outputs + i * V), factor[static_cast<std::size_t>(i)], in(products + i * V));
         });
         for (Index i = 0; i < tile.count; ++i) {
             const auto at = static_cast<std::size_t>(i);
-            hydralm::out<D>(out.row(tile.token(i)) + tile.head(i) * D) =
+            hydralm::out(width, out.row(tile.token(i)) + tile.head(i) * width) =
                 in(outputs + i * V) * static_cast<T>(1.0 / sum[at]);
             if (log_sum_exp.data() != nullptr)
                 log_sum_exp(tile.token(i), tile.head(i)) = static_cast<T>(

@@ -21,7 +21,7 @@ T plain_dot(Index D, const T* a, const T* b) noexcept {
 }  // namespace detail
 
 // o_ih = Σ_j p_ihj v_jg,  p_ihj = exp(s_ihj − ℓ_ih),  ℓ_ih = ln Σ_j exp(s_ihj),
-// s_ihj = q_ih·k_jg/√D,  j ≤ P + i,  g = ⌊h·Hkv/H⌋.
+// s_ihj = q_ih·k_jg/√D,  j ≤ P + i,  g = ⌊h·Hkv/H⌋; with a window of W > 0, j > P + i − W too.
 //   q               [N, H·D]
 //   keys, values    [P + N, Hkv·D]: P ≥ 0 tokens of the past, then one per query
 //   heads, groups   H and Hkv, which divides H
@@ -31,21 +31,23 @@ T plain_dot(Index D, const T* a, const T* b) noexcept {
 template <Real T>
 void full_attention_reference(MatrixView<const T> q, MatrixView<const T> keys,
                               MatrixView<const T> values, Index heads, Index groups,
-                              MatrixView<T> out, MatrixView<T> log_sum_exp) noexcept {
+                              MatrixView<T> out, MatrixView<T> log_sum_exp,
+                              Index window = 0) noexcept {
     const Index past = keys.rows() - q.rows(), D = q.cols() / heads;
     const T scale = T(1) / std::sqrt(static_cast<T>(D));
     for (Index i = 0; i < q.rows(); ++i)
         for (Index h = 0; h < heads; ++h) {
             const Index g = h * groups / heads;
+            const Index first = window > 0 ? std::max<Index>(0, past + i + 1 - window) : 0;
             const auto score = [&](Index j) {
                 return detail::plain_dot<T>(D, q.row(i) + h * D, keys.row(j) + g * D) * scale;
             };
             T largest = -std::numeric_limits<T>::infinity(), sum = 0;
-            for (Index j = 0; j <= past + i; ++j) largest = std::max(largest, score(j));
-            for (Index j = 0; j <= past + i; ++j) sum += std::exp(score(j) - largest);
+            for (Index j = first; j <= past + i; ++j) largest = std::max(largest, score(j));
+            for (Index j = first; j <= past + i; ++j) sum += std::exp(score(j) - largest);
             for (Index d = 0; d < D; ++d) {
                 T o = 0;
-                for (Index j = 0; j <= past + i; ++j)
+                for (Index j = first; j <= past + i; ++j)
                     o += std::exp(score(j) - largest) * values(j, g * D + d);
                 out(i, h * D + d) = o / sum;
             }

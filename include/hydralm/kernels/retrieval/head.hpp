@@ -29,14 +29,14 @@ class RetrievalHead {
 public:
     using Page = KeyValuePage<T, D, C>;
     static constexpr Index key_stride = Page::key_stride;
-    static constexpr Index value_stride = Page::value_stride;
+    static constexpr Index value_stride = Page().value_stride();
     static constexpr Index group = RetrievalPast::group;
     static constexpr Index chunk_tokens = C;
 
     // That a head takes of a chunk page; of a group's summaries, or its sums in a level page; of
     // its means in bounded memory.
     static constexpr Index chunk_bytes(BankFormat format) noexcept {
-        return gate_bytes + Page::bytes(format);
+        return gate_bytes + Page().bytes(format);
     }
     static constexpr Index summary_bytes = D * group * static_cast<Index>(sizeof(T));
     static constexpr Index mean_bytes = 3 * summary_bytes;
@@ -46,8 +46,8 @@ public:
     const RetrievalPast& past() const noexcept { return past_; }
 
     // Of a chunk in the exact format, where the gradient of a stream reads and writes.
-    T* keys(Index c) const noexcept { return Page::keys(page(c)); }      // [D, key_stride]
-    T* values(Index c) const noexcept { return Page::values(page(c)); }  // [C, value_stride]
+    T* keys(Index c) const noexcept { return Page().keys(page(c)); }      // [D, key_stride]
+    T* values(Index c) const noexcept { return Page().values(page(c)); }  // [C, value_stride]
     // In any format, [key_stride].
     T* gates(Index c) const noexcept { return reinterpret_cast<T*>(part(c)); }
 
@@ -65,13 +65,13 @@ public:
 
     // Keys and values of a chunk as numbers: where they lie, or decoded into scratch.
     using Chunk = typename Page::Rows;
-    static constexpr Index scratch_elements = Page::scratch_elements;
+    static constexpr Index scratch_elements = Page().scratch_elements();
     Chunk read(Index c, T* scratch) const noexcept {
-        return Page::read(page(c), past_.format, scratch);
+        return Page().read(page(c), past_.format, scratch);
     }
 
     // Begins to bring what read reads into the cache. What a query chose lies anywhere in memory.
-    void fetch(Index c) const noexcept { fetch(page(c), Page::bytes(past_.format)); }
+    void fetch(Index c) const noexcept { fetch(page(c), Page().bytes(past_.format)); }
     void fetch_summaries(Index g) const noexcept {
         fetch(reinterpret_cast<const std::byte*>(summaries(g)), summary_bytes);
     }
@@ -80,13 +80,13 @@ public:
     void put(std::int64_t t, const T* key, const T* value, T gate) const noexcept {
         const auto c = static_cast<Index>(t / C), j = static_cast<Index>(t % C);
         gates(c)[j] = gate;
-        Page::put(page(c), past_.format, j, key, value);
+        Page().put(page(c), past_.format, j, key, value);
     }
 
     // What is kept of chunk c once it is whole, from what was put: s_c = Σ_j γ_j k̂_j in the order
     // of positions; in bounded memory its means; else, at the end of a group, the group's sum.
     void summarise(Index c, T* scratch) const noexcept {
-        const T* const k = Page::read_keys(page(c), past_.format, scratch);
+        const T* const k = Page().read_keys(page(c), past_.format, scratch);
         const T* const g = gates(c);
         T* const s = summaries(c / group) + c % group;
         constexpr Index block = 4;  // D is a multiple of it

@@ -45,6 +45,19 @@ void l2_normalize(MatrixView<T> x, MatrixView<std::type_identity_t<T>> norms = {
     });
 }
 
+// Every slice s of head_dim elements of a row becomes scale · s · (‖s‖² + eps)^(−1/2): the ε within
+// the root, as published models have it. In place; otherwise as l2_normalize.
+template <Real T>
+void l2_scale(Index head_dim, MatrixView<T> x, double eps, double scale) noexcept {
+    for_rows(x.rows(), x.cols(), [&](Index first, Index count) {
+        for (Index n = first; n < first + count; ++n)
+            for (T* s = x.row(n); s < x.row(n) + x.cols(); s += head_dim) {
+                const T squares = sum(square(view(s, head_dim))) + static_cast<T>(eps);
+                out(head_dim, s) *= static_cast<T>(scale) / std::sqrt(squares);
+            }
+    });
+}
+
 // dx = (dy − y (y·dy)) / m per slice; dx = dy / m where the norm was clamped, for there m is a
 // constant.
 //

@@ -63,6 +63,18 @@ void l2_normalize(Index head_dim, MatrixView<T> x, MatrixView<std::type_identity
     }
 }
 
+// Every slice s of head_dim elements of a row becomes scale · s · (‖s‖² + eps)^(−1/2).  x [N,
+// H·head_dim]
+template <class T>
+void l2_scale(Index head_dim, MatrixView<T> x, double eps, double scale) {
+    for (Index n = 0; n < x.rows(); ++n)
+        for (T* s = x.row(n); s < x.row(n) + x.cols(); s += head_dim) {
+            T squares = static_cast<T>(eps);
+            for (Index i = 0; i < head_dim; ++i) squares += s[i] * s[i];
+            for (Index i = 0; i < head_dim; ++i) s[i] *= static_cast<T>(scale) / std::sqrt(squares);
+        }
+}
+
 // dx = (dy − y (y·dy)) / m per slice; dx = dy / m where the norm was clamped (m = 1e−12), for there
 // m is a constant.
 template <class T>

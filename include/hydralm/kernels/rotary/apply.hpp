@@ -12,13 +12,13 @@
 namespace HYDRALM_NAMESPACE::kernels {
 namespace detail {
 
-template <Index D, bool Inverse, Real T>
-void rotate(MatrixView<T> x, MatrixView<const T> table) noexcept {
-    static_assert(
-        D >= 4 && D % 4 == 0,
-        "hydralm: head_dim: must be a multiple of 4; choose n_heads so that d_model / n_heads is");
+// The first 2·half elements of every head of head_dim.
+template <bool Inverse, Real T>
+[[gnu::always_inline]] inline void rotate(Index head_dim, Index half, MatrixView<T> x,
+                                          MatrixView<const T> table) noexcept {
     using Batch = simd::Batch<T>;
-    constexpr Index half = D / 2, lanes = simd::lanes<T>, rest = half % lanes;
+    constexpr Index lanes = simd::lanes<T>;
+    const Index rest = half % lanes;
     const auto turn = [](Batch& a, Batch& b, const Batch& c, const Batch& s) {
         const Batch signed_s = Inverse ? -s : s;
         const Batch old = a;
@@ -28,15 +28,15 @@ void rotate(MatrixView<T> x, MatrixView<const T> table) noexcept {
     for (Index n = 0; n < x.rows(); ++n) {
         const T* const cosine = table.row(n);
         const T* const sine = cosine + half;
-        for (T* p = x.row(n); p < x.row(n) + x.cols(); p += D) {
+        for (T* p = x.row(n); p < x.row(n) + x.cols(); p += head_dim) {
             for (Index j = 0; j + lanes <= half; j += lanes) {
                 Batch a = simd::load(p + j), b = simd::load(p + half + j);
                 turn(a, b, simd::load(cosine + j), simd::load(sine + j));
                 simd::store(p + j, a);
                 simd::store(p + half + j, b);
             }
-            if constexpr (rest != 0) {
-                constexpr Index j = half - rest;
+            if (rest != 0) {
+                const Index j = half - rest;
                 Batch a = simd::load_partial(p + j, rest),
                       b = simd::load_partial(p + half + j, rest);
                 turn(a, b, simd::load_partial(cosine + j, rest),
@@ -46,6 +46,14 @@ void rotate(MatrixView<T> x, MatrixView<const T> table) noexcept {
             }
         }
     }
+}
+
+template <Index D, bool Inverse, Real T>
+void rotate(MatrixView<T> x, MatrixView<const T> table) noexcept {
+    static_assert(
+        D >= 4 && D % 4 == 0,
+        "hydralm: head_dim: must be a multiple of 4; choose n_heads so that d_model / n_heads is");
+    rotate<Inverse, T>(D, D / 2, x, table);
 }
 
 }  // namespace detail
@@ -58,6 +66,14 @@ void rotate(MatrixView<T> x, MatrixView<const T> table) noexcept {
 template <Index D, Real T, Index Cols>
 void rotary_apply(MatrixView<T, Cols> x, std::type_identity_t<MatrixView<const T>> table) noexcept {
     detail::rotate<D, false, T>(x, table);
+}
+
+// The same for heads whose size, a multiple of 2, is read at run time, and of which the first R ≤
+// head_dim elements turn, in the pairs (j, j + R/2); table [N, R], R even.
+template <Real T>
+void rotary_apply(Index head_dim, MatrixView<T> x,
+                  std::type_identity_t<MatrixView<const T>> table) noexcept {
+    detail::rotate<false, T>(head_dim, table.cols() / 2, x, table);
 }
 
 // The inverse rotation, which is also what the gradient needs: dx = rotary_apply_inverse(dy).

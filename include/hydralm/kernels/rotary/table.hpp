@@ -14,10 +14,12 @@
 
 namespace HYDRALM_NAMESPACE::kernels {
 
+inline constexpr Index rotary_most = 512;  // elements of a head that turn, read at run time
+
 // Row n of table [N, D] = cos θ_0 … cos θ_{D/2−1}, sin θ_0 … sin θ_{D/2−1} with θ_j =
 // (first_position + n) · base^(−2j/D).
 //   first_position ≥ 0 and below 2^53; base > 0
-//   table          [N, D], written
+//   table          [N, D], written; D even, at most rotary_most where it is dynamic
 // No allocation. Cost: D/2 powers and sines for the call and sines for every 256 positions; one
 // complex product per entry. Source: SPEC.md §4; arXiv 2104.09864.
 template <Index D, class T, Index Cols>
@@ -25,15 +27,17 @@ template <Index D, class T, Index Cols>
 void rotary_table(std::int64_t first_position, std::type_identity_t<double> base,
                   MatrixView<T, Cols> table) noexcept {
     static_assert(
-        D >= 4 && D % 4 == 0,
+        D == dynamic || (D >= 4 && D % 4 == 0),
         "hydralm: head_dim: must be a multiple of 4; choose n_heads so that d_model / n_heads is");
     constexpr int levels = 8;
     constexpr std::int64_t run = std::int64_t{1} << levels;
-    constexpr std::size_t half = D / 2;
+    constexpr Index most = D == dynamic ? rotary_most : D;
+    const auto width = D == dynamic ? table.cols() : D;
+    const auto half = static_cast<std::size_t>(width / 2);
     struct Turn {  // of every pair
-        std::array<double, half> c, s;
+        std::array<double, static_cast<std::size_t>(most / 2)> c, s;
     };
-    const auto multiply = [](const Turn& a, const Turn& b, Turn& out) {
+    const auto multiply = [half](const Turn& a, const Turn& b, Turn& out) {
         for (std::size_t j = 0; j < half; ++j) {
             const double c = a.c[j] * b.c[j] - a.s[j] * b.s[j],
                          s = a.c[j] * b.s[j] + a.s[j] * b.c[j];
@@ -42,10 +46,10 @@ void rotary_table(std::int64_t first_position, std::type_identity_t<double> base
         }
     };
     if (table.rows() == 0) return;
-    std::array<double, half> frequency;
+    std::array<double, static_cast<std::size_t>(most / 2)> frequency;
     std::array<Turn, levels> power;  // power[i]: the turn of 2^i positions
     for (std::size_t j = 0; j < half; ++j) {
-        frequency[j] = std::pow(base, -2.0 * static_cast<double>(j) / static_cast<double>(D));
+        frequency[j] = std::pow(base, -2.0 * static_cast<double>(j) / static_cast<double>(width));
         power[0].c[j] = std::cos(frequency[j]);
         power[0].s[j] = std::sin(frequency[j]);
     }
