@@ -104,4 +104,53 @@ private:
     [[no_unique_address]] Inner inner_;
 };
 
+// x += norm(inner(x)), in place: the norm behind. Otherwise as Residual; not trained.
+template <class Norm, class Inner>
+class PostNormResidual {
+public:
+    using Scalar = typename Inner::Scalar;
+    using State = typename Inner::State;
+
+    constexpr PostNormResidual() = default;
+    constexpr PostNormResidual(Norm norm, Inner inner) : norm_(norm), inner_(inner) {}
+    constexpr const Norm& norm() const noexcept { return norm_; }
+    constexpr const Inner& inner() const noexcept { return inner_; }
+    constexpr Index d_model() const noexcept { return norm_.d_model(); }
+
+    template <class Storage>
+    using Parameters = typename Residual<Norm, Inner>::template Parameters<Storage>;
+    template <class P, class V>
+    constexpr void visit(P& p, V& v, std::string_view norm_name,
+                         std::string_view inner_name) const {
+        Residual<Norm, Inner>(norm_, inner_).visit(p, v, norm_name, inner_name);
+    }
+    template <class S, class V>
+    constexpr void visit_state(S& s, V& v) const {
+        inner_.visit_state(s, v);
+    }
+
+    struct Scratch {
+        MatrixView<Scalar> added;  // [B·N, d]
+    };
+    template <class V>
+    constexpr void visit_scratch(Scratch& s, V& v, const Call& call) const {
+        v.matrix(s.added, call.rows(), d_model());
+        v.within(scratch_bytes(inner_, call));
+    }
+
+    template <class P>
+    void forward(const P& p, Streams streams, Index N, MatrixView<Scalar> x, Form form,
+                 Arena& arena, NoTape = {}) const noexcept {
+        const Arena::Scope scope(arena);
+        const Scratch s = take_scratch(*this, arena, {streams.count(), N, form});
+        inner_.forward(p.inner, streams, N, x, s.added, form, Write::assign, arena, NoTape{});
+        norm_.forward(p.norm, MatrixView<const Scalar>(s.added), s.added);
+        for (Index r = 0; r < x.rows(); ++r) out(d_model(), x.row(r)) += in(s.added.row(r));
+    }
+
+private:
+    [[no_unique_address]] Norm norm_;
+    [[no_unique_address]] Inner inner_;
+};
+
 }  // namespace HYDRALM_NAMESPACE

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <concepts>
+#include <string_view>
 
 #include "hydralm/core/types.hpp"
 
@@ -87,6 +88,47 @@ template <class S>
 concept FullShaped = requires(const S& s) {
     { s.d_model + s.n_heads + s.n_kv_heads } -> std::convertible_to<Index>;
     { s.rope_base } -> std::convertible_to<double>;
+};
+
+// What an output of a mixer is multiplied by, of a projection of its input.
+enum class OutputGate : std::uint8_t { none, silu, sigmoid };
+constexpr std::string_view name(OutputGate gate) noexcept {
+    return gate == OutputGate::none ? "none" : gate == OutputGate::silu ? "silu" : "sigmoid";
+}
+
+// Gated DeltaNet whose value heads share key heads (GroupedDeltaNet): value_heads is a multiple of
+// key_heads, key_dim a multiple of 4; β in (0, beta_scale); ε of the norm of the outputs.
+struct RuntimeGroupedDeltaNetShape {
+    Index d_model = 0;
+    Index key_heads = 0, key_dim = 0;
+    Index value_heads = 0, value_dim = 0;
+    Index conv_kernel = 4;
+    double beta_scale = 1.0;
+    double epsilon = 1e-6;
+    OutputGate gate = OutputGate::silu;
+};
+
+// What the RMS norms of queries and keys go over.
+enum class QueryKeyNorm : std::uint8_t { none, each_head, all_heads };
+constexpr std::string_view name(QueryKeyNorm norm) noexcept {
+    return norm == QueryKeyNorm::none        ? "none"
+           : norm == QueryKeyNorm::each_head ? "each_head"
+                                             : "all_heads";
+}
+
+// Attention with grouped keys as published models have it (GroupedAttention): a window of so many
+// tokens, or 0 for the whole past; the first rotary_dim elements of a head turn, 0 for none; ε of
+// the norms of queries and keys; gate σ(gate_proj x); a bias of q, k and v.
+struct RuntimeGroupedAttentionShape {
+    Index d_model = 0;
+    Index n_heads = 0, n_kv_heads = 0, head_dim = 0;
+    Index window = 0;
+    Index rotary_dim = 0;
+    double rope_base = 10000.0;
+    QueryKeyNorm norm = QueryKeyNorm::none;
+    double epsilon = 1e-6;
+    bool gate = false;
+    bool bias = false;
 };
 
 // Retrieval attention: chunks a token reads beside its own, taps of the short convolution.

@@ -7,15 +7,19 @@
 
 namespace HYDRALM_NAMESPACE {
 
-// x += mixer(norm1(x)); x += mlp(norm2(x)), in place on x [B·N, d].
-template <class Mixer, class Mlp, class Norm>
+// x += mixer(norm1(x)); x += mlp(norm2(x)), in place on x [B·N, d]; with On = PostNormResidual, x
+// += norm1(mixer(x)); x += norm2(mlp(x)).
+template <class Mixer, class Mlp, class Norm, template <class, class> class On = Residual>
 class Block {
 public:
     using Scalar = typename Mixer::Scalar;
     using MixerType = Mixer;
     using NormType = Norm;
-    using MixerPart = Residual<Norm, Mixer>;
-    using MlpPart = Residual<Norm, Mlp>;
+    using MixerPart = On<Norm, Mixer>;
+    using MlpPart = On<Norm, Mlp>;
+    // Whether there is a way back through both parts.
+    static constexpr bool trains =
+        trainable<Mixer> && trainable<Mlp> && requires { typename MixerPart::Tape; };
     using State = typename Mixer::State;
     static_assert(ExpectModule<Mixer>::value && ExpectModule<Mlp>::value);
     static_assert(std::is_same_v<Scalar, typename Mlp::Scalar> &&

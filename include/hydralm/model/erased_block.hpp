@@ -54,10 +54,12 @@ public:
     virtual void rollback(Streams streams, Index N, Index kept, Arena& history) const noexcept = 0;
 
     virtual Index scratch_bytes(const Call& call) const noexcept = 0;
-    virtual Index backward_scratch_bytes(Index B, Index N) const noexcept = 0;
-    virtual Index tape_bytes(Index B, Index N) const noexcept = 0;
     virtual void forward(const void* packed, Streams streams, Index N, MatrixView<T> x, Form form,
                          Arena& arena) const noexcept = 0;
+    // Whether there is a way back; without, what is below is not called.
+    virtual bool trains() const noexcept = 0;
+    virtual Index backward_scratch_bytes(Index B, Index N) const noexcept = 0;
+    virtual Index tape_bytes(Index B, Index N) const noexcept = 0;
     // The tape in kept; backward finds it where it is given the same memory.
     virtual void record(const void* packed, Streams streams, Index N, MatrixView<T> x, Arena& arena,
                         Arena kept) const noexcept = 0;
@@ -135,27 +137,36 @@ public:
     Index scratch_bytes(const Call& call) const noexcept override {
         return hydralm::scratch_bytes(block_, call);
     }
+    bool trains() const noexcept override { return BlockType::trains; }
     Index backward_scratch_bytes(Index B, Index N) const noexcept override {
-        return hydralm::backward_scratch_bytes(block_, B, N);
+        if constexpr (BlockType::trains) return hydralm::backward_scratch_bytes(block_, B, N);
+        else return 0;
     }
     Index tape_bytes(Index B, Index N) const noexcept override {
-        return hydralm::tape_bytes(block_, B, N);
+        if constexpr (BlockType::trains) return hydralm::tape_bytes(block_, B, N);
+        else return 0;
     }
     void forward(const void* p, Streams streams, Index N, MatrixView<T> x, Form form,
                  Arena& arena) const noexcept override {
         block_.forward(in<PackedStorage<T>>(p), streams, N, x, form, arena);
     }
-    void record(const void* p, Streams streams, Index N, MatrixView<T> x, Arena& arena,
-                Arena kept) const noexcept override {
-        block_.forward(in<PackedStorage<T>>(p), streams, N, x, Form::parallel, arena,
-                       take_tape(block_, kept, streams.count(), N));
+    void record([[maybe_unused]] const void* p, [[maybe_unused]] Streams streams,
+                [[maybe_unused]] Index N, [[maybe_unused]] MatrixView<T> x,
+                [[maybe_unused]] Arena& arena,
+                [[maybe_unused]] Arena kept) const noexcept override {
+        if constexpr (BlockType::trains)
+            block_.forward(in<PackedStorage<T>>(p), streams, N, x, Form::parallel, arena,
+                           take_tape(block_, kept, streams.count(), N));
     }
-    void backward(const void* p, const void* transposed, Arena kept, Streams streams, Index N,
-                  MatrixView<T> dx, void* flat, Streams dstates,
-                  Arena& arena) const noexcept override {
-        block_.backward(in<PackedStorage<T>>(p), in<TransposedStorage<T>>(transposed),
-                        take_tape(block_, kept, streams.count(), N), streams, N, dx,
-                        in<FlatStorage<T>>(flat), dstates, arena);
+    void backward([[maybe_unused]] const void* p, [[maybe_unused]] const void* transposed,
+                  [[maybe_unused]] Arena kept, [[maybe_unused]] Streams streams,
+                  [[maybe_unused]] Index N, [[maybe_unused]] MatrixView<T> dx,
+                  [[maybe_unused]] void* flat, [[maybe_unused]] Streams dstates,
+                  [[maybe_unused]] Arena& arena) const noexcept override {
+        if constexpr (BlockType::trains)
+            block_.backward(in<PackedStorage<T>>(p), in<TransposedStorage<T>>(transposed),
+                            take_tape(block_, kept, streams.count(), N), streams, N, dx,
+                            in<FlatStorage<T>>(flat), dstates, arena);
     }
 
 private:

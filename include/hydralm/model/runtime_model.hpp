@@ -7,6 +7,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,6 +20,7 @@
 #include "hydralm/layers/sliding_window_attention_backward.hpp"
 #include "hydralm/layers/swiglu_backward.hpp"
 #include "hydralm/model/config_fields.hpp"
+#include "hydralm/model/hybrid_stack.hpp"
 #include "hydralm/model/model_calls.hpp"
 #include "hydralm/model/mtp.hpp"
 #include "hydralm/model/runtime_stack.hpp"
@@ -131,40 +133,18 @@ public:
     // The same; accept(parameters) may throw before memory for them is taken.
     template <class Compiled, class Accept>
     RuntimeModel(const HydraConfig& given, Compiled kernels, const Accept& accept)
-        : config(checked(given)),
-          ties_head(config.tie_embeddings),
-          mtp_depth(config.mtp_depth),
-          initializer_range(config.initializer_range),
-          layers(config.n_layers),
-          mtp_loss_weight(config.mtp_loss_weight),
-          norm(Parts(config).norm),
-          mtp_module(Parts(config).mlp, norm),
-          stack(detail::make_runtime_stack<T>(config, kernels)),
-          state_bytes(stack.all_states().bytes) {
-        DescribeParameters<ParameterList> describe([&](const ParameterInfo& info) {
-            parameters.push_back(info);
-            if (info.size() > most_parameters - parameter_count)
-                raise({.field = std::string(info.name()),
-                       .expected = "at most 2^48 parameters in all",
-                       .found = std::to_string(info.size()) + " and " +
-                                std::to_string(parameter_count) + " before it",
-                       .fix = "give a config of a smaller model"});
-            parameter_count += info.size();
-            largest_ = std::max(largest_, info.size());
-            weight_bytes += packed_size<T>(info);
-        });
-        Parameters<NoStorage> none;
-        visit(none, describe);
-        accept(std::span<const ParameterInfo>(parameters));
-        memory_ = WeightMemory(weight_bytes);
-        BindPacked<T> bind(memory_.data());
-        visit(weights_, bind);
-    }
+        : RuntimeModel(checked(given), std::nullopt,
+                       detail::make_runtime_stack<T>(checked(given), kernels), accept) {}
+    // A hybrid, whose kernels need no lists.
+    template <class Accept>
+    RuntimeModel(const HybridShape& shape, const Accept& accept)
+        : RuntimeModel(summary_of(shape), shape, detail::make_hybrid_stack<T>(shape), accept) {}
     RuntimeModel(RuntimeModel&&) noexcept = default;
     RuntimeModel& operator=(RuntimeModel&&) noexcept = default;
 
     // Known once the model is made, as LanguageModel's constants are; not to be written.
-    HydraConfig config;  // head_dim and layer_types written out
+    HydraConfig config;  // head_dim and layer_types written out; of a hybrid a summary
+    std::optional<HybridShape> hybrid;  // when no config says what the model is made of
     bool ties_head;
     Index mtp_depth;
     double initializer_range;
@@ -258,6 +238,40 @@ public:
     }
 
 private:
+    template <class Accept>
+    RuntimeModel(const HydraConfig& c, std::optional<HybridShape> shape, RuntimeStack<T> made,
+                 const Accept& accept)
+        : config(c),
+          hybrid(std::move(shape)),
+          ties_head(config.tie_embeddings),
+          mtp_depth(config.mtp_depth),
+          initializer_range(config.initializer_range),
+          layers(config.n_layers),
+          mtp_loss_weight(config.mtp_loss_weight),
+          norm(Parts(config).norm),
+          mtp_module(Parts(config).mlp, norm),
+          stack(std::move(made)),
+          state_bytes(stack.all_states().bytes) {
+        DescribeParameters<ParameterList> describe([&](const ParameterInfo& info) {
+            parameters.push_back(info);
+            if (info.size() > most_parameters - parameter_count)
+                raise({.field = std::string(info.name()),
+                       .expected = "at most 2^48 parameters in all",
+                       .found = std::to_string(info.size()) + " and " +
+                                std::to_string(parameter_count) + " before it",
+                       .fix = "give a config of a smaller model"});
+            parameter_count += info.size();
+            largest_ = std::max(largest_, info.size());
+            weight_bytes += packed_size<T>(info);
+        });
+        Parameters<NoStorage> none;
+        visit(none, describe);
+        accept(std::span<const ParameterInfo>(parameters));
+        memory_ = WeightMemory(weight_bytes);
+        BindPacked<T> bind(memory_.data());
+        visit(weights_, bind);
+    }
+
     static HydraConfig checked(const HydraConfig& given) {
         if (const BrokenRule broken = broken_rule(given))
             raise({.field = std::string(broken.field),
@@ -285,7 +299,7 @@ private:
 
     static constexpr Index most_parameters = Index{1} << 48;
 
-    std::uint64_t shape_ = shape_number(config);
+    std::uint64_t shape_ = hybrid ? shape_number(*hybrid) : shape_number(config);
     Index largest_ = 0;
     WeightMemory memory_{0};
     Parameters<PackedStorage<T>> weights_{};

@@ -28,6 +28,10 @@ public:
     }
     Index d_model() const noexcept { return d_model_; }
     Index size() const noexcept { return static_cast<Index>(blocks_.size()); }
+    // Whether there is a way back through every block.
+    bool trains() const noexcept {
+        return std::ranges::all_of(blocks_, [](const auto& block) { return block->trains(); });
+    }
     StateExtent all_states() const noexcept { return all_; }
 
     // One per block; made by the first visit.

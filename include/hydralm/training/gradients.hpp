@@ -38,9 +38,10 @@ class Gradients {
 public:
     using T = typename Model::Scalar;
 
-    // streams B, tokens N: of every call of add, of this model or another of its shape.
+    // streams B, tokens N: of every call of add, of this model or another of its shape. Throws
+    // Error for a model with a layer that has no way back.
     Gradients(const Model& model, Index streams, Index tokens, Keep keep = Keep::everything)
-        : infos_(model.parameters.begin(), model.parameters.end()),
+        : infos_(expect_way_back(model).parameters.begin(), model.parameters.end()),
           streams_(streams),
           tokens_(tokens),
           keep_(keep),
@@ -116,6 +117,15 @@ public:
                          std::span<const token_id> labels, Streams streams, double scale);
 
 private:
+    static const Model& expect_way_back(const Model& model) {
+        if constexpr (requires { model.stack.trains(); })
+            if (!model.stack.trains())
+                raise({.field = "layers",
+                       .expected = "layers with a way back",
+                       .found = "layers of a published model, which only run",
+                       .fix = "train a model of a HydraConfig"});
+        return model;
+    }
     // stack: the model's, or Recomputed.
     template <class Stack>
     kernels::LossSum add_with(const Stack& stack, const Model& model,

@@ -1,0 +1,252 @@
+// Attention with grouped keys as published models have it: to the whole past or a window, rotary of
+// a part of a head, norms of queries and keys, an output gate.
+//
+//   [q; k; v] = qkv_proj x (+ bias);  q, k ← rms(·; q_norm), rms(·; k_norm), over each head or all;
+//   the first R elements of every head of q and k turn at the absolute position
+//   o_th = Σ_s softmax_s(q_th·k_sg/√D) v_sg over s ≤ t, of a window W also s > t − W,  g =
+//   ⌊h·Hkv/H⌋ y = o_proj (o ⊙ σ(gate_proj x))
+//
+// One form: a token's bits do not depend on how many are computed together. State: the rotated keys
+// and the values of every token, in pages that grow with the stream; a window is read, not kept.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <vector>
+
+#include "hydralm/core/parallel.hpp"
+#include "hydralm/kernels/full_attention/full_attention.hpp"
+#include "hydralm/kernels/matmul/matmul.hpp"
+#include "hydralm/kernels/rms_norm/rms_norm.hpp"
+#include "hydralm/kernels/rotary/rotary.hpp"
+#include "hydralm/layers/module.hpp"
+#include "hydralm/layers/shape.hpp"
+
+namespace HYDRALM_NAMESPACE {
+
+// T: scalar of weights, activations and state. ChunkSize: tokens of a page. One module for all
+// widths: its kernels read them from the views. I = H·D, K = Hkv·D.
+template <Real T, Index ChunkSize = 64, class Shape = RuntimeGroupedAttentionShape>
+class GroupedAttention {
+public:
+    using Scalar = T;
+    using Past = kernels::FullAttentionPast<T, dynamic, ChunkSize>;
+
+    constexpr GroupedAttention() = default;
+    constexpr explicit GroupedAttention(Shape shape) : shape_(shape) {}
+    constexpr const Shape& shape() const noexcept { return shape_; }
+    constexpr Index d_model() const noexcept { return shape_.d_model; }
+
+    template <class V>
+    constexpr void describe(V& v) const {
+        v.module("grouped_attention");
+        v.option("d_model", shape_.d_model);
+        v.option("n_heads", shape_.n_heads);
+        v.option("n_kv_heads", shape_.n_kv_heads);
+        v.option("head_dim", shape_.head_dim);
+        v.option("window", shape_.window);
+        v.option("rotary_dim", shape_.rotary_dim);
+        v.option("rope_base", shape_.rope_base);
+        v.option("norm", name(shape_.norm));
+        v.option("epsilon", shape_.epsilon);
+        v.option("gate", shape_.gate);
+        v.option("bias", shape_.bias);
+        v.option("chunk_size", ChunkSize);
+    }
+
+    template <class Storage>
+    struct Parameters {
+        typename Storage::Matrix qkv_proj{};          // [I + 2K, d]
+        typename Storage::Vector qkv_bias{};          // [I + 2K], when there is one
+        typename Storage::Vector q_norm{}, k_norm{};  // [D], or [I] and [K] over all heads
+        typename Storage::Matrix gate_proj{};         // [I, d], when gated
+        typename Storage::Matrix o_proj{};            // [d, I]
+    };
+
+    template <class P, class V>
+    constexpr void visit(P& p, V& v) const {
+        const Index d = shape_.d_model;
+        v.matrix(p.qkv_proj, "qkv_proj.weight", laws::projection, projected(), d,
+                 {inner(), keys(), keys()});
+        if (shape_.bias)
+            v.vector(p.qkv_bias, "qkv_proj.bias", laws::constant(ParameterRole::other, 0.0),
+                     projected());
+        if (shape_.norm != QueryKeyNorm::none) {
+            v.vector(p.q_norm, "q_norm.weight", laws::norm, over_all() ? inner() : head_dim());
+            v.vector(p.k_norm, "k_norm.weight", laws::norm, over_all() ? keys() : head_dim());
+        }
+        if (shape_.gate) v.matrix(p.gate_proj, "gate_proj.weight", laws::output_gate, inner(), d);
+        v.matrix(p.o_proj, "o_proj.weight", laws::residual_projection, d, inner());
+    }
+
+    struct State {
+        const PageBank* bank;  // rotated keys, values
+    };
+
+    template <class S, class V>
+    constexpr void visit_state(S& s, V& v) const {
+        const auto bytes = [this](BankFormat format) { return groups() * page().bytes(format); };
+        v.growing(s.bank,
+                  {.chunk_tokens = ChunkSize,
+                   .kinds = {PageKind{.chunks = 1,
+                                      .kept = Kept::whole,
+                                      .bytes = {bytes(BankFormat::exact), bytes(BankFormat::bf16),
+                                                bytes(BankFormat::int8)}}},
+                   .parts = groups()});
+    }
+
+    // Group g of a stream's past; valid until its next reserve.
+    Past past(const State& s, Index g) const noexcept {
+        return {s.bank->pages(0), s.bank->policy().format, g, page()};
+    }
+
+    // sink(name, shape, values): k_cache and v_cache [Hkv, min(position, W), D], oldest first.
+    template <class Sink>
+    void export_state(const State& s, std::int64_t position, const Sink& sink) const {
+        const Index D = head_dim(), N = static_cast<Index>(position),
+                    first = shape_.window > 0 ? std::max<Index>(0, N - shape_.window) : 0;
+        std::vector<T> values, scratch(static_cast<std::size_t>(page().scratch_elements()));
+        for (const bool key : {true, false}) {
+            values.clear();
+            for (Index g = 0; g < groups(); ++g)
+                for (Index t = first; t < N; ++t) {
+                    const Index j = t % ChunkSize;
+                    if (j == 0) s.bank->expect_page();
+                    const auto rows = past(s, g).read(t / ChunkSize, scratch.data());
+                    for (Index d = 0; d < D; ++d)
+                        values.push_back(key ? rows.keys[d * Past::Page::key_stride + j]
+                                             : rows.values[j * page().value_stride() + d]);
+                }
+            sink(key ? "k_cache" : "v_cache", std::array{groups(), N - first, D}, values);
+        }
+    }
+
+    // ---- buffers
+
+    struct Scratch {
+        MatrixView<T> qkv;     // [B·N, I + 2K]
+        MatrixView<T> o;       // [B·N, I]
+        MatrixView<T> angles;  // [B·N, R], cosines, then sines
+        TaskScratch tasks;     // of B·Hkv·parts
+    };
+    template <class V>
+    constexpr void visit_scratch(Scratch& s, V& v, const Call& call) const {
+        v.matrix(s.qkv, call.rows(), projected());
+        v.matrix(s.o, call.rows(), inner());
+        v.matrix(s.angles, call.rows(), shape_.rotary_dim);
+        v.tasks(s.tasks, call.streams * groups() * parts(call.tokens),
+                kernels::full_attention_workspace_bytes<T, dynamic, ChunkSize>(page()));
+    }
+
+    // What lies behind the position is never read.
+    struct History {};
+    template <class V>
+    constexpr void visit_history(History&, V&, Index) const {}
+    void rollback(const State&, std::int64_t, Index, Index, Arena&) const noexcept {}
+
+    // ---- computing
+
+    // As layers/module.hpp says; the banks have memory for the N tokens (StreamMemory::reserve).
+    // Cost: O(B·N·I·(d + min(N + position, W))).
+    template <class P>
+    void forward(const P& p, Streams streams, Index N, MatrixView<const T> x, MatrixView<T> y, Form,
+                 Write write, Arena& arena, NoTape = {}) const noexcept {
+        const Arena::Scope scope(arena);
+        const Index B = streams.count(), G = groups(), cuts = parts(N);
+        const Scratch s = take_scratch(*this, arena, {.streams = B, .tokens = N});
+        if (shape_.rotary_dim > 0)
+            for (Index b = 0; b < B; ++b)
+                kernels::rotary_table<dynamic>(streams.position(b), shape_.rope_base,
+                                               s.angles.middle_rows(b * N, N));
+        if (shape_.bias) kernels::matmul(x, p.qkv_proj, s.qkv, acc + in(p.qkv_bias.data()));
+        else kernels::matmul(x, p.qkv_proj, s.qkv);
+        if (over_all()) {
+            normalise(s.qkv.middle_cols(0, inner()), p.q_norm);
+            normalise(s.qkv.middle_cols(inner(), keys()), p.k_norm);
+        }
+        std::int64_t furthest = 0;
+        for (Index b = 0; b < B; ++b) furthest = std::max(furthest, streams.position(b));
+        parallel_for(
+            B * G,
+            [&](Index task) {
+                const Index b = task / G, g = task % G;
+                remember(p, past(bind_state(*this, streams, b), g), streams.position(b),
+                         s.qkv.middle_rows(b * N, N), s.angles.middle_rows(b * N, N), g);
+            },
+            B * N * projected() > 65536);
+        const std::int64_t seen =
+            shape_.window > 0 ? std::min<std::int64_t>(furthest + N, shape_.window) : furthest + N;
+        parallel_for(
+            B * G * cuts,
+            [&](Index task) {
+                const Index b = task / cuts / G, g = task / cuts % G,
+                            first = task % cuts * N / cuts,
+                            count = (task % cuts + 1) * N / cuts - first, row = b * N + first;
+                Arena own = s.tasks.of(task);
+                kernels::full_attention<dynamic, ChunkSize, T>(
+                    group_cols(s.qkv.middle_rows(row, count), g), streams.position(b) + first,
+                    past(bind_state(*this, streams, b), g),
+                    group_cols(s.o.middle_rows(row, count), g), own, {}, shape_.window);
+            },
+            B * N * inner() * seen > 32768);
+        if (shape_.gate) kernels::matmul(x, p.gate_proj, s.o, in(s.o) * sigmoid(acc));
+        project(s.o, p.o_proj, y, write);
+    }
+
+private:
+    constexpr typename Past::Page page() const noexcept {
+        return typename Past::Page(shape_.head_dim);
+    }
+    constexpr Index head_dim() const noexcept { return shape_.head_dim; }
+    constexpr Index groups() const noexcept { return shape_.n_kv_heads; }
+    constexpr Index group_heads() const noexcept { return shape_.n_heads / groups(); }
+    constexpr Index inner() const noexcept { return shape_.n_heads * head_dim(); }
+    constexpr Index keys() const noexcept { return groups() * head_dim(); }
+    constexpr Index projected() const noexcept { return inner() + 2 * keys(); }
+    constexpr bool over_all() const noexcept { return shape_.norm == QueryKeyNorm::all_heads; }
+
+    // In which the tokens of a call are cut, for as many threads.
+    constexpr Index parts(Index N) const noexcept {
+        return std::clamp<Index>(N * group_heads() / 64, 1, 8);
+    }
+
+    // Columns of q, or of anything as wide, that read group g; and of its keys and values in qkv.
+    MatrixView<T> group_cols(MatrixView<T> q, Index g) const noexcept {
+        return q.middle_cols(g * group_heads() * head_dim(), group_heads() * head_dim());
+    }
+    MatrixView<T> key_cols(MatrixView<T> qkv, Index g) const noexcept {
+        return qkv.middle_cols(inner() + g * head_dim(), head_dim());
+    }
+    MatrixView<T> value_cols(MatrixView<T> qkv, Index g) const noexcept {
+        return qkv.middle_cols(inner() + keys() + g * head_dim(), head_dim());
+    }
+
+    // Slices of the weight's width, each by itself.
+    void normalise(MatrixView<T> x, std::span<const T> weight) const noexcept {
+        const auto width = static_cast<Index>(weight.size());
+        for (Index first = 0; first < x.cols(); first += width) {
+            const MatrixView<T> slice = x.middle_cols(first, width);
+            kernels::rms_norm(MatrixView<const T>(slice), weight, shape_.epsilon, slice);
+        }
+    }
+    // Norms and rotation of q and k of one group; its keys and values go into the pages.
+    template <class P>
+    void remember(const P& p, const Past& pages, std::int64_t position, MatrixView<T> qkv,
+                  MatrixView<const T> angles, Index g) const noexcept {
+        const MatrixView<T> q = group_cols(qkv, g), k = key_cols(qkv, g);
+        if (shape_.norm == QueryKeyNorm::each_head) {
+            normalise(q, p.q_norm);
+            normalise(k, p.k_norm);
+        }
+        if (shape_.rotary_dim > 0) {
+            kernels::rotary_apply<T>(head_dim(), q, angles);
+            kernels::rotary_apply<T>(head_dim(), k, angles);
+        }
+        for (Index n = 0; n < qkv.rows(); ++n)
+            pages.put(position + n, k.row(n), value_cols(qkv, g).row(n));
+    }
+
+    [[no_unique_address]] Shape shape_;
+};
+
+}  // namespace HYDRALM_NAMESPACE
