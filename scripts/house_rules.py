@@ -10,7 +10,7 @@ import sys
 
 RANKS = {
     "core": 0, "simd": 1, "weights": 2, "kernels": 3, "state": 4, "layers": 5, "model": 6, "io": 7,
-    "memory": 7, "inference": 8, "training": 9, "baselines": 10, "evaluation": 11,
+    "memory": 7, "families": 8, "inference": 9, "training": 10, "baselines": 11, "evaluation": 12,
 }
 LEAN = ("core", "simd", "weights", "kernels", "state", "layers", "model")
 HEAVY = ("iostream", "filesystem", "regex", "nlohmann/")

@@ -1,6 +1,7 @@
 // Files: checkpoints, configurations, states. Needs nlohmann-json and zlib.
 #pragma once
 
+#include "hydralm/families/open.hpp"
 #include "hydralm/io/atomic_file.hpp"
 #include "hydralm/io/checkpoint.hpp"
 #include "hydralm/io/config_json.hpp"
@@ -9,7 +10,6 @@
 #include "hydralm/io/json_text.hpp"
 #include "hydralm/io/mapped_file.hpp"
 #include "hydralm/io/model_file.hpp"
-#include "hydralm/io/open.hpp"
 #include "hydralm/io/safetensors.hpp"
 #include "hydralm/io/safetensors_writer.hpp"
 #include "hydralm/io/state_file.hpp"

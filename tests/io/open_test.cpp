@@ -1,7 +1,8 @@
 // open: any checkpoint as one type; its states are those of the specialised model.
-#include "hydralm/io/open.hpp"
+#include "hydralm/families/open.hpp"
 
 #include "support/files.hpp"
+#include "support/hybrid_blocks.hpp"
 #include "support/small_model.hpp"
 #include "support/temporary_directory.hpp"
 

@@ -1,6 +1,7 @@
 // Models and their states as files: load, save, save_state, load_state.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 
 #include "hydralm/io/checkpoint.hpp"
@@ -30,6 +31,9 @@ concept Configured = requires(const Model& model) { model.config; };
 template <class Model>
 std::string fingerprint(const Model& model) {
     constexpr std::string_view scalar = sizeof(typename Model::Scalar) == 4 ? "float" : "double";
+    if constexpr (requires { model.hybrid; })
+        if (model.hybrid)
+            return Json{{"stack", hybrid_json(*model.hybrid)}, {"scalar", scalar}}.dump();
     if constexpr (Configured<Model>) return state_fingerprint(model.config, scalar);
     else return "{\"stack\":" + stack_to_json<Model>() + ",\"scalar\":" + quoted(scalar) + "}";
 }
@@ -57,8 +61,16 @@ void expect_model(const Model& model, const Checkpoint& checkpoint) {
     }
 }
 
+// Throws Error for a published model, whose files have other names.
 template <class Model>
 Metadata model_metadata(const Model& model) {
+    if constexpr (requires { model.hybrid; })
+        if (model.hybrid)
+            raise({.field = model.hybrid->family,
+                   .expected = "a model that a HydraConfig describes",
+                   .found = "a published one",
+                   .fix = "keep the folder that it was opened from: published models are "
+                          "read, not written"});
     if constexpr (Configured<Model>)
         return {{"format", "pt"}, {"hydra_config", config_to_json(model.config)}};
     else return {{"format", "pt"}, {"hydra_stack", stack_to_json<Model>()}};
@@ -78,27 +90,37 @@ std::string fingerprint(const Model& model, const typename Model::State& state) 
     return text + "\"bank\":" + bank.dump() + "}";
 }
 
+// Every parameter by read(info, values), then a warning where some are not finite. file: for that.
+template <class Model, class Read, class Warn>
+void read_parameters(Model& model, const std::string& file, const Read& read, const Warn& warn) {
+    std::vector<std::string> not_finite;
+    model.set_parameters([&](const ParameterInfo& info, std::span<typename Model::Scalar> values) {
+        read(info, values);
+        if (!std::ranges::all_of(values, [](auto value) { return std::isfinite(value); }))
+            not_finite.emplace_back(info.name());
+    });
+    if (!not_finite.empty())
+        warn(Error({.file = file,
+                    .field = not_finite.front(),
+                    .expected = "finite weights",
+                    .found = "NaN or infinity in " + listed(std::vector<std::string_view>(
+                                                         not_finite.begin(), not_finite.end())),
+                    .fix = "take a checkpoint from before training diverged; F64 weights beyond "
+                           "the range of float need a model of double"})
+                 .what());
+}
+
 // What load does to a model that there is.
 template <class Model, class Warn>
 void load_into(Model& model, const Checkpoint& checkpoint, const Warn& warn) {
     expect_model(model, checkpoint);
     checkpoint.expect(tensor_specs(model.parameters, DType::f32));
-    std::vector<std::string_view> not_finite;
-    model.set_parameters([&](const ParameterInfo& info, std::span<typename Model::Scalar> values) {
-        const StoredTensor& tensor = checkpoint.tensor(info.name());
-        tensor.read(values);
-        Index bad = 0;
-        for (const auto value : values) bad += std::isfinite(value) ? 0 : 1;
-        if (bad > 0) not_finite.push_back(tensor.name());
-    });
-    if (!not_finite.empty())
-        warn(Error({.file = checkpoint.name(),
-                    .field = std::string(not_finite.front()),
-                    .expected = "finite weights",
-                    .found = "NaN or infinity in " + listed(not_finite),
-                    .fix = "take a checkpoint from before training diverged; F64 weights beyond "
-                           "the range of float need a model of double"})
-                 .what());
+    read_parameters(
+        model, checkpoint.name(),
+        [&](const ParameterInfo& info, std::span<typename Model::Scalar> values) {
+            checkpoint.tensor(info.name()).read(values);
+        },
+        warn);
 }
 
 }  // namespace detail

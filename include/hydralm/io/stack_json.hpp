@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "hydralm/io/json_text.hpp"
+#include "hydralm/model/hybrid_shape.hpp"
 #include "hydralm/model/language_model.hpp"
 
 namespace HYDRALM_NAMESPACE {
@@ -60,5 +61,8 @@ std::string stack_to_json() {
     }
     return json.dump();
 }
+
+// What a hybrid is made of. Allocates.
+inline detail::Json hybrid_json(const HybridShape& shape) { return detail::module_json(shape); }
 
 }  // namespace HYDRALM_NAMESPACE

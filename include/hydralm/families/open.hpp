@@ -1,0 +1,71 @@
+// open: the model of a checkpoint, ours or a published one, whatever its config, as one type.
+#pragma once
+
+#include <optional>
+#include <utility>
+
+#include "hydralm/families/published.hpp"
+#include "hydralm/io/model_file.hpp"
+#include "hydralm/model/runtime_model.hpp"
+
+namespace HYDRALM_NAMESPACE {
+
+namespace detail {
+
+// The config.json of a published model, where one stands beside the checkpoint.
+inline std::optional<Json> published_json(const Checkpoint& checkpoint, const std::string& beside) {
+    std::error_code failure;
+    if (checkpoint.metadata().contains("hydra_config") || !std::filesystem::exists(beside, failure))
+        return {};
+    Json json = parse_json(MappedFile(beside).text(), beside, "");
+    if (!families::is_published(json)) return {};
+    return json;
+}
+
+template <Real T, class Warn>
+RuntimeModel<T> open_published(const Checkpoint& checkpoint,
+                               const families::PublishedConfig& config, const Warn& warn) {
+    const families::Family& family = families::family_of(config);
+    const HybridShape shape = family.shape(config);
+    const families::TensorMap map = family.tensors(shape, checkpoint);
+    RuntimeModel<T> model(shape, [&](std::span<const ParameterInfo> parameters) {
+        map.expect(checkpoint, parameters);
+    });
+    read_parameters(
+        model, checkpoint.name(),
+        [&](const ParameterInfo& info, std::span<T> values) { map.read(checkpoint, info, values); },
+        warn);
+    return model;
+}
+
+}  // namespace detail
+
+// The model that a checkpoint describes, with its weights: a file, an index of shards, or a
+// directory that holds one; ours, or, where the config.json beside it has a model_type, that of a
+// published family. kernels: what one of ours may need (RuntimeModel). Otherwise as load: throws
+// Error, too, for a config whose kernels are not among them, and, naming the field, for a published
+// model that computes something that is not implemented.
+template <Real T = float, class Compiled = CommonKernels, class Warn = Silent>
+RuntimeModel<T> open(const std::filesystem::path& path, Compiled kernels = {},
+                     const Warn& warn = {}) {
+    const Checkpoint checkpoint(path);
+    const auto accept = [&](std::span<const ParameterInfo> parameters) {
+        checkpoint.expect(detail::tensor_specs(parameters, DType::f32));
+    };
+    const std::string beside = (checkpoint.path().parent_path() / "config.json").string();
+    const auto read = [&] {
+        if (const auto json = detail::published_json(checkpoint, beside))
+            return detail::open_published<T>(checkpoint, families::PublishedConfig(*json, beside),
+                                             warn);
+        RuntimeModel<T> model(read_config(checkpoint), kernels, accept);
+        detail::load_into(model, checkpoint, warn);
+        return model;
+    };
+    return attempt(read, [&](const Error& error) -> RuntimeModel<T> {
+        ErrorDetail detail = error.detail();
+        if (detail.file.empty()) detail.file = checkpoint.name();  // the model knows of no file
+        raise(std::move(detail));
+    });
+}
+
+}  // namespace HYDRALM_NAMESPACE

@@ -1,0 +1,124 @@
+// TensorMap: of which rows of which tensors of a published checkpoint the parameters of a model are
+// made.
+#pragma once
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "hydralm/io/checkpoint.hpp"
+#include "hydralm/layers/parameters.hpp"
+
+namespace HYDRALM_NAMESPACE::families {
+
+// Of a tensor that has `rows` of them: rows [first, first + count), and as many from every stride
+// on, `times` in all.
+struct TensorRows {
+    std::string tensor;
+    Index rows = 0;
+    Index first = 0;
+    Index count = 0;
+    Index times = 1;
+    Index stride = 0;
+};
+inline TensorRows whole(std::string tensor, Index rows) {
+    return {std::move(tensor), rows, 0, rows};
+}
+
+// The rows of a parameter, one part behind the other, each element with `plus` added; without
+// parts, every element is plus.
+struct TensorSource {
+    std::vector<TensorRows> parts;
+    double plus = 0.0;
+};
+
+class TensorMap {
+public:
+    // name: of the model's parameter.
+    void put(std::string name, std::vector<TensorRows> parts, double plus = 0.0) {
+        sources_[std::move(name)] = {std::move(parts), plus};
+    }
+    // The SwiGLU of block i: prefix + gate_proj, up_proj and down_proj.
+    void put_mlp(const std::string& block, const std::string& prefix, Index d_model, Index hidden) {
+        put(block + "mlp.w_fused.weight",
+            {whole(prefix + "gate_proj.weight", hidden), whole(prefix + "up_proj.weight", hidden)});
+        put(block + "mlp.w_down.weight", {whole(prefix + "down_proj.weight", d_model)});
+    }
+    // Tensors whose names begin so are none of the model's.
+    void skip(std::string prefix) { skipped_.push_back(std::move(prefix)); }
+
+    const TensorSource& source(const ParameterInfo& info) const {
+        const auto found = sources_.find(info.name());
+        if (found == sources_.end())
+            raise({.field = std::string(info.name()),
+                   .expected = "a source for every parameter",
+                   .found = "none",
+                   .fix = "the family's file must name it"});
+        return found->second;
+    }
+
+    // Throws Error unless the checkpoint has every tensor, in its shape and of a floating dtype,
+    // and none that is neither read nor skipped.
+    void expect(const Checkpoint& checkpoint, std::span<const ParameterInfo> parameters) const {
+        std::set<std::string_view> read;
+        for (const ParameterInfo& info : parameters) {
+            const TensorSource& from = source(info);
+            Index rows = 0;
+            for (const TensorRows& part : from.parts) {
+                const StoredTensor& tensor = checkpoint.tensor(part.tensor);
+                std::vector<Index> shape(info.shape().begin(), info.shape().end());
+                shape[0] = part.rows;
+                tensor.expect_shape(shape);
+                tensor.expect_floating();
+                read.insert(tensor.name());
+                rows += part.times * part.count;
+            }
+            if (rows != info.rows() && !from.parts.empty())
+                raise({.file = checkpoint.name(),
+                       .field = from.parts.front().tensor,
+                       .expected = std::to_string(info.rows()) + " rows in all of its parts",
+                       .found = std::to_string(rows),
+                       .fix = "use the checkpoint of this configuration"});
+        }
+        std::vector<std::string_view> unknown;
+        for (const StoredTensor* tensor : checkpoint.tensors())
+            if (!read.contains(tensor->name()) && !skips(tensor->name()))
+                unknown.push_back(tensor->name());
+        if (!unknown.empty())
+            raise({.file = checkpoint.name(),
+                   .field = std::string(unknown.front()),
+                   .expected = "only tensors that config.json speaks of",
+                   .found = hydralm::detail::listed(unknown) + " more",
+                   .fix = "give the config.json of this checkpoint"});
+    }
+
+    // values = the parameter. As expect: the checkpoint has it.
+    template <Real T>
+    void read(const Checkpoint& checkpoint, const ParameterInfo& info, std::span<T> values) const {
+        const TensorSource& from = source(info);
+        const MatrixView<T> all(values.data(), info.rows(), info.cols());
+        Index row = 0;
+        for (const TensorRows& part : from.parts) {
+            const StoredTensor& tensor = checkpoint.tensor(part.tensor);
+            for (Index i = 0; i < part.times; ++i, row += part.count)
+                tensor.read_rows(part.first + i * part.stride, all.middle_rows(row, part.count));
+        }
+        if (from.parts.empty()) std::fill(values.begin(), values.end(), static_cast<T>(from.plus));
+        else if (from.plus != 0.0)
+            for (T& value : values) value += static_cast<T>(from.plus);
+    }
+
+private:
+    bool skips(std::string_view name) const {
+        return std::ranges::any_of(skipped_,
+                                   [&](const auto& prefix) { return name.starts_with(prefix); });
+    }
+
+    std::map<std::string, TensorSource, std::less<>> sources_;
+    std::vector<std::string> skipped_;
+};
+
+}  // namespace HYDRALM_NAMESPACE::families

@@ -1,0 +1,226 @@
+// Published models in tiny checkpoints of their own layouts: what they compute, in every form, and
+// what is refused.
+#include <algorithm>
+#include <filesystem>
+#include <vector>
+
+#include "hydralm/families/open.hpp"
+#include "support/compare.hpp"
+#include "support/files.hpp"
+#include "support/golden.hpp"
+#include "support/hybrid_blocks.hpp"
+
+using namespace hydralm;
+using namespace hydralm::test;
+
+namespace {
+
+const std::string folder = HYDRALM_GOLDEN_DIR "/published/";
+
+// Without kernels for models of ours.
+template <class T>
+RuntimeModel<T> open_published(const std::filesystem::path& path) {
+    return open<T>(path, Kernels<Sizes<>, Sizes<>>{});
+}
+
+template <class T>
+constexpr double bound = sizeof(T) == 4 ? 1e-4 : 1e-9;
+// States and hidden values of the vectors are kept in F32.
+template <class T>
+constexpr double stored_bound = sizeof(T) == 4 ? 1e-4 : 1e-7;
+
+// A checkpoint as a model, and what it should compute.
+template <class T>
+struct Published {
+    std::string name;
+    RuntimeModel<T> model = open_published<T>(folder + name);
+    GoldenFile expected = read_golden("published/" + name + "/expected.safetensors");
+    std::vector<token_id> ids = expected["input_ids"].template as<token_id>();
+    Index N = static_cast<Index>(ids.size()), V = model.vocab_size();
+
+    explicit Published(std::string of) : name(std::move(of)) {}
+
+    template <class Feed>
+    void check_logits(const std::string& form, const Feed& feed) const {
+        auto state = model.new_state();
+        std::vector<T> logits(static_cast<std::size_t>(N * V), std::numeric_limits<T>::quiet_NaN());
+        feed(state, MatrixView<T>(logits.data(), N, V));
+        check_close(logits, expected["logits"].values, bound<T>, name + ", " + form);
+    }
+    void check_forms() const {
+        check_logits("prefill",
+                     [&](auto& state, MatrixView<T> out) { model.logits(ids, state, out); });
+        check_logits("recurrent", [&](auto& state, MatrixView<T> out) {
+            model.logits(ids, state, out, Form::recurrent);
+        });
+        for (const Index piece : {Index{7}, Index{16}})
+            check_logits("pieces of " + std::to_string(piece), [&](auto& state, MatrixView<T> out) {
+                for (Index first = 0; first < N; first += piece) {
+                    const Index n = std::min(piece, N - first);
+                    model.logits(std::span(ids).subspan(static_cast<std::size_t>(first),
+                                                        static_cast<std::size_t>(n)),
+                                 state, out.middle_rows(first, n));
+                }
+            });
+        check_logits("step", [&](auto& state, MatrixView<T> out) {
+            for (Index n = 0; n < N; ++n) {
+                const auto logits = model.step(ids[static_cast<std::size_t>(n)], state);
+                std::copy(logits.begin(), logits.end(), out.row(n));
+            }
+        });
+    }
+    void check_final_hidden() const {
+        auto state = model.new_state();
+        std::vector<T> hidden(static_cast<std::size_t>(N * model.d_model()));
+        model.run(ids, state, Form::parallel, [&](MatrixView<const T> rows, std::size_t first) {
+            std::copy_n(rows.data(), rows.rows() * rows.cols(),
+                        hidden.data() + static_cast<Index>(first) * rows.cols());
+        });
+        check_close(hidden, expected["hidden_final"].values, stored_bound<T>, name + ", hidden");
+    }
+    void check_decoding() const {
+        auto state = model.new_state();
+        auto logits = model.prefill(ids, state);
+        for (const token_id wanted : expected["greedy_ids"].template as<token_id>()) {
+            const auto id = static_cast<token_id>(std::max_element(logits.begin(), logits.end()) -
+                                                  logits.begin());
+            REQUIRE(id == wanted);
+            logits = model.step(id, state);
+        }
+        check_close(logits, expected["logits_after_greedy"].values, bound<T>,
+                    name + ", after decoding");
+        if (!expected.tensors.contains("state_after_greedy.0.S")) return;
+        std::size_t arrays = 0;
+        model.export_state(state, [&](const std::string& field, std::span<const Index> shape,
+                                      const std::vector<T>& values) {
+            const auto& tensor = expected["state_after_greedy." + field];
+            CHECK(std::ranges::equal(shape, tensor.shape));
+            check_close(values, tensor.values, stored_bound<T>, name + ", state " + field);
+            ++arrays;
+        });
+        CHECK(arrays == 2 * static_cast<std::size_t>(model.layers));
+    }
+};
+
+template <class T>
+void check_all(const std::string& name) {
+    INFO(name);
+    const Published<T> published(name);
+    published.check_forms();
+    published.check_final_hidden();
+    published.check_decoding();
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("published models compute what they should, in every form", "[families]", float,
+                   double) {
+    for (const char* const name :
+         {"qwen35_text", "qwen35_untied_odd", "qwen35_composite_sharded", "qwen35_composite_bf16",
+          "qwen35_real_heads", "qwen3next_dense", "qwen3next_dense_r3", "olmo_hybrid_nope",
+          "olmo_hybrid_rope_gqa", "fla_gdn_pure", "fla_gdn_hybrid"})
+        check_all<TestType>(name);
+}
+
+TEST_CASE("published models that compute something else are refused by the field", "[families]") {
+    const std::vector<std::pair<std::string, std::string>> cases{
+        {"moe", "model_type"},
+        {"next_moe", "num_experts: expected 0: dense MLPs, found 4, layer 3 is sparse"},
+        {"yarn", "rope_parameters.rope_type: expected default, found \"yarn\""},
+        {"fp8", "quantization_config"},
+        {"gelu", "hidden_act: expected silu, found gelu"},
+        {"no_output_gate", "attn_output_gate: expected true, found false"},
+        {"sigmoid_gate", "output_gate_type: expected silu, found sigmoid"},
+        {"bias", "attention_bias: expected false, found true"},
+        {"layer_kind", "layer_types[3]"},
+        {"short_layer_list", "layer_types: expected a list of 4, found 2 of 4"},
+        {"heads", "linear_num_value_heads: expected a multiple of 2, found 3"},
+        {"kimi", "model_type: expected one of qwen3_5, qwen3_next, olmo_hybrid, gated_deltanet"},
+        {"qwen4", "model_type"},
+        {"dense_llama", "found llama"},
+        {"fla_attnres", "attnres_block_size"},
+        {"fla_powlu", "hidden_act"}};
+    for (const auto& [name, message] : cases)
+        check_error(
+            [&] {
+                families::shape_from_json(read_text(folder + "refused/" + name + ".json"), name);
+            },
+            {name + ": ", message});
+}
+
+TEST_CASE("a rotary base that is null or absent turns nothing in OLMo-Hybrid", "[families]") {
+    const auto turned = [](const std::string& name) {
+        const auto shape =
+            families::shape_from_json(read_text(folder + name + "/config.json"), name);
+        return shape.layers.back().attention()->rotary_dim;
+    };
+    CHECK(turned("olmo_hybrid_nope") == 0);
+    CHECK(turned("olmo_hybrid_rope_gqa") == 16);
+}
+
+TEST_CASE("a published folder that does not fit its config is refused by the tensor",
+          "[families]") {
+    const TemporaryDirectory directory;
+    const auto copy = [&](const std::string& from, const std::string& to) {
+        std::filesystem::copy_file(folder + from, directory / to,
+                                   std::filesystem::copy_options::overwrite_existing);
+    };
+    copy("qwen35_text/model.safetensors", "model.safetensors");
+    copy("qwen35_untied_odd/config.json", "config.json");
+    check_error([&] { open_published<float>(directory.path()); },
+                {"model.safetensors", "model.embed_tokens.weight"});
+    copy("fla_gdn_pure/config.json", "config.json");
+    check_error([&] { open_published<float>(directory.path()); },
+                {"model.safetensors: model.embeddings.weight"});
+    copy("refused/gelu.json", "config.json");
+    check_error([&] { open_published<float>(directory.path()); }, {"config.json: hidden_act"});
+}
+
+TEST_CASE("states of a published model are saved, and its weights are not", "[families]") {
+    for (const char* const name : {"qwen35_text", "fla_gdn_hybrid"}) {
+        const auto model = open_published<float>(folder + name);
+        const std::vector<token_id> tokens{5, 9, 3, 100, 7, 11, 2, 8};
+        auto state = model.new_state();
+        model.prefill(tokens, state);
+        const TemporaryDirectory directory;
+        save_state(model, state, directory / "s.state");
+        auto loaded = load_state(model, directory / "s.state");
+        const auto a = model.step(4, state), b = model.step(4, loaded);
+        CHECK(same_bits(a, b));
+        check_error([&] { save(model, directory / "m.safetensors"); }, {"read, not written"});
+        check_error(
+            [&] {
+                load_state(open_published<float>(folder + "fla_gdn_pure"), directory / "s.state");
+            },
+            {"s.state"});
+    }
+}
+
+TEST_CASE("tokens of a published model are taken back, bit for bit", "[families]") {
+    constexpr Index past = 11, N = 5;
+    for (const char* const name : {"qwen35_text", "olmo_hybrid_nope", "fla_gdn_hybrid"}) {
+        const Published<float> published(name);
+        const auto& model = published.model;
+        const auto& tokens = published.ids;
+        auto start = model.new_state();
+        model.prefill(std::span(tokens).first(past), start);
+        AlignedBuffer<std::byte> memory(model.stack.history_bytes(N)),
+            workspace(model.workspace_bytes(1, N, Form::recurrent));
+        for (Index kept = 0; kept <= N; ++kept) {
+            auto expected = start, state = start;
+            for (Index n = 0; n < kept; ++n)
+                model.step(tokens[static_cast<std::size_t>(past + n)], expected);
+            state.reserve(N);
+            Arena history(memory.span()), arena(workspace.span());
+            Stream stream = state.stream();
+            stream.history = &history;
+            model.forward(tokens.data() + past, Streams(&stream, 1), N, Form::recurrent, arena);
+            Arena again(memory.span());
+            model.stack.rollback(stream, N, kept, again);
+            state.advance(kept);
+            INFO(name << ", " << kept << " kept");
+            CHECK(same_bits(state.bytes(), expected.bytes()));
+            CHECK(same_bits(model.step(1, state), model.step(1, expected)));
+        }
+    }
+}
