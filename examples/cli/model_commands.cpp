@@ -22,10 +22,28 @@ nlohmann::ordered_json kernel_forms() {
             {"retrieval", "queries grouped by chunk, the same in step"}};
 }
 
+// Of the pages that grow with a stream, kept exactly.
+template <class Model>
+double bytes_per_token(const Model& model) {
+    double bytes = 0;
+    const auto memory = model.new_memory();
+    for (const auto& bank : memory.banks())
+        for (const auto& kind : bank.layout().kinds)
+            if (kind.chunks > 0)
+                bytes += static_cast<double>(kind.bytes[0]) /
+                         static_cast<double>(kind.chunks * bank.layout().chunk_tokens);
+    return bytes;
+}
+
 template <class Model>
 nlohmann::ordered_json facts(const Model& model, const std::string& scalar) {
     nlohmann::ordered_json result;
     result["config"] = nlohmann::ordered_json::parse(hydralm::config_to_json(model.config));
+    if constexpr (requires { model.hybrid; })
+        if (model.hybrid) {
+            result["config"] = hydralm::hybrid_json(*model.hybrid);
+            result["state_bytes_per_token"] = bytes_per_token(model);
+        }
     for (int i = 0; i < model.config.n_layers; ++i)
         result["schedule"].push_back(name(model.config.layer_types[i]));
     result["parameter_count"] = model.parameter_count;
@@ -45,6 +63,8 @@ void print_facts(const nlohmann::ordered_json& f) {
     std::printf("schedule          %s\n", f["schedule"].dump().c_str());
     std::printf("parameter_count   %lld\n", f["parameter_count"].get<long long>());
     std::printf("state_bytes       %lld\n", f["state_bytes"].get<long long>());
+    if (f.contains("state_bytes_per_token"))
+        std::printf("  and a token     %.0f\n", f["state_bytes_per_token"].get<double>());
     std::printf("scalar            %s\n", f["scalar"].get<std::string>().c_str());
     std::printf("simd              %s\n", f["simd"].get<std::string>().c_str());
     for (const auto& [operation, form] : f["kernels"].items())

@@ -12,6 +12,11 @@ extern template std::unique_ptr<hydralm::ErasedBlock<float>>
 hydralm::detail::make_block<float, 64, hydralm::CommonChunks>(const hydralm::HydraConfig&, int);
 extern template std::unique_ptr<hydralm::ErasedBlock<float>>
 hydralm::detail::make_block<float, 128, hydralm::CommonChunks>(const hydralm::HydraConfig&, int);
+extern template std::unique_ptr<hydralm::ErasedBlock<float>>
+hydralm::detail::make_hybrid_block<float>(const hydralm::HybridShape&, const hydralm::HybridLayer&);
+extern template std::unique_ptr<hydralm::ErasedBlock<double>>
+hydralm::detail::make_hybrid_block<double>(const hydralm::HybridShape&,
+                                           const hydralm::HybridLayer&);
 extern template std::unique_ptr<hydralm::ErasedBlock<double>>
 hydralm::detail::make_block<double, 16, hydralm::CommonChunks>(const hydralm::HydraConfig&, int);
 extern template std::unique_ptr<hydralm::ErasedBlock<double>>
