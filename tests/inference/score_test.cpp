@@ -144,3 +144,27 @@ TEST_CASE("A stream is fed chunk by chunk until its source or its listener ends 
     const StreamReport one_chunk = run(100, 1);  // nothing to compare: the memory of now
     CHECK(one_chunk.resident_bytes_peak == one_chunk.resident_bytes_first);
 }
+
+TEST_CASE("Twenty layers of three mixers stream: in any chunks, and in memory that ends growing",
+          "[streaming]") {
+    using Model = HydraLM<presets::hybrid>;
+    constexpr Index length = 5120, chunk = 1024;
+    const Model model = random_model<Model>(5);
+    const auto tokens = random_tokens(length, Model::vocab_size(), 5);
+    // Two chunks exact and two as means, of 32 tokens each, in each of five layers.
+    for (const BankPolicy& policy :
+         {BankPolicy{}, BankPolicy{.exact_chunks = 2, .pooled_chunks = 2}}) {
+        StreamingEngine<Model> whole(model, policy), pieces(model, policy);
+        whole.feed(tokens);
+        std::vector<Index> sizes;
+        for (Index first = 0; first < length; first += chunk) {
+            pieces.feed(slice(tokens, first, std::min(chunk, length - first)));
+            sizes.push_back(pieces.report().state_bytes);
+        }
+        CHECK(pieces.report().bits_per_token == whole.report().bits_per_token);
+        CHECK(same_state(pieces.state(), whole.state()));
+        const Index grown = sizes.back() - sizes[3];  // behind two pages of means
+        if (policy.bounded()) CHECK(grown == 0);
+        else CHECK(grown >= chunk * 5 * 2 * 128 * Index{sizeof(float)});
+    }
+}

@@ -37,7 +37,8 @@ static_assert(mlp_hidden({.d_model = 33, .mlp_mult = 8.0 / 3.0, .mlp_multiple_of
 
 static_assert(!broken_rule(HydraConfig{}) && ValidConfig<HydraConfig{}>::value);
 static_assert(ValidConfig<presets::small>::value && ValidConfig<presets::tiny>::value &&
-              ValidConfig<presets::deep>::value && ValidConfig<presets::remembering>::value);
+              ValidConfig<presets::deep>::value && ValidConfig<presets::hybrid>::value &&
+              ValidConfig<presets::remembering>::value);
 static_assert(ValidConfig<HydraConfig{.d_model = 100, .n_heads = 3, .head_dim = 32}>::value);
 
 struct Misuse {

@@ -123,6 +123,15 @@ inline constexpr HydraConfig tiny{.vocab_size = 256,
 // The 20-layer shape of the claims.
 inline constexpr HydraConfig deep{
     .vocab_size = 256, .d_model = 128, .n_layers = 20, .n_heads = 4, .swa_window = 128};
+// The same with every mixer: 10 gated delta rule, 5 sliding window, 5 retrieval.
+inline constexpr HydraConfig hybrid{.vocab_size = 256,
+                                    .d_model = 128,
+                                    .n_layers = 20,
+                                    .n_heads = 4,
+                                    .swa_window = 128,
+                                    .retrieval_every = 3,
+                                    .retrieval_chunk_size = 32,
+                                    .retrieval_top_k = 4};
 // D D D S R with the chunks that were measured to train (docs/retrieval.md): learns to answer
 // questions about a million tokens in minutes. The defaults of HydraConfig, 128 and 8, are those of
 // files that leave them out.
