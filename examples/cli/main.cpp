@@ -6,6 +6,7 @@
 #include <exception>
 #include <filesystem>
 #include <hydralm/core/error.hpp>
+#include <hydralm/evaluation/task_shape.hpp>
 #include <hydralm/state/bank_policy.hpp>
 #include <limits>
 #include <regex>
@@ -29,6 +30,7 @@ CLI::Validator number(const std::string& range, bool (*within)(double)) {
 }
 const CLI::Validator above_zero = number(" above 0", [](double x) { return x > 0.0; }),
                      not_negative = number(" of at least 0", [](double x) { return x >= 0.0; }),
+                     any_number = number("", [](double) { return true; }),
                      share = number(" in [0, 1]", [](double x) { return x >= 0.0 && x <= 1.0; });
 
 // A whole number, in decimal digits.
@@ -147,12 +149,16 @@ void add_bank(CLI::App& app, Options& options) {
         ->check(whole(0, hydralm::BankPolicy::most_open_groups));
 }
 
+std::vector<std::string> task_words() {
+    return {hydralm::task_names.begin(), hydralm::task_names.end()};
+}
+
 void describe_train(CLI::App& app, Options& o) {
     TrainOptions& t = o.train;
     app.add_option("--out", o.out, "checkpoint to write")->required();
     auto* text = as_written::add_texts(app, "--text", t.text, "files and folders of text");
-    auto* task = app.add_option("--task", t.task, "a task instead: mqar, needle or retrieval_qa")
-                     ->check(one_of({"mqar", "needle", "retrieval_qa"}))
+    auto* task = app.add_option("--task", t.task, "a task instead: mqar, retrieval_qa, parity, …")
+                     ->check(one_of(task_words()))
                      ->excludes(text);
     app.add_option("--stages", t.stages, "JSON file of the task's stages")->needs(task);
     task->needs(app.get_option("--stages"));
@@ -188,6 +194,12 @@ void describe_train(CLI::App& app, Options& o) {
     app.add_option("--scheme", t.scheme, "initial weights: normal or fan_in")
         ->capture_default_str()
         ->check(one_of({"normal", "fan_in"}));
+    app.add_option("--decay-bias", t.decay_bias,
+                   "initial bias of the decay's gate; default the scheme's, 9 tracks states")
+        ->check(any_number);
+    app.add_option("--gate-scale", t.gate_scale, "factor on the initial weights of the gates")
+        ->capture_default_str()
+        ->check(above_zero);
     app.add_option("--eval-every", t.eval_every, "steps between evaluations; 0: at the end")
         ->capture_default_str()
         ->check(count);
@@ -210,9 +222,9 @@ void describe_train(CLI::App& app, Options& o) {
 
 void describe_task(CLI::App& app, Options& o) {
     TaskOptions& t = o.task;
-    app.add_option("task", t.name, "mqar, needle or retrieval_qa")
+    app.add_option("task", t.name, "what the sequences ask for")
         ->required()
-        ->check(one_of({"mqar", "needle", "retrieval_qa"}));
+        ->check(one_of(task_words()));
     auto* print = app.add_flag("--print", t.print, "print sequences as JSON lines");
 
     auto* asked = app.add_flag("--evaluate", t.evaluate, "score a model");
@@ -230,13 +242,26 @@ void describe_task(CLI::App& app, Options& o) {
         ->capture_default_str()
         ->check(at_least_one);
     app.add_option("--facts", t.facts,
-                   "facts (mqar: pairs) in a sequence; default 32 (needle: 1; mqar: what fits)")
+                   "facts (mqar: pairs) in a sequence; default 32 (needle: 1; mqar: what fits; "
+                   "multivalue, tracking: 8 keys or chains)")
         ->check(at_least_one);
     app.add_option("--queries", t.queries,
                    "queries in a sequence; default 8 (mqar: all), or as many as facts")
         ->check(at_least_one);
     app.add_option("--trailers", t.trailers,
                    "disjoint sets of queries about each haystack, read once")
+        ->capture_default_str()
+        ->check(at_least_one);
+    app.add_option("--vocab", t.vocab, "ids, of printed sequences; default 512")
+        ->needs(print)
+        ->check(at_least_one);
+    app.add_option("--key-tokens", t.key_tokens, "multikey: tokens of a key")
+        ->capture_default_str()
+        ->check(at_least_one);
+    app.add_option("--hops", t.hops, "tracking: facts of a chain")
+        ->capture_default_str()
+        ->check(at_least_one);
+    app.add_option("--values", t.values, "multivalue: values of a key")
         ->capture_default_str()
         ->check(at_least_one);
     app.add_option("--seed", o.seed, "seed of the sequences")->capture_default_str()->check(seed);
@@ -287,7 +312,7 @@ void describe(CLI::App& app, Options& o) {
     generate_command.add_option("--tokens", o.tokens, "how many tokens")->required()->check(count);
     generate_command.add_option("--temperature", o.temperature, "0 or less: greedy")
         ->capture_default_str()
-        ->check(number("", [](double) { return true; }));
+        ->check(any_number);
     generate_command.add_option("--top-k", o.top_k, "keep the k likeliest tokens; 0: all")
         ->capture_default_str()
         ->check(whole(0, largest_int));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,8 @@ struct TrainOptions {
     std::int64_t warmup = -1;
     std::int64_t eval_every = 100;
     std::int64_t save_every = 100;
+    std::optional<double> decay_bias;  // the scheme's when it is not given
+    double gate_scale = 1.0;
     double lr = -1.0;
     double min_lr = -1.0;
     double clip = 1.0;
@@ -37,6 +40,10 @@ struct TaskOptions {
     std::int64_t facts = 0;
     std::int64_t queries = 0;
     std::int64_t trailers = 1;
+    std::int64_t vocab = 0;
+    std::int64_t key_tokens = 2;
+    std::int64_t hops = 2;
+    std::int64_t values = 4;
     bool print = false;
     bool evaluate = false;
     bool zero_retrieval = false;

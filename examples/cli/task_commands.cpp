@@ -15,17 +15,28 @@ namespace {
 using hydralm::Index;
 using Json = nlohmann::ordered_json;
 
-// Facts that are not given: 32, one needle, as many pairs as fit; queries: 8, of all pairs.
+// Facts that are not given: 32, one needle, as many pairs as fit, 8 chains or keys of several
+// values; queries: 8, of all pairs.
 hydralm::TaskShape task_shape(const TaskOptions& t, hydralm::TaskKind kind, Index length,
                               Index vocab) {
-    const bool mqar = kind == hydralm::TaskKind::mqar;
-    hydralm::TaskShape shape{length, t.facts, t.queries, vocab};
-    if (shape.facts == 0)
-        shape.facts = kind == hydralm::TaskKind::needle ? 1
-                      : mqar ? std::max<Index>(1, std::min(length / 4, vocab / 4))
-                             : 32;
-    if (shape.queries == 0) shape.queries = mqar ? shape.facts : std::min<Index>(8, shape.facts);
-    hydralm::TaskSequence::check(kind, shape);
+    using enum hydralm::TaskKind;
+    hydralm::TaskShape shape{.length = length,
+                             .facts = t.facts,
+                             .queries = t.queries,
+                             .vocab = vocab,
+                             .key_tokens = t.key_tokens,
+                             .hops = t.hops,
+                             .values = t.values};
+    if (shape.facts == 0) {
+        if (kind == needle) shape.facts = 1;
+        else if (kind == mqar) shape.facts = std::max<Index>(1, std::min(length / 4, vocab / 4));
+        else shape.facts = kind == tracking || kind == multivalue ? 8 : 32;
+    }
+    if (shape.queries == 0)
+        shape.queries = kind == mqar       ? shape.facts
+                        : kind == multikey ? 8
+                                           : std::min<Index>(8, shape.facts);
+    hydralm::check_task_shape(kind, shape);
     return shape;
 }
 
@@ -39,10 +50,10 @@ void print_sequences(const Options& o, hydralm::TaskKind kind, Index vocab) {
                 labels(ids.size(), hydralm::kernels::ignore_index);
             sequence.fill(0, ids);
             Json line{{"ids", ids}, {"labels", labels}, {"depth", Json::array()}};
-            for (const auto& answer : sequence.answers()) {
-                line["labels"][static_cast<std::size_t>(answer.position)] = answer.value;
-                line["depth"].push_back(answer.depth);
-            }
+            sequence.for_each_label([&](Index position, hydralm::token_id label) {
+                line["labels"][static_cast<std::size_t>(position)] = label;
+            });
+            for (const auto& answer : sequence.answers()) line["depth"].push_back(answer.depth);
             std::printf("%s\n", line.dump().c_str());
             flush_output();
         }
@@ -90,9 +101,8 @@ void evaluate(const Options& o, hydralm::TaskKind kind) {
 void task(const Options& o) {
     const auto kind = *hydralm::task_kind(o.task.name);
     if (o.task.print) {
-        const Index vocab =
-            kind == hydralm::TaskKind::retrieval_qa ? 512 : program_config.vocab_size / 2 * 2;
-        print_sequences(o, kind, vocab);
+        const Index usual = task_vocab(std::max<Index>(512, program_config.vocab_size), kind);
+        print_sequences(o, kind, o.task.vocab > 0 ? o.task.vocab : usual);
     } else {
         with_scalar(o.scalar, [&]<class T>(T) { evaluate<ProgramModel<T>>(o, kind); });
     }

@@ -279,7 +279,10 @@ void run_train(const Options& o) {
     Model model = o.train.init.empty() ? new_program_model<Model>(o.config)
                                        : load_program_model<Model>(o.train.init);
     if (o.train.init.empty())
-        hydralm::initialise(model, o.seed, *hydralm::init_scheme(o.train.scheme));
+        hydralm::initialise(model, o.seed,
+                            {.scheme = *hydralm::init_scheme(o.train.scheme),
+                             .decay_bias = o.train.decay_bias,
+                             .gate_scale = o.train.gate_scale});
     if (o.train.task.empty()) train_on_text(o, model);
     else train_on_task(o, model);
 }

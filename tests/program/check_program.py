@@ -400,7 +400,8 @@ def command_line(directory):
              "--draft-tokens: expected --draft with it, found none"),
             (["task", "mqar"], "expected one of --print,--evaluate, found none"),
             (["task", "all", "--print"],
-             "task: expected one of mqar, needle, retrieval_qa, found all"),
+             "task: expected one of mqar, needle, retrieval_qa, multikey, multivalue, tracking, words, "
+             "parity, s3, s5, found all"),
             ([*scoring, "--scalar", "half"], "--scalar: expected one of float, double, found half"),
             ([*generating, "--temperature", "x"],
              "--temperature: expected a finite number, found x"),

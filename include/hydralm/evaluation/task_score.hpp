@@ -1,7 +1,9 @@
 // TaskScore: how many answers of a task a model gives right, and where the facts lay.
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <limits>
 #include <vector>
 
 #include "hydralm/evaluation/task.hpp"
@@ -31,6 +33,22 @@ private:
     }
 };
 
+namespace detail {
+
+// Whether the answer's values are the best logits, in any order; of equal logits the first counts.
+template <class T>
+bool best_are(const TaskAnswer& answer, std::vector<T>& logits) {
+    for (Index i = 0; i < answer.count; ++i) {
+        const auto best = std::max_element(logits.begin(), logits.end());
+        const auto end = answer.values.begin() + answer.count;
+        if (std::find(answer.values.begin(), end, best - logits.begin()) == end) return false;
+        *best = -std::numeric_limits<T>::infinity();
+    }
+    return true;
+}
+
+}  // namespace detail
+
 // Scores `count` evaluation haystacks of a seed, each with `trailers` disjoint sets of queries that
 // fork from its state. Each is made and fed 4096 tokens at a time, so memory does not grow with its
 // length but for the model's own state, whose banks follow the policy. Throws Error for an
@@ -41,7 +59,7 @@ TaskScore score_task(const Model& model, TaskKind kind, const TaskShape& shape, 
     using T = typename Model::Scalar;
     constexpr Index piece = 4096;
     const Index V = model.vocab_size();
-    TaskSequence::check(kind, shape);
+    check_task_shape(kind, shape);
     TaskScore score;
     std::vector<token_id> tokens(static_cast<std::size_t>(std::min(piece, shape.length)));
     std::vector<T> logits(static_cast<std::size_t>(V));
@@ -61,8 +79,7 @@ TaskScore score_task(const Model& model, TaskKind kind, const TaskShape& shape, 
                                ++answer) {
                               model.head(hidden.middle_rows(answer->position - begin, 1),
                                          {logits.data(), 1, V});
-                              const auto best = std::max_element(logits.begin(), logits.end());
-                              score.add(*answer, best - logits.begin() == answer->value);
+                              score.add(*answer, detail::best_are(*answer, logits));
                           }
                       });
         }

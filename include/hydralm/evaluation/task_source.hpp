@@ -1,6 +1,7 @@
 // TaskSource: sequences of a task as batches of training, stage after stage.
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -44,7 +45,7 @@ public:
                    .found = "none",
                    .fix = "give the task a stage"});
         for (const TaskStage& stage : stages_) {
-            TaskSequence::check(kind, stage.shape);
+            check_task_shape(kind, stage.shape);
             if (stage.batch < 1 || stage.batch > 1 << 20)
                 raise({.field = "batch",
                        .expected = "1 to 2^20 sequences",
@@ -78,8 +79,9 @@ public:
         for (std::size_t b = 0; b < static_cast<std::size_t>(now.batch); ++b) {
             const TaskSequence sequence(kind_, now.shape, split_, seed_, position_ << 20 | b);
             sequence.fill(0, std::span(batch.tokens).subspan(b * length, length));
-            for (const TaskAnswer& answer : sequence.answers())
-                batch.labels[b * length + static_cast<std::size_t>(answer.position)] = answer.value;
+            sequence.for_each_label([&](Index position, token_id label) {
+                batch.labels[b * length + static_cast<std::size_t>(position)] = label;
+            });
         }
         ++position_;
     }
@@ -93,8 +95,10 @@ private:
     std::uint64_t seed_, batches_per_step_, position_ = 0;
 };
 
-// Stages from a JSON file: [{"length", "facts" (MQAR: "pairs"), "queries", "batch", "steps",
-// "skip_deltanet": optional}, …]. Throws Error for a file that is not that, naming the field.
+// Stages from a JSON file: [{"length", "facts" (MQAR: "pairs"), "queries", "batch", "steps"}, …],
+// where the task has facts and queries; optional "skip_deltanet", and of the task's own
+// "key_tokens", "key_ids", "hops", "values". Throws Error for a file that is not that, naming the
+// field.
 inline std::vector<TaskStage> read_stages(const std::filesystem::path& path, TaskKind kind,
                                           Index vocab) {
     const MappedFile file(path);
@@ -107,33 +111,52 @@ inline std::vector<TaskStage> read_stages(const std::filesystem::path& path, Tas
                .fix = "give a list of stages as docs/training.md describes them"});
     };
     if (!list.is_array() || list.empty()) refuse("", "a list of stages", detail::shown(list));
+    struct Field {
+        const char* name;
+        Index* value;
+        bool must;
+    };
     std::vector<TaskStage> stages;
     for (const detail::Json& entry : list) {
         const std::string where = "stage " + std::to_string(stages.size());
         if (!entry.is_object()) refuse(where, "an object", detail::shown(entry));
-        const char* const facts = kind == TaskKind::mqar ? "pairs" : "facts";
-        const auto number = [&](const char* field) -> Index {
-            const auto found = entry.find(field);
-            if (found == entry.end()) refuse(where + ": " + field, "a number", "nothing");
+        TaskStage stage{.shape = {.vocab = vocab}};
+        TaskShape& shape = stage.shape;
+        Index steps = 1;
+        std::vector<Field> fields{{"length", &shape.length, true}};
+        if (stores_facts(kind))
+            fields.push_back({kind == TaskKind::mqar ? "pairs" : "facts", &shape.facts, true});
+        if (asks_queries(kind)) fields.push_back({"queries", &shape.queries, true});
+        fields.insert(fields.end(), {{"batch", &stage.batch, true}, {"steps", &steps, true}});
+        if (kind == TaskKind::multikey)
+            fields.insert(fields.end(), {{"key_tokens", &shape.key_tokens, false},
+                                         {"key_ids", &shape.key_ids, false}});
+        if (kind == TaskKind::tracking) fields.push_back({"hops", &shape.hops, false});
+        if (kind == TaskKind::multivalue) fields.push_back({"values", &shape.values, false});
+        for (const Field& field : fields) {
+            const auto found = entry.find(field.name);
+            if (found == entry.end()) {
+                if (field.must) refuse(where + ": " + field.name, "a number", "nothing");
+                continue;
+            }
             if (!found->is_number_integer() || found->get<std::int64_t>() < 1 ||
                 found->get<std::int64_t>() > Index{1} << 40)
-                refuse(where + ": " + field, "a whole number in [1, 2^40]", detail::shown(*found));
-            return found->get<Index>();
-        };
-        TaskStage stage{{number("length"), number(facts), number("queries"), vocab},
-                        number("batch"),
-                        number("steps")};
+                refuse(where + ": " + field.name, "a whole number in [1, 2^40]",
+                       detail::shown(*found));
+            *field.value = found->get<Index>();
+        }
+        stage.steps = steps;
         if (const auto skip = entry.find("skip_deltanet"); skip != entry.end()) {
             if (!skip->is_boolean())
                 refuse(where + ": skip_deltanet", "true or false", detail::shown(*skip));
             stage.skip_deltanet = skip->get<bool>();
         }
         for (const auto& [key, value] : entry.items())
-            if (key != "length" && key != facts && key != "queries" && key != "batch" &&
-                key != "steps" && key != "skip_deltanet")
+            if (key != "skip_deltanet" &&
+                std::ranges::none_of(fields, [&](const Field& f) { return f.name == key; }))
                 refuse(std::string(where).append(": ").append(key), "only the fields of a stage",
                        detail::shown(value));
-        attempt([&] { TaskSequence::check(kind, stage.shape); },
+        attempt([&] { check_task_shape(kind, stage.shape); },
                 [&](const Error& error) {
                     refuse(where + ": " + error.detail().field, error.detail().expected,
                            error.detail().found);
