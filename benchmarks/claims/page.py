@@ -1,9 +1,14 @@
-"""What a run leaves: RESULTS.md, results.json, the plots, and index.html with everything inside."""
+"""What a run leaves: RESULTS.md, results.json, the plots, and index.html with everything inside.
+
+A claim that was not measured this time keeps what the files say of it.
+"""
 
 import html
 import json
+import re
 
-STATE = {True: "passed", False: "**failed**"}
+SECTION = {"md": ("## {0}\n", r"^## (\w+)\n(.*?)(?=^## |\Z)"),
+           "html": ("<section id=\"{0}\">\n", r"<section id=\"(\w+)\">\n(.*?</section>\n)")}
 
 
 def number(value):
@@ -18,14 +23,11 @@ def table(rows):
     return "\n".join("| " + " | ".join(str(x) for x in row) + " |" for row in (head, align, *body))
 
 
-def as_objects(outcomes, budget):
-    """results.json: an object a claim."""
-    for claim, verdict, record in outcomes:
-        yield {"id": claim.id, "passed": verdict.passed, "value": verdict.value,
-               "threshold": threshold(claim, budget), "unit": claim.unit,
-               "seeds": verdict.seeds, "spread": list(verdict.spread), "budget": budget,
-               "machine": record["machine"], "commit": record["commit"],
-               "command": command(claim, budget)}
+def html_table(rows):
+    def line(row, tag):
+        return "<tr>" + "".join(f"<{tag}>{html.escape(str(x).strip('*'))}</{tag}>" for x in row) + "</tr>"
+    head, *body = rows
+    return "<table>" + line(head, "th") + "".join(line(row, "td") for row in body) + "</table>"
 
 
 def threshold(claim, budget):
@@ -36,88 +38,113 @@ def command(claim, budget):
     return f"./run claims {budget} {claim.id}"
 
 
-def state(claim, verdict):
-    if verdict.passed:
-        return "passed"
-    return "not reached" if claim.target else "**failed**"
+def state(passed, target):
+    return "passed" if passed else "not reached" if target else "**failed**"
 
 
-def markdown(outcomes, failures, budget, age):
-    parts = [f"# Claims, measured\n\nBudget: {budget}. Written by `./run claims {budget}`; `results.json` "
-             "beside this page has the same as data.\n"]
+def entry(claim, budget, verdict, record):
+    """What results.json has of a claim."""
+    return {"id": claim.id, "title": claim.title, "passed": verdict.passed, "value": verdict.value,
+            "threshold": threshold(claim, budget), "unit": claim.unit, "target": claim.target,
+            "seeds": verdict.seeds, "spread": list(verdict.spread), "budget": budget,
+            "machine": record["machine"], "commit": record["commit"], "date": record["date"],
+            "command": command(claim, budget)}
+
+
+def lost_entry(claim, budget, message):
+    return {"id": claim.id, "title": claim.title, "passed": False, "value": None,
+            "threshold": threshold(claim, budget), "unit": claim.unit, "target": False, "seeds": 0,
+            "spread": [], "budget": budget, "machine": None, "commit": None, "date": None,
+            "command": command(claim, budget), "error": message}
+
+
+def overview(entries, age):
     rows = [("claim", "", "value", "threshold", "spread", "seeds", "measured at")]
-    for claim, verdict, record in outcomes:
-        spread = " – ".join(number(x) for x in verdict.spread)
-        rows.append((f"[{claim.id}](#{claim.id.lower()}) {claim.title}", state(claim, verdict),
-                     f"{number(verdict.value)} {claim.unit}".strip(), threshold(claim, budget),
-                     spread or "–", verdict.seeds or "–", f"{record['commit']}{age(record)}"))
-    for claim, message in failures:
-        rows.append((f"{claim.id} {claim.title}", "**failed**", "–", threshold(claim, budget), "–",
-                     "–", "not measured"))
-    parts.append(table(rows) + "\n")
-    for claim, message in failures:
-        parts.append(f"## {claim.id}\n\nNot measured: {message}\n")
-    for claim, verdict, record in outcomes:
-        parts.append(f"## {claim.id}\n\n{claim.title}: {threshold(claim, budget)}. Found "
-                     f"{number(verdict.value)} {claim.unit}: {state(claim, verdict)}. On "
-                     f"{record['machine']}, {record['date']}. Again: `{command(claim, budget)} --again`\n")
-        if verdict.note:
-            parts.append(verdict.note + "\n")
-        if verdict.rows:
-            parts.append(table(verdict.rows) + "\n")
-        parts += [f"![{name}]({name})\n" for name, _ in verdict.plots]
-    return "\n".join(parts)
+    for e in entries:
+        rows.append((f"{e['id']} {e['title']}", state(e["passed"], e["target"]),
+                     f"{number(e['value'])} {e['unit']}".strip(), e["threshold"],
+                     " – ".join(number(x) for x in e["spread"]) or "–", e["seeds"] or "–",
+                     f"{e['commit']}{age(e)}" if e["commit"] else "not measured"))
+    return rows
 
 
+def told(e):
+    """The sentence a section begins with."""
+    if "error" in e:
+        return f"{e['title']}: not measured: {e['error']}"
+    return (f"{e['title']}: {e['threshold']}. Found {number(e['value'])} {e['unit']}: "
+            f"{state(e['passed'], e['target'])}. On {e['machine']}, {e['date']}. Again: ")
+
+
+def markdown_section(e, verdict):
+    parts = [told(e) + f"`{e['command']} --again`"]
+    if verdict:
+        parts += [verdict.note] if verdict.note else []
+        parts += [table(verdict.rows)] if verdict.rows else []
+        parts += [f"![{name}]({name})" for name, _ in verdict.plots]
+    return "\n" + "\n\n".join(parts) + "\n\n"
+
+
+def html_section(e, verdict):
+    parts = [f"<h2>{e['id']}</h2>",
+             f"<p>{html.escape(told(e).replace('**', ''))}<code>{html.escape(e['command'])} --again</code></p>"]
+    if verdict:
+        parts += [f"<p>{html.escape(verdict.note.replace('**', ''))}</p>"] if verdict.note else []
+        parts += [html_table(verdict.rows)] if verdict.rows else []
+        parts += [svg for _, svg in verdict.plots]
+    return "\n".join(parts) + "\n</section>\n"
+
+
+HEAD = """# Claims, measured
+
+Budget: {budget}. Written by `./run claims {budget}`; [results.json](results.json) has the same as data,
+[index.html](index.html) everything in one file.
+
+"""
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>HydraLM: claims, measured</title>
 <style>
 :root {{ color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif; }}
-body {{ max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}
+body {{ max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }}
 table {{ border-collapse: collapse; }} td, th {{ padding: .2rem .7rem; text-align: right;
   border-bottom: 1px solid #8886; }} td:first-child, th:first-child {{ text-align: left; }}
 svg {{ max-width: 100%; height: auto; }} code {{ font-size: 90%; }}
 </style>
 <h1>Claims, measured</h1>
 <p>Budget: {budget}.</p>
-{body}
-</html>
+{body}</html>
 """
 
 
-def page(outcomes, failures, budget, age):
-    def rows_of(rows):
-        head, *body = rows
-        cells = ["<tr>" + "".join(f"<th>{html.escape(str(x))}</th>" for x in head) + "</tr>"]
-        cells += ["<tr>" + "".join(f"<td>{html.escape(str(x))}</td>" for x in row) + "</tr>"
-                  for row in body]
-        return "<table>" + "".join(cells) + "</table>"
-    parts = [rows_of([("claim", "", "value", "threshold", "measured at"),
-                      *((f"{c.id} {c.title}", state(c, v).strip("*"),
-                         f"{number(v.value)} {c.unit}", threshold(c, budget),
-                         r["commit"] + age(r)) for c, v, r in outcomes),
-                      *((f"{c.id} {c.title}", "failed", "–", threshold(c, budget), message)
-                        for c, message in failures)])]
-    for claim, verdict, _ in outcomes:
-        parts.append(f"<h2>{claim.id}: {html.escape(claim.title)}</h2>")
-        if verdict.note:
-            parts.append(f"<p>{html.escape(verdict.note)}</p>")
-        if verdict.rows:
-            parts.append(rows_of(verdict.rows))
-        parts += [svg for _, svg in verdict.plots]
-    return PAGE.format(budget=html.escape(budget), body="\n".join(parts))
+def earlier(path, kind):
+    """{id: section} of a page written before."""
+    if not path.exists():
+        return {}
+    return dict(re.findall(SECTION[kind][1], path.read_text(), re.M | re.S))
 
 
-def write(directory, outcomes, failures, budget, age):
+def joined(sections, order, kind):
+    return "".join(SECTION[kind][0].format(id) + sections[id] for id in order if id in sections)
+
+
+def write(directory, outcomes, lost, budget, age):
     directory.mkdir(parents=True, exist_ok=True)
-    objects = list(as_objects(outcomes, budget))
-    objects += [{"id": claim.id, "passed": False, "value": None,
-                 "threshold": threshold(claim, budget), "unit": claim.unit, "budget": budget,
-                 "error": message, "command": command(claim, budget)} for claim, message in failures]
-    (directory / "results.json").write_text(json.dumps(objects, indent=1) + "\n")
-    (directory / "RESULTS.md").write_text(markdown(outcomes, failures, budget, age))
-    (directory / "index.html").write_text(page(outcomes, failures, budget, age))
-    for _, verdict, _ in outcomes:
-        for name, svg in verdict.plots:
+    data = directory / "results.json"
+    entries = {e["id"]: e for e in json.loads(data.read_text())} if data.exists() else {}
+    md, page = earlier(directory / "RESULTS.md", "md"), earlier(directory / "index.html", "html")
+    new = [(entry(claim, budget, verdict, record), verdict) for claim, verdict, record in outcomes]
+    new += [(lost_entry(claim, budget, message), None) for claim, message in lost]
+    for e, verdict in new:
+        entries[e["id"]] = e
+        md[e["id"]], page[e["id"]] = markdown_section(e, verdict), html_section(e, verdict)
+        for name, svg in verdict.plots if verdict else ():
             (directory / name).write_text(svg)
+    order = sorted(entries)
+    listed = [entries[id] for id in order]
+    rows = overview(listed, age)
+    data.write_text(json.dumps(listed, indent=1) + "\n")
+    (directory / "RESULTS.md").write_text((HEAD.format(budget=budget) + table(rows) + "\n\n"
+                                           + joined(md, order, "md")).rstrip("\n") + "\n")
+    (directory / "index.html").write_text(PAGE.format(
+        budget=html.escape(budget), body=html_table(rows) + "\n" + joined(page, order, "html")))

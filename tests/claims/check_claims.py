@@ -66,14 +66,20 @@ def failing(directory):
     assert results["C1"]["value"] == 2.0 and results["C1"]["spread"] == [2.0, 3.0], results
     keys = {"id", "passed", "value", "threshold", "unit", "seeds", "spread", "budget", "machine",
             "commit", "command"}
-    assert set(results["C1"]) == keys, results["C1"]
+    assert set(results["C1"]) == keys | {"title", "date", "target"}, results["C1"]
     assert results["C1"]["command"] == "./run claims smoke C1"
     status, results = run(directory, [good, bad, broken], "smoke")
     assert status == 1
     assert [results[name]["passed"] for name in ("C1", "C2", "C3")] == [True, False, False]
     text = (directory / "out" / "RESULTS.md").read_text()
     assert text.count("**failed**") == 3 and "ended with 1: no such thing" in text, text  # C2 twice
-    assert run(directory, [good, bad], "smoke", "C1")[0] == 0  # only what was asked for counts
+    # Only what was asked for counts; the rest stays as it was.
+    before = text
+    status, results = run(directory, [good, bad], "smoke", "C1")
+    assert status == 0 and list(results) == ["C1", "C2", "C3"], results
+    text = (directory / "out" / "RESULTS.md").read_text()
+    assert text == before and "C2.svg" in text, text
+    assert (directory / "out" / "index.html").read_text().count("<svg") == 2
 
 
 def kept(directory):

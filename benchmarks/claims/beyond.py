@@ -1,0 +1,112 @@
+"""What lies beyond the nine claims: targets, reported whether they are reached or not."""
+
+from claim import Claim, Verdict, mean
+from learned import asked, trained
+import plot
+
+D, S, R = "deltanet", "swa", "retrieval"
+
+# E2: state tracking. Negative eigenvalues, no convolution, and a decay that begins close to 1.
+
+PARITY_STAGES = [(8, 64, 100), (16, 64, 150), (40, 32, 800)]
+S3_STAGES = [(6, 64, 150), (12, 64, 250), (32, 32, 400), (128, 16, 600)]
+S5_STAGES = [(4, 96, 300), (8, 64, 300), (16, 48, 300), (32, 24, 200), (128, 8, 100)]
+
+
+def tracking_stages(stages):
+    return [dict(zip(("length", "batch", "steps"), stage)) for stage in stages]
+
+
+def tracking_config(layers, negative, vocab):
+    return {"vocab_size": vocab, "d_model": 64, "n_layers": layers, "n_heads": 2, "mlp_mult": 2.0,
+            "layer_types": [D] * layers, "dn_short_conv_kernel": 1,
+            "dn_negative_eigenvalues": negative}
+
+
+def tracking_cells(budget):
+    """{(task, negative, seed, length): cell}"""
+    if budget == "smoke":
+        made = trained("E2/parity/smoke", tracking_config(1, True, 16), "parity",
+                       tracking_stages([(8, 64, 100), (16, 64, 150)]), 1, 8, lr=3e-3, decay_bias=9,
+                       gate_scale=4)
+        return {("parity", True, 1, 32): asked("E2/parity/smoke/32", made, "parity", 32, 64, 1)}
+    cells = {}
+    for task, layers, stages, vocab, seeds, lengths in (
+            ("parity", 1, PARITY_STAGES, 16, (1, 2, 3), (256, 512)),
+            ("s3", 2, S3_STAGES, 16, (1, 2, 3), (128, 512)),
+            ("s5", 4, S5_STAGES, 128, (1,), (8, 128))):
+        for negative in (True, False) if task == "parity" else (True,):
+            for seed in seeds:
+                name = f"E2/{task}/{'negative' if negative else 'positive'}/seed {seed}"
+                made = trained(name, tracking_config(layers, negative, vocab), task,
+                               tracking_stages(stages), seed, 60, lr=3e-3, decay_bias=9,
+                               gate_scale=4)
+                for length in lengths:
+                    cells[task, negative, seed, length] = asked(f"{name}/{length}", made, task,
+                                                                length, 64, 2)
+    return cells
+
+
+def judge_tracking(budget, results):
+    found = {key: results[cell.name]["accuracy"] for key, cell in tracking_cells(budget).items()}
+    if budget == "smoke":
+        (value,) = found.values()
+        return Verdict(value, value >= 0.95, seeds=1)
+
+    def those(task, negative, length):
+        return [a for (t, n, _, at), a in found.items() if (t, n, at) == (task, negative, length)]
+    parity, s3 = those("parity", True, 256), those("s3", True, 512)
+    rows = [("group", "eigenvalues", "tokens", "seeds", "lowest", "mean", "highest")]
+    for task, negative, length in sorted({(t, n, at) for t, n, _, at in found}):
+        values = those(task, negative, length)
+        rows.append((task, "−1 to 1" if negative else "0 to 1", length, len(values),
+                     *(f"{x:.4f}" for x in (min(values), mean(values), max(values)))))
+    return Verdict(min(parity), min(parity) >= 0.99995 and min(s3) >= 0.99,
+                   (min(parity), max(parity)), 3, tuple(rows), note=(
+                       f"The value is parity at 256 tokens, trained on at most 40; S3 at 512, trained "
+                       f"on at most 128: {min(s3):.4f}. Accuracy over all positions of 64 sequences."))
+
+
+# E3: nothing but facts, where every chunk looks like every other.
+
+MULTIKEY_STAGES = [(40, 252, 4, 96, 300), (80, 6, 8, 48, 400), (160, 8, 16, 24, 300),
+                   (320, 16, 24, 12, 300), (1024, 24, 48, 5, 400)]
+
+
+def multikey_cells(budget):
+    if budget == "smoke":
+        return {}
+    config = {"vocab_size": 512, "d_model": 64, "n_layers": 2, "n_heads": 1, "mlp_mult": 2.0,
+              "swa_window": 64, "layer_types": [S, R], "retrieval_chunk_size": 8,
+              "retrieval_top_k": 8}
+    stages = [dict(zip(("length", "key_ids", "queries", "batch", "steps"), stage))
+              for stage in MULTIKEY_STAGES]
+    cells = {}
+    for seed in (1, 2, 3):
+        made = trained(f"E3/multikey/seed {seed}", config, "multikey", stages, seed, 250, lr=2e-3)
+        for length in (1024, 4096, 16384, 131072) if seed == 1 else (16384,):
+            cells[seed, length] = asked(f"E3/multikey/seed {seed}/{length}", made, "multikey", length,
+                                        32 if length <= 16384 else 8, length / 1000)
+    return cells
+
+
+def judge_multikey(budget, results):
+    found = {key: results[cell.name] for key, cell in multikey_cells(budget).items()}
+    far = [r["accuracy"] for (_, length), r in found.items() if length == 16384]
+    rows = [("seed", "tokens", "answers", "accuracy")]
+    rows += [(seed, f"{length:,}", r["answers"], f"{r['accuracy']:.3f}")
+             for (seed, length), r in found.items()]
+    picture = plot.lines("multikey: accuracy over length", "tokens", "accuracy", [
+        ("S R", [(length, r["accuracy"]) for (seed, length), r in found.items() if seed == 1])],
+        x_log=2, y_limits=(0, 1))
+    return Verdict(min(far), min(far) >= 0.95, (min(far), max(far)), len(far), tuple(rows),
+                   (("e3_multikey.svg", picture),), "Trained on at most 1,024 tokens.")
+
+
+CLAIMS = (
+    Claim("E2", "State tracking", "parity 1.00 at 256 and S3 ≥ 0.99 at 512, three seeds", "accuracy",
+          lambda budget: list(tracking_cells(budget).values()), judge_tracking,
+          smoke="parity ≥ 0.95 at 32 tokens, trained on 16", target=True),
+    Claim("E3", "Multikey, the hardest needle", "≥ 0.95 at 16,384", "accuracy",
+          lambda budget: list(multikey_cells(budget).values()), judge_multikey, target=True),
+)
