@@ -69,14 +69,14 @@ struct Published {
             }
         });
     }
-    void check_final_hidden() const {
+    std::vector<T> final_hidden() const {
         auto state = model.new_state();
         std::vector<T> hidden(static_cast<std::size_t>(N * model.d_model()));
         model.run(ids, state, Form::parallel, [&](MatrixView<const T> rows, std::size_t first) {
             std::copy_n(rows.data(), rows.rows() * rows.cols(),
                         hidden.data() + static_cast<Index>(first) * rows.cols());
         });
-        check_close(hidden, expected["hidden_final"].values, stored_bound<T>, name + ", hidden");
+        return hidden;
     }
     void check_decoding() const {
         auto state = model.new_state();
@@ -107,7 +107,8 @@ void check_all(const std::string& name) {
     INFO(name);
     const Published<T> published(name);
     published.check_forms();
-    published.check_final_hidden();
+    check_close(published.final_hidden(), published.expected["hidden_final"].values,
+                stored_bound<T>, name + ", hidden");
     published.check_decoding();
 }
 
@@ -120,6 +121,46 @@ TEMPLATE_TEST_CASE("published models compute what they should, in every form", "
           "qwen35_real_heads", "qwen3next_dense", "qwen3next_dense_r3", "olmo_hybrid_nope",
           "olmo_hybrid_rope_gqa", "fla_gdn_pure", "fla_gdn_hybrid"})
         check_all<TestType>(name);
+}
+
+TEMPLATE_TEST_CASE(
+    "the module of multi-token prediction of a published model predicts what it should",
+    "[families]", float, double) {
+    using T = TestType;
+    for (const char* const name : {"qwen35_composite_sharded", "qwen35_composite_bf16"}) {
+        const Published<T> published(name);
+        const auto& model = published.model;
+        const HybridMtp<T> mtp = open_mtp<T>(folder + name);
+        const Index N = published.N - 1, d = model.d_model();
+        std::vector<T> hidden = published.final_hidden(), embedded(hidden.size());
+        for (Index n = 0; n < N; ++n)
+            model.weights().embed.copy_row(published.ids[static_cast<std::size_t>(n + 1)],
+                                           embedded.data() + n * d);
+        for (const Index piece : {N, Index{7}, Index{1}}) {
+            StreamMemory memory = mtp.new_memory();
+            const Form form = piece == 1 ? Form::recurrent : Form::parallel;
+            AlignedBuffer<std::byte> workspace(scratch_bytes(mtp, {1, piece, form}));
+            std::vector<T> out(static_cast<std::size_t>(N * d)),
+                logits(static_cast<std::size_t>(N * published.V));
+            for (Index first = 0; first < N; first += piece) {
+                const Index n = std::min(piece, N - first);
+                const auto rows = [&](std::vector<T>& all) {
+                    return MatrixView<T>(all.data() + first * d, n, d);
+                };
+                memory.reserve(n);
+                Arena arena(workspace.span());
+                const Stream stream = memory.stream();
+                mtp.forward(rows(hidden), rows(embedded), Streams(&stream, 1), n, rows(out), form,
+                            arena);
+                memory.advance(n);
+            }
+            model.head(MatrixView<const T>(out.data(), N, d), {logits.data(), N, published.V});
+            check_close(logits, published.expected["mtp_logits"].values, bound<T>,
+                        std::string(name) + ", mtp in pieces of " + std::to_string(piece));
+        }
+    }
+    check_error([] { open_mtp<float>(folder + "qwen35_text"); }, {"mtp_num_hidden_layers"});
+    check_error([] { open_mtp<float>(folder + "fla_gdn_pure"); }, {"mtp_num_hidden_layers"});
 }
 
 TEST_CASE("published models that compute something else are refused by the field", "[families]") {

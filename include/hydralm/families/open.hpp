@@ -6,6 +6,7 @@
 
 #include "hydralm/families/published.hpp"
 #include "hydralm/io/model_file.hpp"
+#include "hydralm/model/hybrid_mtp.hpp"
 #include "hydralm/model/runtime_model.hpp"
 
 namespace HYDRALM_NAMESPACE {
@@ -66,6 +67,34 @@ RuntimeModel<T> open(const std::filesystem::path& path, Compiled kernels = {},
         if (detail.file.empty()) detail.file = checkpoint.name();  // the model knows of no file
         raise(std::move(detail));
     });
+}
+
+// The module of multi-token prediction of a published model's checkpoint, which open leaves aside.
+// Throws Error as open does, and for a checkpoint that has none.
+template <Real T = float, class Warn = Silent>
+HybridMtp<T> open_mtp(const std::filesystem::path& path, const Warn& warn = {}) {
+    const Checkpoint checkpoint(path);
+    const std::string beside = (checkpoint.path().parent_path() / "config.json").string();
+    const auto json = detail::published_json(checkpoint, beside);
+    if (!json)
+        raise({.file = beside,
+               .expected = "the config.json of a published model",
+               .found = "none",
+               .fix = "give the folder of a published checkpoint"});
+    const families::PublishedConfig config(*json, beside);
+    const HybridShape shape = families::family_of(config).shape(config);
+    if (!shape.mtp)
+        config.refuse("mtp_num_hidden_layers", "1: a module of multi-token prediction",
+                      "none that can be read");
+    const families::TensorMap map = families::qwen_mtp_tensors(shape);
+    HybridMtp<T> mtp(shape, [&](std::span<const ParameterInfo> parameters) {
+        map.expect(checkpoint, parameters);
+    });
+    detail::read_parameters(
+        mtp, checkpoint.name(),
+        [&](const ParameterInfo& info, std::span<T> values) { map.read(checkpoint, info, values); },
+        warn);
+    return mtp;
 }
 
 }  // namespace HYDRALM_NAMESPACE

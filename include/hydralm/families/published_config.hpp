@@ -41,6 +41,11 @@ public:
         const Json* const value = find(field);
         return value == nullptr ? fallback : size_of(field, *value);
     }
+    // The same, or 0.
+    Index count_or(std::string_view field, Index fallback) const {
+        const Json* const value = find(field);
+        return value != nullptr && *value == 0 ? 0 : size_or(field, fallback);
+    }
     // Of so many heads of such a width: at most 2^24 elements in all, which it returns.
     Index width(std::string_view field, Index heads, Index head_dim) const {
         if (head_dim < 1 || heads > most / head_dim)

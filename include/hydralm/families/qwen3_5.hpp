@@ -28,6 +28,9 @@ inline HybridShape qwen_shape(const PublishedConfig& config) {
     if (!rope.given) config.refuse("rope_theta", "a number", "none");
     attention.rope_base = rope.base;
     attention.rotary_dim = rotary_dim(config, rope, attention.head_dim);
+    if (config.count_or("mtp_num_hidden_layers", 0) == 1 &&
+        !config.flag_or("mtp_use_dedicated_embeddings", false))
+        shape.mtp = attention;
     const RuntimeGroupedDeltaNetShape linear = linear_shape(config, shape);
     for (const bool attends : attention_layers(config)) {
         if (attends) shape.layers.push_back({.mixer = attention});
@@ -97,6 +100,23 @@ inline TensorMap qwen_tensors(const HybridShape& shape, const Checkpoint& checkp
 }
 
 }  // namespace detail
+
+// Of HybridMtp, of shape.mtp.
+inline TensorMap qwen_mtp_tensors(const HybridShape& shape) {
+    const Index d = shape.d_model;
+    const std::string layer = "mtp.layers.0.";
+    TensorMap map;
+    map.skip("");  // all that is the model's
+    map.put("norm_e.weight", {whole("mtp.pre_fc_norm_embedding.weight", d)}, 1.0);
+    map.put("norm_h.weight", {whole("mtp.pre_fc_norm_hidden.weight", d)}, 1.0);
+    map.put("proj.weight", {whole("mtp.fc.weight", d)});
+    map.put("block.norm1.weight", {whole(layer + "input_layernorm.weight", d)}, 1.0);
+    map.put("block.norm2.weight", {whole(layer + "post_attention_layernorm.weight", d)}, 1.0);
+    map.put_mlp("block.", layer + "mlp.", d, shape.hidden);
+    detail::put_qwen_attention(map, "block.mixer.", layer + "self_attn.", *shape.mtp);
+    map.put("norm.weight", {whole("mtp.norm.weight", d)}, 1.0);
+    return map;
+}
 
 inline constexpr Family qwen3_5{
     .model_types = {"qwen3_5", "qwen3_5_text"},

@@ -2,6 +2,7 @@
 // read at run time (families/).
 #pragma once
 
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -45,6 +46,9 @@ struct HybridShape {
     double epsilon = 1e-6;
     bool ties_head = false;
     std::vector<HybridLayer> layers;
+    // The attention of its module of multi-token prediction (HybridMtp), where it has one: no part
+    // of the model itself.
+    std::optional<RuntimeGroupedAttentionShape> mtp{};
 
     template <class V>
     void describe(V& v) const {
