@@ -54,7 +54,7 @@ template <class Model, class F>
 void with_draft(const Options& o, const Model& model, const hydralm::BankPolicy& policy,
                 const F& f) {
     if (o.draft != "mtp") {
-        const Model other = load_program_model<Model>(o.draft);
+        const Model other = load_program_model<Model>(o.draft, o.weights);
         hydralm::ModelDraft<Model> draft(other, policy);
         f(draft);
         return;
@@ -80,7 +80,7 @@ void run_generate(const Options& o) {
                               .expected = "a text with at least one byte, --text or --ids",
                               .found = "none",
                               .fix = "give the model something to continue"});
-    const Model model = load_program_model<Model>(o.model);
+    const Model model = load_program_model<Model>(o.model, o.weights);
     const auto prompt = !o.ids.empty() ? read_ids(o.ids, model.vocab_size())
                         : !o.text.empty()
                             ? TextFile(o.text, model.vocab_size()).read_all()
@@ -134,7 +134,7 @@ void run_score(const Options& o) {
                               .expected = "one of --text and --ids",
                               .found = "none",
                               .fix = "name the file to score"});
-    const Model model = load_program_model<Model>(o.model);
+    const Model model = load_program_model<Model>(o.model, o.weights);
     auto state = model.new_state(Model::prefill_tile, bank_policy(model, o.bank));
     hydralm::Scorer<Model> scorer(model);
     std::int64_t tokens = 0;
@@ -165,7 +165,7 @@ void run_stream(const Options& o) {
                               .expected = "--tokens with it",
                               .found = "none",
                               .fix = "say how many tokens to stream"});
-    const Model model = load_program_model<Model>(o.model);
+    const Model model = load_program_model<Model>(o.model, o.weights);
     TextFile text(o.text, model.vocab_size());
     const std::int64_t goal = o.tokens > 0 && o.repeat ? o.tokens
                               : o.tokens > 0           ? std::min(o.tokens, text.size())
@@ -230,11 +230,11 @@ void run_stream(const Options& o) {
 }  // namespace
 
 void generate(const Options& o) {
-    with_scalar(o.scalar, [&]<class T>(T) { run_generate<ProgramModel<T>>(o); });
+    with_model(o, [&]<class Model>() { run_generate<Model>(o); });
 }
 void score(const Options& o) {
-    with_scalar(o.scalar, [&]<class T>(T) { run_score<ProgramModel<T>>(o); });
+    with_model(o, [&]<class Model>() { run_score<Model>(o); });
 }
 void stream(const Options& o) {
-    with_scalar(o.scalar, [&]<class T>(T) { run_stream<ProgramModel<T>>(o); });
+    with_model(o, [&]<class Model>() { run_stream<Model>(o); });
 }

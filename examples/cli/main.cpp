@@ -121,6 +121,18 @@ void add_model(CLI::App& app, Options& options) {
     app.add_option("--model", options.model, "checkpoint (safetensors)")->required();
 }
 
+// What matrices are kept in while running.
+void add_weights(CLI::App& app, Options& options) {
+    app.add_option("--weights", options.weights,
+                   "keep matrices in float or bf16; default: as the file has them")
+        ->check(one_of({"float", "bf16"}));
+}
+// Where training or its gradient is wanted.
+void add_float_weights(CLI::App& app, Options& options) {
+    app.add_option("--weights", options.weights, "float, whatever the file has")
+        ->check(one_of({"float"}));
+}
+
 CLI::Option* add_config(CLI::App& app, Options& options) {
     return app.add_option("--config", options.config,
                           "JSON of the model to make; default: a small one of bytes");
@@ -213,6 +225,7 @@ void describe_train(CLI::App& app, Options& o) {
     app.add_option("--init", t.init, "checkpoint to begin from; default: random weights")
         ->excludes(scheme)
         ->excludes(add_config(app, o));
+    add_float_weights(app, o);
     app.add_option("--resume", t.resume, "directory of checkpoints of this run to go on from");
     app.add_option("--seed", o.seed, "seed of weights and data")
         ->capture_default_str()
@@ -230,6 +243,7 @@ void describe_task(CLI::App& app, Options& o) {
     auto* asked = app.add_flag("--evaluate", t.evaluate, "score a model");
     auto* model = app.add_option("--model", o.model, "checkpoint to score");
     asked->needs(model)->excludes(print);
+    add_weights(app, o);
     print->excludes(asked);
     auto* what = app.add_option_group("what", "what to do");
     what->add_options(print, asked);
@@ -276,6 +290,8 @@ void describe(CLI::App& app, Options& o) {
         command(app, o, "info", "a model: its config, layers, parameters and kernels", info);
     auto* described = info_command.add_option("--model", o.model, "checkpoint (safetensors)");
     add_config(info_command, o)->excludes(described);
+    add_weights(info_command, o);
+    info_command.get_option("--weights")->needs(described);
     info_command.add_flag("--json", o.json, "as one JSON object");
 
     auto& init_command = command(app, o, "init", "write a checkpoint with random weights", init);
@@ -288,9 +304,22 @@ void describe(CLI::App& app, Options& o) {
         ->capture_default_str()
         ->check(one_of({"normal", "fan_in"}));
 
+    auto& convert_command =
+        command(app, o, "convert", "write a checkpoint in another format of weights", convert);
+    convert_command.remove_option(convert_command.get_option("--scalar"));
+    add_model(convert_command, o);
+    convert_command
+        .add_option_function<std::string>(
+            "--format", [&o](const std::string& f) { o.weights = f == "f32" ? "float" : f; },
+            "of matrices: f32 or bf16; gates, convolutions, norms and biases stay f32")
+        ->required()
+        ->check(one_of({"f32", "bf16"}));
+    convert_command.add_option("--out", o.out, "checkpoint to write")->required();
+
     auto& logits_command =
         command(app, o, "logits", "logits of every position, and the final state", logits);
     add_model(logits_command, o);
+    add_weights(logits_command, o);
     logits_command.add_option("--ids", o.ids, "file of token ids: decimal, between whitespace")
         ->required();
     logits_command.add_option("--out", o.out, "safetensors file to write")->required();
@@ -302,6 +331,7 @@ void describe(CLI::App& app, Options& o) {
 
     auto& generate_command = command(app, o, "generate", "continue a text", generate);
     add_model(generate_command, o);
+    add_weights(generate_command, o);
     auto* prompt = generate_command.add_option("--prompt", o.prompt, "text to continue");
     auto* continued = generate_command.add_option("--text", o.text, "file of text to continue");
     continued->excludes(prompt);
@@ -343,6 +373,7 @@ void describe(CLI::App& app, Options& o) {
 
     auto& score_command = command(app, o, "score", "log-likelihood of a text", score);
     add_model(score_command, o);
+    add_weights(score_command, o);
     auto* scored = score_command.add_option("--text", o.text, "file of text");
     score_command.add_option("--ids", o.ids, "file of token ids: decimal, between whitespace")
         ->excludes(scored);
@@ -350,6 +381,7 @@ void describe(CLI::App& app, Options& o) {
 
     auto& stream_command = command(app, o, "stream", "feed a long text piece by piece", stream);
     add_model(stream_command, o);
+    add_weights(stream_command, o);
     stream_command.add_option("--text", o.text, "file of text")->required();
     stream_command.add_option("--tokens", o.tokens, "how many tokens; default: the file's")
         ->check(whole(1, std::uint64_t{1} << 50));
@@ -365,6 +397,7 @@ void describe(CLI::App& app, Options& o) {
     auto& gradients_command =
         command(app, o, "gradients", "gradient of the mean next-token loss of a text", gradients);
     add_model(gradients_command, o);
+    add_float_weights(gradients_command, o);
     gradients_command.add_option("--ids", o.ids, "file of token ids: decimal, between whitespace")
         ->required();
     gradients_command

@@ -1,18 +1,33 @@
-// info, init and logits: the model itself.
+// info, init, convert and logits: the model itself.
 #include <hydralm/io.hpp>
 
+#include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "convert_report.hpp"
 #include "options.hpp"
 #include "program_model.hpp"
 #include "text_input.hpp"
 
 namespace {
 
-nlohmann::ordered_json kernel_forms() {
-    return {{"matmul", "packed panels"},
+// What is kept in which formats, as "float" or "float and bf16".
+template <class Model>
+std::string formats(const Model& model) {
+    std::string found;
+    for (const auto format : {hydralm::weights::Format::scalar, hydralm::weights::Format::bf16})
+        if (std::ranges::any_of(model.parameters, [&](const hydralm::ParameterInfo& info) {
+                return info.law.any_format && info.format == format;
+            }))
+            (found += found.empty() ? "" : " and ") += name(format);
+    return found;
+}
+
+template <class Model>
+nlohmann::ordered_json kernel_forms(const Model& model) {
+    return {{"matmul", "packed panels, matrices in " + formats(model)},
             {"rms_norm", "simd"},
             {"rotary", "simd, angles in double"},
             {"short_conv", "simd"},
@@ -40,20 +55,20 @@ nlohmann::ordered_json facts(const Model& model, const std::string& scalar) {
     nlohmann::ordered_json result;
     result["config"] = nlohmann::ordered_json::parse(hydralm::config_to_json(model.config));
     if constexpr (requires { model.hybrid; })
-        if (model.hybrid) {
-            result["config"] = hydralm::hybrid_json(*model.hybrid);
-            result["state_bytes_per_token"] = bytes_per_token(model);
-        }
+        if (model.hybrid) result["config"] = hydralm::hybrid_json(*model.hybrid);
     for (int i = 0; i < model.config.n_layers; ++i)
         result["schedule"].push_back(name(model.config.layer_types[i]));
     result["parameter_count"] = model.parameter_count;
+    result["weight_bytes"] = model.weight_bytes;
     result["state_bytes"] = model.state_bytes;
+    result["state_bytes_per_token"] = bytes_per_token(model);
     result["scalar"] = scalar;
     result["simd"] = hydralm::simd::architecture();
-    result["kernels"] = kernel_forms();
+    result["kernels"] = kernel_forms(model);
     for (const auto& info : model.parameters)
         result["parameters"].push_back({{"name", info.name()},
                                         {"shape", info.shape()},
+                                        {"format", hydralm::weights::name(info.format)},
                                         {"optimiser_group", hydralm::name(info.law.group)}});
     return result;
 }
@@ -62,17 +77,19 @@ void print_facts(const nlohmann::ordered_json& f) {
     std::printf("config            %s\n", f["config"].dump().c_str());
     std::printf("schedule          %s\n", f["schedule"].dump().c_str());
     std::printf("parameter_count   %lld\n", f["parameter_count"].get<long long>());
+    std::printf("weight_bytes      %lld\n", f["weight_bytes"].get<long long>());
     std::printf("state_bytes       %lld\n", f["state_bytes"].get<long long>());
-    if (f.contains("state_bytes_per_token"))
-        std::printf("  and a token     %.0f\n", f["state_bytes_per_token"].get<double>());
+    if (const double more = f["state_bytes_per_token"].get<double>(); more > 0)
+        std::printf("  and a token     %.0f\n", more);
     std::printf("scalar            %s\n", f["scalar"].get<std::string>().c_str());
     std::printf("simd              %s\n", f["simd"].get<std::string>().c_str());
     for (const auto& [operation, form] : f["kernels"].items())
         std::printf("kernel            %-18s %s\n", operation.c_str(),
                     form.get<std::string>().c_str());
     for (const auto& p : f["parameters"])
-        std::printf("parameter         %-45s %-16s %s\n", p["name"].get<std::string>().c_str(),
-                    p["shape"].dump().c_str(), p["optimiser_group"].get<std::string>().c_str());
+        std::printf("parameter         %-45s %-16s %-6s %s\n", p["name"].get<std::string>().c_str(),
+                    p["shape"].dump().c_str(), p["format"].get<std::string>().c_str(),
+                    p["optimiser_group"].get<std::string>().c_str());
 }
 
 template <class Model>
@@ -87,7 +104,7 @@ void run_logits(const Options& o) {
     using T = typename Model::Scalar;
     using hydralm::Index;
     const std::string form = o.form.empty() ? "prefill" : o.form;
-    const Model model = load_program_model<Model>(o.model);
+    const Model model = load_program_model<Model>(o.model, o.weights);
     const Index V = model.vocab_size();
     const auto ids = read_ids(o.ids, model.vocab_size());
     const auto N = static_cast<Index>(ids.size());
@@ -121,10 +138,9 @@ void run_logits(const Options& o) {
 }  // namespace
 
 void info(const Options& o) {
-    with_scalar(o.scalar, [&]<class T>(T) {
-        using Model = ProgramModel<T>;
+    with_model(o, [&]<class Model>() {
         const auto result = facts(o.model.empty() ? new_program_model<Model>(o.config)
-                                                  : load_program_model<Model>(o.model),
+                                                  : load_program_model<Model>(o.model, o.weights),
                                   o.scalar);
         if (o.json) std::printf("%s\n", result.dump().c_str());
         else print_facts(result);
@@ -133,6 +149,13 @@ void info(const Options& o) {
 void init(const Options& o) {
     with_scalar(o.scalar, [&]<class T>(T) { run_init<ProgramModel<T>>(o); });
 }
+void convert(const Options& o) {
+    with_model(o, [&]<class Model>() {
+        hydralm::save(load_program_model<Model>(o.model, o.weights), o.out);
+    });
+    const hydralm::Checkpoint before(o.model), after(o.out);
+    std::printf("%s\n", convert_report(before, after).dump().c_str());
+}
 void logits(const Options& o) {
-    with_scalar(o.scalar, [&]<class T>(T) { run_logits<ProgramModel<T>>(o); });
+    with_model(o, [&]<class Model>() { run_logits<Model>(o); });
 }

@@ -60,12 +60,13 @@ struct BankOptions {
 
 struct Options {
     std::string scalar = "float";
-    std::string model;   // checkpoint read
-    std::string config;  // JSON of a model to make
-    std::string in;      // tensors read
-    std::string out;     // file written
-    std::string ids;     // file of token ids
-    std::string text;    // file of text
+    std::string weights;  // format of matrices while running; empty: as the file
+    std::string model;    // checkpoint read
+    std::string config;   // JSON of a model to make
+    std::string in;       // tensors read
+    std::string out;      // file written
+    std::string ids;      // file of token ids
+    std::string text;     // file of text
     std::string prompt;
     std::string form;
     std::string draft;  // mtp, or a checkpoint
@@ -91,6 +92,7 @@ struct Options {
 // Each prints its result to standard output and throws hydralm::Error when the input is bad.
 void info(const Options& options);
 void init(const Options& options);
+void convert(const Options& options);
 void logits(const Options& options);
 void generate(const Options& options);
 void score(const Options& options);

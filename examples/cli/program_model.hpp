@@ -5,20 +5,25 @@
 #include <hydralm/hydralm.hpp>
 #include <hydralm/io.hpp>
 
+#include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <string>
 #include <type_traits>
 #include <utility>
 
 #include "model_config.hpp"
+#include "options.hpp"
 #include "runtime_kernels.hpp"
 #include "with_scalar.hpp"
 
 inline constexpr bool built_for_one_config = *program_config_file != '\0';
 
-template <class T>
-using ProgramModel = std::conditional_t<built_for_one_config, hydralm::HydraLM<program_config, T>,
-                                        hydralm::RuntimeModel<T>>;
+// Weights: of the program built for one config; any other's are known when it runs.
+template <class T, class Weights = hydralm::weights::Float>
+using ProgramModel =
+    std::conditional_t<built_for_one_config, hydralm::HydraLM<program_config, T, Weights>,
+                       hydralm::RuntimeModel<T>>;
 
 // Throws Error, listing the fields, where a program built for one config meets another.
 inline void expect_program_config(const hydralm::HydraConfig& found, const std::string& file) {
@@ -55,9 +60,59 @@ Model new_program_model(const std::string& config_file) {
     }
 }
 
-// The checkpoint as the program's model. Weights that are not finite are a line on standard error.
+// Whether every matrix of a checkpoint that may be in bf16 is.
 template <class Model>
-Model load_program_model(const std::string& path) {
+bool is_bf16(const hydralm::Checkpoint& checkpoint) {
+    return std::ranges::all_of(Model::parameters, [&](const hydralm::ParameterInfo& info) {
+        const auto* const tensor = checkpoint.find(info.name());
+        return !info.law.any_format ||
+               (tensor != nullptr && tensor->dtype() == hydralm::DType::bf16);
+    });
+}
+
+// f.operator()<Model>(), with the type of the model that --scalar, --weights and the checkpoint ask
+// for.
+template <class F>
+void with_model(const Options& o, const F& f) {
+    if (o.scalar == "double" && !o.weights.empty() && o.weights != "float")
+        throw hydralm::Error({.field = "--weights",
+                              .expected = "float with --scalar double",
+                              .found = o.weights,
+                              .fix = "leave one of the two out"});
+    if constexpr (built_for_one_config) {
+        if (o.scalar == "float" && o.weights != "float" &&
+            (o.weights == "bf16" ||
+             (!o.model.empty() && is_bf16<ProgramModel<float>>(hydralm::Checkpoint(o.model))))) {
+            f.template operator()<ProgramModel<float, hydralm::weights::BF16>>();
+            return;
+        }
+    }
+    with_scalar(o.scalar, [&]<class T>(T) { f.template operator()<ProgramModel<T>>(); });
+}
+
+// What training keeps to go on from has no model by itself; where it lies, the best one does.
+inline void expect_no_training(const std::filesystem::path& path) {
+    const auto of_training = [](const std::filesystem::path& file) {
+        return file.extension() == ".train";
+    };
+    std::error_code failure;
+    bool found = of_training(path);
+    for (const auto& entry : std::filesystem::directory_iterator(path, failure))
+        found = found || of_training(entry.path());
+    if (found)
+        throw hydralm::Error({.file = path.string(),
+                              .expected = "a checkpoint of weights",
+                              .found = "what a training run goes on from",
+                              .fix = "give the file that train --out wrote, or best.safetensors "
+                                     "of the run's directory; --resume takes the directory"});
+}
+
+// The checkpoint as the program's model, its matrices in the format that is named: float, bf16, or,
+// empty, as the file has them. Weights that are not finite are a line on standard error.
+template <class Model>
+Model load_program_model(const std::string& path, const std::string& format) {
+    using T = typename Model::Scalar;
+    expect_no_training(path);
     const auto warn = [](const std::string& line) {
         std::fprintf(stderr, "warning: %s\n", line.c_str());
     };
@@ -66,6 +121,12 @@ Model load_program_model(const std::string& path) {
         expect_program_config(hydralm::read_config(checkpoint), checkpoint.name());
         return hydralm::load<Model>(checkpoint, warn);
     } else {
-        return hydralm::open<typename Model::Scalar>(path, hydralm::CommonKernels{}, warn);
+        constexpr hydralm::CommonKernels kernels{};
+        if (format == "float")
+            return hydralm::open<T>(path, hydralm::weights::Float{}, kernels, warn);
+        if constexpr (std::is_same_v<T, float>)
+            if (format == "bf16")
+                return hydralm::open<T>(path, hydralm::weights::BF16{}, kernels, warn);
+        return hydralm::open<T>(path, kernels, warn);
     }
 }

@@ -62,7 +62,7 @@ void print_sequences(const Options& o, hydralm::TaskKind kind, Index vocab) {
 
 template <class Model>
 void evaluate(const Options& o, hydralm::TaskKind kind) {
-    Model model = load_program_model<Model>(o.model);
+    Model model = load_program_model<Model>(o.model, o.weights);
     const Index vocab = task_vocab(model.vocab_size(), kind);
     for (const Index length : o.task.lengths) task_shape(o.task, kind, length, vocab);
     if (o.task.zero_retrieval)
@@ -104,6 +104,6 @@ void task(const Options& o) {
         const Index usual = task_vocab(std::max<Index>(512, program_config.vocab_size), kind);
         print_sequences(o, kind, o.task.vocab > 0 ? o.task.vocab : usual);
     } else {
-        with_scalar(o.scalar, [&]<class T>(T) { evaluate<ProgramModel<T>>(o, kind); });
+        with_model(o, [&]<class Model>() { evaluate<Model>(o, kind); });
     }
 }

@@ -16,7 +16,7 @@ namespace {
 template <class Model>
 void run_gradients(const Options& o) {
     using T = typename Model::Scalar;
-    const Model model = load_program_model<Model>(o.model);
+    const Model model = load_program_model<Model>(o.model, "float");
     const auto ids = read_ids(o.ids, model.vocab_size());
     if (ids.size() < 2)
         throw hydralm::Error({.file = o.ids,
@@ -277,7 +277,7 @@ void train_on_task(const Options& o, Model& model) {
 template <class Model>
 void run_train(const Options& o) {
     Model model = o.train.init.empty() ? new_program_model<Model>(o.config)
-                                       : load_program_model<Model>(o.train.init);
+                                       : load_program_model<Model>(o.train.init, "float");
     if (o.train.init.empty())
         hydralm::initialise(model, o.seed,
                             {.scheme = *hydralm::init_scheme(o.train.scheme),

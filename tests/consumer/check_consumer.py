@@ -2,6 +2,7 @@
 """A project that uses the library, with files and without: as a Meson subproject, and installed,
 through pkg-config; and a program for a config of one's own."""
 
+import json
 import os
 import pathlib
 import re
@@ -96,6 +97,8 @@ def for_a_config(directory, _):
     assert refused.returncode != 0 and message in refused.stdout, refused.stdout + refused.stderr
     config.write_text('{"d_model": 100, "n_heads": 5}')
     run(*setup)
+    installed = json.loads(run("meson", "introspect", "--installed", directory / "build"))
+    assert any(path.endswith("/bin/hydralm") for path in installed.values()), installed
 
 
 # Where the dependencies are wraps, an installed library has no package to point to.

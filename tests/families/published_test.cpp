@@ -20,7 +20,7 @@ const std::string folder = HYDRALM_GOLDEN_DIR "/published/";
 // Without kernels for models of ours.
 template <class T>
 RuntimeModel<T> open_published(const std::filesystem::path& path) {
-    return open<T>(path, Kernels<Sizes<>, Sizes<>>{});
+    return open<T>(path, weights::Float{}, Kernels<Sizes<>, Sizes<>>{});
 }
 
 template <class T>
@@ -235,6 +235,18 @@ TEST_CASE("states of a published model are saved, and its weights are not", "[fa
             },
             {"s.state"});
     }
+}
+
+TEST_CASE("What a published checkpoint has in BF16 stays so, unless asked otherwise",
+          "[families]") {
+    const auto path = folder + "qwen35_composite_bf16";
+    const auto wide = open_published<float>(path);
+    const auto stored = open<float>(path, Kernels<Sizes<>, Sizes<>>{});
+    CHECK(stored.weight_bytes < wide.weight_bytes);
+    const std::vector<token_id> tokens{1, 2, 3, 4, 5};
+    auto a = stored.new_state();
+    auto b = wide.new_state();
+    check_close(stored.prefill(tokens, a), wide.prefill(tokens, b), 0.25, "bf16");
 }
 
 TEST_CASE("tokens of a published model are taken back, bit for bit", "[families]") {

@@ -164,7 +164,7 @@ TEST_CASE("a configuration that breaks a rule is refused with the rule", "[io]")
     check_refused(R"({"vocab_size": 0})", {"vocab_size: found 0; must be in [1, 2^24]"});
     check_refused(R"({"swa_window": 0})", {"swa_window: found 0; must be in"});
     check_refused(R"({"d_model": 100, "n_heads": 3})",
-                  {"head_dim: found 0; n_heads must divide d_model"});
+                  {"head_dim: found d_model 100 / n_heads 3; n_heads must divide d_model"});
     check_refused(R"({"head_dim": 7})", {"head_dim: found 7; must be a multiple of 4"});
     check_refused(R"({"n_layers": 3, "layer_types": ["swa"]})",
                   {"layer_types: found [\"swa\"]; must name n_layers layers"});

@@ -45,6 +45,48 @@ TEST_CASE("A stream goes on from a specialised model in a run-time one, and back
     CHECK(same_state(a, load_state(model, directory / "m.state")));
 }
 
+TEST_CASE("A checkpoint is opened in bf16, in the bits of the specialised model", "[open]") {
+    using Small = HydraLM<small_remembering, float, weights::BF16>;
+    const TemporaryDirectory directory;
+    const auto file = directory / "m.safetensors", small = directory / "bf16.safetensors",
+               again = directory / "again.safetensors";
+    save(random_model<HydraLM<small_remembering, float>>(4), file);
+    const auto model = load<Small>(file);
+    const auto opened = open(file, weights::BF16{}, Compiled{});
+    CHECK(opened.weight_bytes == Small::weight_bytes);
+    const auto tokens = random_tokens(40, 53, 4);
+    const auto logits = [&](const auto& any) {
+        auto state = any.new_state();
+        std::vector<float> all(40 * 53);
+        any.logits(tokens, state, {all.data(), 40, 53});
+        const auto next = any.step(tokens[0], state);
+        all.insert(all.end(), next.begin(), next.end());
+        return all;
+    };
+    CHECK(same_bits(logits(opened), logits(model)));
+
+    // It is saved in bf16, by either, and opened as the file has it, unless another is asked for.
+    save(model, small);
+    save(opened, again);
+    CHECK(read_text(again) == read_text(small));
+    const Checkpoint checkpoint(small);
+    for (const ParameterInfo& info : opened.parameters)
+        CHECK((checkpoint.tensor(info.name()).dtype() == DType::bf16) == info.law.any_format);
+    const auto same = open(small, Compiled{});
+    CHECK(same.weight_bytes == Small::weight_bytes);
+    CHECK(same_bits(logits(same), logits(model)));
+    save(same, again);
+    CHECK(read_text(again) == read_text(small));
+    const auto wide = open(small, weights::Float{}, Compiled{});
+    CHECK(wide.weight_bytes > Small::weight_bytes);
+    save(load<Small>(small), again);
+    CHECK(read_text(again) == read_text(small));
+    CHECK(open<double>(small, Compiled{}).parameters[0].format == weights::Format::scalar);
+    const FormatChoice none = [](const ParameterInfo&) { return weights::Format::bf16; };
+    check_error([&] { RuntimeModel<double>(small_remembering, Compiled{}, none); },
+                {"embed.weight: expected weights of double, the model's scalar, found bf16"});
+}
+
 TEST_CASE("What cannot be opened is refused by file and field", "[open]") {
     const TemporaryDirectory directory;
     {  // a config of terabytes, before memory for them is taken

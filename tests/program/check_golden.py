@@ -7,7 +7,7 @@ import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "support"))
-from program import BOUNDS, GOLDEN, assert_near, json_of, run, run_checks, tensors
+from program import BOUNDS, GOLDEN, assert_near, json_of, refusal, run, run_checks, tensors
 
 MODEL = GOLDEN / "model" / "hybrid_4l"
 CHECKPOINT = ("--model", MODEL / "model.safetensors")
@@ -70,6 +70,40 @@ def loss(directory):
             assert_near(found[name], expected, 1e-3 if scalar == "float" else bound)
 
 
+def bf16(directory):
+    """Matrices kept in bf16: near the numbers of float, and not the same; not for training."""
+    ids, out = ids_file(directory, PROMPT), directory / "out"
+    found = {}
+    for weights in "float", "bf16":
+        run("logits", *CHECKPOINT, "--ids", ids, "--out", out, "--weights", weights)
+        found[weights] = tensors(out)["logits"]
+    assert_near(found["float"], EXPECTED["logits"], BOUNDS["float"])
+    assert_near(found["bf16"], EXPECTED["logits"], 0.1)
+    assert found["bf16"] != found["float"]
+    line = refusal("score", *CHECKPOINT, "--ids", ids, "--weights", "bf16", "--scalar", "double")
+    assert "--weights: expected float with --scalar double, found bf16" in line, line
+
+    # Converted: rounded once, kept so by default, and float again for what needs it.
+    small, again = directory / "bf16.safetensors", directory / "again.safetensors"
+    said = json_of("convert", *CHECKPOINT, "--format", "bf16", "--out", small)
+    assert said["bytes"] == small.stat().st_size < CHECKPOINT[1].stat().st_size
+    assert 16 < said["bits_per_weight"] < 20 and 0 < said["largest_error"] < 0.01, said
+    for tensor in said["tensors"]:
+        assert tensor["rms_error"] <= tensor["largest_error"] <= said["largest_error"], tensor
+        assert (tensor["format"] == "f32") == (tensor["largest_error"] == 0), tensor
+    run("logits", "--model", small, "--ids", ids, "--out", out)
+    assert tensors(out)["logits"] == found["bf16"]
+    run("gradients", "--model", small, "--ids", ids, "--out", out)
+    said = json_of("convert", "--model", small, "--format", "bf16", "--out", again)
+    assert said["largest_error"] == 0 and again.read_bytes() == small.read_bytes()
+    said = json_of("convert", "--model", small, "--format", "f32", "--out", again)
+    assert said["bits_per_weight"] == 32 and said["largest_error"] == 0
+
+    facts = {weights: json_of("info", *CHECKPOINT, "--weights", weights, "--json")
+             for weights in found}
+    assert facts["bf16"]["weight_bytes"] < facts["float"]["weight_bytes"]
+
+
 def info(_):
     """Told of the checkpoint, or of its config alone: its layers and the names of its weights."""
     facts = json_of("info", *CHECKPOINT, "--json")
@@ -83,4 +117,4 @@ def info(_):
                                            tensors(CHECKPOINT[1]).values())
 
 
-run_checks([logits, greedy, loss, info])
+run_checks([logits, greedy, loss, bf16, info])

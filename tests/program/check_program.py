@@ -25,13 +25,13 @@ KILLS = int(os.environ.get("HYDRALM_TEST_KILLS", "5"))
 def info(_):
     assert b"deltanet" in run("info")
     facts = json_of("info", "--json")
-    assert facts.keys() == {"config", "schedule", "parameter_count", "state_bytes", "scalar", "simd",
-                            "kernels", "parameters"}, facts.keys()
+    assert facts.keys() == {"config", "schedule", "parameter_count", "weight_bytes", "state_bytes",
+                            "state_bytes_per_token", "scalar", "simd", "kernels", "parameters"}, facts.keys()
     assert facts["state_bytes"] > 0 and facts["scalar"] == "float"
     assert json_of("info", "--json", "--scalar", "double")["scalar"] == "double"
     assert facts["config"]["vocab_size"] == 256
     assert len(facts["schedule"]) == facts["config"]["n_layers"]
-    assert all(p.keys() == {"name", "shape", "optimiser_group"} for p in facts["parameters"])
+    assert all(p.keys() == {"name", "shape", "format", "optimiser_group"} for p in facts["parameters"])
     assert any(p["name"] == "embed.weight" for p in facts["parameters"])
     assert facts["parameter_count"] == sum(math.prod(p["shape"]) for p in facts["parameters"])
 

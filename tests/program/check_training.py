@@ -89,6 +89,11 @@ def hostile_checkpoints(directory):
     line = refusal(*resume)
     assert f"{newest}: version: expected 2, found 1" in line, line
 
+    # What training goes on from is no model; the refusal says where one lies.
+    for path in newest, newest.parent:
+        line = refusal("info", "--model", path)
+        assert f"{path}: expected a checkpoint of weights" in line and "best" in line, line
+
     # The checkpoint before it takes over, to the same bits.
     newest.write_bytes(good)
     run(*resume)

@@ -4,6 +4,7 @@
 #include "hydralm/model/runtime_model.hpp"
 #include "hydralm/training.hpp"
 #include "support/catch.hpp"
+#include "support/files.hpp"
 #include "support/small_model.hpp"
 
 using namespace hydralm;
@@ -69,6 +70,14 @@ TEST_CASE("A run-time model trains to the bits of the specialised one", "[runtim
                 CHECK(same_bits(expected[i], found[i]));
             }
         }
+}
+
+TEST_CASE("A model with matrices in bf16 is not trained", "[runtime_training]") {
+    const Runtime model(small_remembering, Kernels<Sizes<12>, Sizes<13>>{},
+                        format_choice<float>(weights::BF16{}));
+    check_error(
+        [&] { Gradients<Runtime>(model, 1, 8); },
+        {"embed.weight: expected weights of the model's scalar, to be trained, found bf16"});
 }
 
 TEST_CASE("Losses of a run-time model are those of the specialised one", "[runtime_training]") {

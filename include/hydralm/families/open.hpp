@@ -1,8 +1,10 @@
 // open: the model of a checkpoint, ours or a published one, whatever its config, as one type.
 #pragma once
 
+#include <algorithm>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "hydralm/families/published.hpp"
 #include "hydralm/io/model_file.hpp"
@@ -23,15 +25,37 @@ inline std::optional<Json> published_json(const Checkpoint& checkpoint, const st
     return json;
 }
 
+// Every matrix in the format that a checkpoint has it in: BF16 as bf16 in a model of float; all
+// else in the scalar. tensors(info): those that it is made of.
+template <Real T, class F>
+FormatChoice as_stored(const F& tensors) {
+    return [tensors](const ParameterInfo& info) {
+        const std::vector<const StoredTensor*> found = tensors(info);
+        const bool bf16 =
+            !found.empty() && std::ranges::all_of(found, [](const StoredTensor* tensor) {
+                return tensor != nullptr && tensor->dtype() == DType::bf16;
+            });
+        return bf16 && sizeof(T) == sizeof(float) ? weights::Format::bf16 : weights::Format::scalar;
+    };
+}
+
+// choose: null, as the checkpoint has them.
 template <Real T, class Warn>
 RuntimeModel<T> open_published(const Checkpoint& checkpoint,
-                               const families::PublishedConfig& config, const Warn& warn) {
+                               const families::PublishedConfig& config, const FormatChoice& choose,
+                               const Warn& warn) {
     const families::Family& family = families::family_of(config);
     const HybridShape shape = family.shape(config);
     const families::TensorMap map = family.tensors(shape, checkpoint);
-    RuntimeModel<T> model(shape, [&](std::span<const ParameterInfo> parameters) {
-        map.expect(checkpoint, parameters);
-    });
+    const auto tensors = [&](const ParameterInfo& info) {
+        std::vector<const StoredTensor*> found;
+        for (const families::TensorRows& part : map.source(info).parts)
+            found.push_back(checkpoint.find(part.tensor));
+        return found;
+    };
+    RuntimeModel<T> model(
+        shape, choose ? choose : as_stored<T>(tensors),
+        [&](std::span<const ParameterInfo> parameters) { map.expect(checkpoint, parameters); });
     read_parameters(
         model, checkpoint.name(),
         [&](const ParameterInfo& info, std::span<T> values) { map.read(checkpoint, info, values); },
@@ -39,27 +63,23 @@ RuntimeModel<T> open_published(const Checkpoint& checkpoint,
     return model;
 }
 
-}  // namespace detail
-
-// The model that a checkpoint describes, with its weights: a file, an index of shards, or a
-// directory that holds one; ours, or, where the config.json beside it has a model_type, that of a
-// published family. kernels: what one of ours may need (RuntimeModel). Otherwise as load: throws
-// Error, too, for a config whose kernels are not among them, and, naming the field, for a published
-// model that computes something that is not implemented.
-template <Real T = float, class Compiled = CommonKernels, class Warn = Silent>
-RuntimeModel<T> open(const std::filesystem::path& path, Compiled kernels = {},
-                     const Warn& warn = {}) {
-    const Checkpoint checkpoint(path);
-    const auto accept = [&](std::span<const ParameterInfo> parameters) {
-        checkpoint.expect(detail::tensor_specs(parameters, DType::f32));
-    };
+template <Real T, class Compiled, class Warn>
+RuntimeModel<T> open_with(const Checkpoint& checkpoint, const FormatChoice& choose,
+                          Compiled kernels, const Warn& warn) {
     const std::string beside = (checkpoint.path().parent_path() / "config.json").string();
+    const auto tensors = [&](const ParameterInfo& info) {
+        return std::vector{checkpoint.find(info.name())};
+    };
     const auto read = [&] {
-        if (const auto json = detail::published_json(checkpoint, beside))
-            return detail::open_published<T>(checkpoint, families::PublishedConfig(*json, beside),
-                                             warn);
-        RuntimeModel<T> model(read_config(checkpoint), kernels, accept);
-        detail::load_into(model, checkpoint, warn);
+        if (const auto json = published_json(checkpoint, beside))
+            return open_published<T>(checkpoint, families::PublishedConfig(*json, beside), choose,
+                                     warn);
+        RuntimeModel<T> model(read_config(checkpoint), kernels,
+                              choose ? choose : as_stored<T>(tensors),
+                              [&](std::span<const ParameterInfo> parameters) {
+                                  checkpoint.expect(tensor_specs(parameters));
+                              });
+        load_into(model, checkpoint, warn);
         return model;
     };
     return attempt(read, [&](const Error& error) -> RuntimeModel<T> {
@@ -67,6 +87,29 @@ RuntimeModel<T> open(const std::filesystem::path& path, Compiled kernels = {},
         if (detail.file.empty()) detail.file = checkpoint.name();  // the model knows of no file
         raise(std::move(detail));
     });
+}
+
+}  // namespace detail
+
+// The model that a checkpoint describes, with its weights: a file, an index of shards, or a
+// directory that holds one; ours, or, where the config.json beside it has a model_type, that of a
+// published family. Matrices are kept as the file has them, BF16 in bf16 (in a model of float), all
+// else in the scalar. kernels: what one of ours may need (RuntimeModel). Otherwise as load: throws
+// Error, too, for a config whose kernels are not among them, and, naming the field, for a published
+// model that computes something that is not implemented.
+template <Real T = float, class Compiled = CommonKernels, class Warn = Silent>
+    requires(!weights::Policy<Compiled, T>)
+RuntimeModel<T> open(const std::filesystem::path& path, Compiled kernels = {},
+                     const Warn& warn = {}) {
+    return detail::open_with<T>(Checkpoint(path), {}, kernels, warn);
+}
+// The same with matrices in the format of a policy, whatever the file has:
+//     open("model.safetensors", weights::BF16{})
+template <Real T = float, weights::Policy<T> Weights, class Compiled = CommonKernels,
+          class Warn = Silent>
+RuntimeModel<T> open(const std::filesystem::path& path, Weights policy, Compiled kernels = {},
+                     const Warn& warn = {}) {
+    return detail::open_with<T>(Checkpoint(path), format_choice<T>(policy), kernels, warn);
 }
 
 // The module of multi-token prediction of a published model's checkpoint, which open leaves aside.

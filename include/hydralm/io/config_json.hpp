@@ -95,7 +95,9 @@ inline HydraConfig config_of(const Json& fields, const std::string& file_name) {
         if (broken.field != field.name) return;
         raise({.file = file_name,
                .field = field.name,
-               .found = shown(field_json(config.*field.member)),
+               .found = broken.field == "head_dim" && config.head_dim == 0
+                            ? open_head_dim(config)
+                            : shown(field_json(config.*field.member)),
                .fix = std::string(broken.text)});
     });
     return config;

@@ -15,12 +15,15 @@
 namespace HYDRALM_NAMESPACE {
 namespace detail {
 
-inline std::vector<TensorSpec> tensor_specs(std::span<const ParameterInfo> parameters,
-                                            DType dtype) {
+// As files have them, those in the scalar of the model as T.
+template <Real T = float>
+std::vector<TensorSpec> tensor_specs(std::span<const ParameterInfo> parameters) {
+    constexpr DType scalar = sizeof(T) == 4 ? DType::f32 : DType::f64;
     std::vector<TensorSpec> specs;
     for (const ParameterInfo& info : parameters)
-        specs.push_back(
-            {std::string(info.name()), {info.shape().begin(), info.shape().end()}, dtype});
+        specs.push_back({std::string(info.name()),
+                         {info.shape().begin(), info.shape().end()},
+                         info.format == weights::Format::bf16 ? DType::bf16 : scalar});
     return specs;
 }
 
@@ -114,7 +117,7 @@ void read_parameters(Model& model, const std::string& file, const Read& read, co
 template <class Model, class Warn>
 void load_into(Model& model, const Checkpoint& checkpoint, const Warn& warn) {
     expect_model(model, checkpoint);
-    checkpoint.expect(tensor_specs(model.parameters, DType::f32));
+    checkpoint.expect(tensor_specs(model.parameters));
     read_parameters(
         model, checkpoint.name(),
         [&](const ParameterInfo& info, std::span<typename Model::Scalar> values) {
@@ -147,12 +150,12 @@ Model load(const std::filesystem::path& path, const Warn& warn = {}) {
     return load<Model>(Checkpoint(path), warn);
 }
 
-// Writes the model's weights, in file order and in its scalar's dtype, with the config in the
-// metadata; whole or not at all. load gives them back bit for bit. Throws Error as AtomicFile does.
+// Writes the model's weights, in file order, each in the dtype that the model keeps it in (F32 or
+// F64, BF16), with the config in the metadata; whole or not at all. load gives them back bit for
+// bit. Throws Error as AtomicFile does.
 template <class Model>
 void save(const Model& model, const std::filesystem::path& path) {
-    constexpr DType dtype = sizeof(typename Model::Scalar) == 4 ? DType::f32 : DType::f64;
-    SafetensorsWriter writer(path, detail::tensor_specs(model.parameters, dtype),
+    SafetensorsWriter writer(path, detail::tensor_specs<typename Model::Scalar>(model.parameters),
                              detail::model_metadata(model));
     model.get_parameters(
         [&](const ParameterInfo& info, std::span<const typename Model::Scalar> values) {

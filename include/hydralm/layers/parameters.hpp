@@ -39,6 +39,7 @@ struct ParameterInfo {
     Parts parts{};
     int fields = 1;  // matrices the module keeps it in, packed; 0: kept as plain numbers
     ParameterLaw law{};
+    weights::Format format = weights::Format::scalar;  // that the model keeps it in
 
     constexpr std::string_view name() const noexcept { return text.data(); }
     constexpr std::span<const Index> shape() const noexcept {
@@ -147,7 +148,7 @@ private:
     }
     constexpr ParameterInfo info(std::string_view name, const ParameterLaw& law, Parts parts,
                                  int fields, std::array<Index, 3> extents, int rank) {
-        ParameterInfo result{prefix_, extents, rank, parts, fields, law};
+        ParameterInfo result{prefix_, extents, rank, parts, fields, law, {}};
         for (std::size_t i = 0; i < name.size(); ++i) result.text.at(length_ + i) = name[i];
         if (!parts.make(extents[0]))
             raise({.field = result.text.data(),
@@ -190,10 +191,16 @@ constexpr void describe_parameters(const Module& module, F f) {
     module.visit(none, visitor);
 }
 
+// What a policy (weights/formats.hpp) keeps a tensor in, in a model of scalar T.
+template <Real T, class Weights>
+constexpr weights::Format format_of(const ParameterInfo& info) noexcept {
+    return info.law.any_format ? Weights::template Matrix<T>::format : weights::Format::scalar;
+}
+
 namespace detail {
 
-// Every parameter of a structure in file order.
-template <class Structure>
+// Every parameter of a structure in file order, in the formats of Weights.
+template <class Structure, Real T, class Weights>
 inline constexpr auto parameter_table = [] {
     constexpr std::size_t count = [] {
         std::size_t n = 0;
@@ -202,7 +209,10 @@ inline constexpr auto parameter_table = [] {
     }();
     std::array<ParameterInfo, count> infos{};
     std::size_t n = 0;
-    describe_parameters(Structure{}, [&](const ParameterInfo& info) { infos[n++] = info; });
+    describe_parameters(Structure{}, [&](const ParameterInfo& info) {
+        infos[n] = info;
+        infos[n++].format = format_of<T, Weights>(info);
+    });
     return infos;
 }();
 
@@ -230,11 +240,11 @@ inline constexpr bool formats_fit = [] {
     return visitor.fit;
 }();
 
-// Bytes of one packed matrix, padding and alignment included.
+// Bytes of one packed matrix of this one's format, padding and alignment included.
 template <class Matrix>
-constexpr Index packed_bytes(Index rows, Index cols) noexcept {
+constexpr Index packed_bytes(const Matrix& matrix, Index rows, Index cols) noexcept {
     return round_up(
-        Matrix::storage_size(rows, cols) * static_cast<Index>(sizeof(typename Matrix::Element)),
+        matrix.storage_size(rows, cols) * static_cast<Index>(sizeof(typename Matrix::Element)),
         alignment);
 }
 
@@ -247,9 +257,52 @@ constexpr Index packed_size(const ParameterInfo& info) noexcept {
     if (info.fields == 0) return round_up(info.size() * static_cast<Index>(sizeof(T)), alignment);
     const Index rows = info.rows() / info.fields;
     return info.fields * (info.law.any_format
-                              ? detail::packed_bytes<typename Storage::Matrix>(rows, info.cols())
-                              : detail::packed_bytes<typename Storage::Exact>(rows, info.cols()));
+                              ? detail::packed_bytes(typename Storage::Matrix(), rows, info.cols())
+                              : detail::packed_bytes(typename Storage::Exact(), rows, info.cols()));
 }
+
+// Gives the matrices of PackedStorage<T, weights::Any> the formats of infos, which are those of the
+// tensors visited, in order, and counts the bytes of all. Throws Error where a model of scalar T
+// has no such format.
+template <Real T>
+class TakeFormats : public ParameterVisitor<TakeFormats<T>> {
+public:
+    explicit TakeFormats(std::span<const ParameterInfo> infos) noexcept : infos_(infos) {}
+    Index bytes() const noexcept { return bytes_; }
+
+    void tensor(std::span<weights::AnyMatrix<T>> parts, const ParameterInfo& info) {
+        const weights::Format format = infos_[next_++].format;
+        for (auto& part : parts) {
+            if (!part.become(format))
+                raise({.field = std::string(info.name()),
+                       .expected = "weights of double, the model's scalar",
+                       .found = std::string(weights::name(format)),
+                       .fix = "make the model's scalar float, or leave the format out"});
+            bytes_ += detail::packed_bytes(part, info.rows() / info.fields, info.cols());
+        }
+    }
+    void tensor(std::span<weights::PackedMatrix<T>>, const ParameterInfo& info) noexcept {
+        count(info);
+    }
+    template <class C>
+    void convolution(C&, const ParameterInfo& info) noexcept {
+        count(info);
+    }
+    template <class X>
+    void vector_tensor(X&, const ParameterInfo& info) noexcept {
+        count(info);
+    }
+
+private:
+    void count(const ParameterInfo& info) noexcept {
+        ++next_;
+        bytes_ += packed_size<T>(info);
+    }
+
+    std::span<const ParameterInfo> infos_;
+    std::size_t next_ = 0;
+    Index bytes_ = 0;
+};
 
 // Points every tensor of PackedStorage<T, Weights> into one buffer, in file order.
 template <Real T>
@@ -260,8 +313,11 @@ public:
     void tensor(std::span<Matrix> parts, const ParameterInfo& info) noexcept {
         using Element = typename Matrix::Element;
         const Index rows = info.rows() / info.fields, cols = info.cols();
-        const Index bytes = detail::packed_bytes<Matrix>(rows, cols);
-        for (auto& part : parts) part = {take<Element>(bytes), rows, cols};
+        for (auto& part : parts) {
+            Element* const memory = take<Element>(detail::packed_bytes(part, rows, cols));
+            if constexpr (weights::carries_format<Matrix>) part = part.over(memory, rows, cols);
+            else part = {memory, rows, cols};
+        }
     }
     void convolution(MatrixView<T>& taps, const ParameterInfo& info) noexcept {
         taps = MatrixView<T>(take<T>(packed_size<T>(info)), info.extents[2], info.extents[0]);
@@ -315,9 +371,9 @@ public:
         const MatrixView<const T> values(filled(info), info.rows(), info.cols());
         const Index rows = info.rows() / info.fields;
         for (std::size_t i = 0; i < parts.size(); ++i) {
-            parts[i] = Matrix::pack(values.middle_rows(static_cast<Index>(i) * rows, rows),
-                                    reinterpret_cast<typename Matrix::Element*>(next_));
-            next_ += detail::packed_bytes<Matrix>(rows, info.cols());
+            parts[i] = parts[i].pack(values.middle_rows(static_cast<Index>(i) * rows, rows),
+                                     reinterpret_cast<typename Matrix::Element*>(next_));
+            next_ += detail::packed_bytes(parts[i], rows, info.cols());
         }
     }
     void convolution(MatrixView<T>& taps, const ParameterInfo& info) {

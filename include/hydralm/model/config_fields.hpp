@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <limits>
+#include <string>
 #include <string_view>
 #include <tuple>
 #include <utility>
@@ -194,6 +195,11 @@ constexpr BrokenRule broken_rule(const HydraConfig& c) noexcept {
         },
         config_fields);
     return broken;
+}
+
+// What a message shows of a head_dim that was left open.
+inline std::string open_head_dim(const HydraConfig& c) {
+    return "d_model " + std::to_string(c.d_model) + " / n_heads " + std::to_string(c.n_heads);
 }
 
 namespace detail {

@@ -16,6 +16,10 @@
 
 namespace HYDRALM_NAMESPACE {
 
+// What a run-time model computes with: its matrices carry their format.
+template <Real T>
+using RuntimeStorage = PackedStorage<T, weights::Any>;
+
 // What is done with every parameter, erased too.
 using ParameterList = std::function<void(const ParameterInfo&)>;
 template <Real T>
@@ -34,10 +38,11 @@ public:
     virtual ~ErasedBlock() = default;
 
     // Parameters in a storage, bound to nothing.
-    virtual std::shared_ptr<void> parameters(std::type_identity<PackedStorage<T>>) const = 0;
+    virtual std::shared_ptr<void> parameters(std::type_identity<RuntimeStorage<T>>) const = 0;
     virtual std::shared_ptr<void> parameters(std::type_identity<FlatStorage<T>>) const = 0;
     virtual std::shared_ptr<void> parameters(std::type_identity<TransposedStorage<T>>) const = 0;
     virtual void visit(DescribeParameters<ParameterList>& visitor) const = 0;
+    virtual void visit(void* packed, TakeFormats<T>& visitor) const = 0;
     virtual void visit(void* packed, BindPacked<T>& visitor) const = 0;
     virtual void visit(void* packed, StorePacked<T, ParameterSource<T>>& visitor) const = 0;
     virtual void visit(const void* packed, ReadPacked<T, ParameterSink<T>>& visitor) const = 0;
@@ -75,8 +80,8 @@ public:
     using T = typename BlockType::Scalar;
     explicit ErasedBlockOf(BlockType block) : block_(block) {}
 
-    std::shared_ptr<void> parameters(std::type_identity<PackedStorage<T>>) const override {
-        return std::make_shared<In<PackedStorage<T>>>();
+    std::shared_ptr<void> parameters(std::type_identity<RuntimeStorage<T>>) const override {
+        return std::make_shared<In<RuntimeStorage<T>>>();
     }
     std::shared_ptr<void> parameters(std::type_identity<FlatStorage<T>>) const override {
         return std::make_shared<In<FlatStorage<T>>>();
@@ -88,14 +93,17 @@ public:
         In<NoStorage> none;
         block_.visit(none, visitor);
     }
+    void visit(void* p, TakeFormats<T>& visitor) const override {
+        block_.visit(in<RuntimeStorage<T>>(p), visitor);
+    }
     void visit(void* p, BindPacked<T>& visitor) const override {
-        block_.visit(in<PackedStorage<T>>(p), visitor);
+        block_.visit(in<RuntimeStorage<T>>(p), visitor);
     }
     void visit(void* p, StorePacked<T, ParameterSource<T>>& visitor) const override {
-        block_.visit(in<PackedStorage<T>>(p), visitor);
+        block_.visit(in<RuntimeStorage<T>>(p), visitor);
     }
     void visit(const void* p, ReadPacked<T, ParameterSink<T>>& visitor) const override {
-        block_.visit(in<PackedStorage<T>>(p), visitor);
+        block_.visit(in<RuntimeStorage<T>>(p), visitor);
     }
     void visit(void* p, BindFlat<T>& visitor) const override {
         block_.visit(in<FlatStorage<T>>(p), visitor);
@@ -148,14 +156,14 @@ public:
     }
     void forward(const void* p, Streams streams, Index N, MatrixView<T> x, Form form,
                  Arena& arena) const noexcept override {
-        block_.forward(in<PackedStorage<T>>(p), streams, N, x, form, arena);
+        block_.forward(in<RuntimeStorage<T>>(p), streams, N, x, form, arena);
     }
     void record([[maybe_unused]] const void* p, [[maybe_unused]] Streams streams,
                 [[maybe_unused]] Index N, [[maybe_unused]] MatrixView<T> x,
                 [[maybe_unused]] Arena& arena,
                 [[maybe_unused]] Arena kept) const noexcept override {
         if constexpr (BlockType::trains)
-            block_.forward(in<PackedStorage<T>>(p), streams, N, x, Form::parallel, arena,
+            block_.forward(in<RuntimeStorage<T>>(p), streams, N, x, Form::parallel, arena,
                            take_tape(block_, kept, streams.count(), N));
     }
     void backward([[maybe_unused]] const void* p, [[maybe_unused]] const void* transposed,
@@ -164,7 +172,7 @@ public:
                   [[maybe_unused]] void* flat, [[maybe_unused]] Streams dstates,
                   [[maybe_unused]] Arena& arena) const noexcept override {
         if constexpr (BlockType::trains)
-            block_.backward(in<PackedStorage<T>>(p), in<TransposedStorage<T>>(transposed),
+            block_.backward(in<RuntimeStorage<T>>(p), in<TransposedStorage<T>>(transposed),
                             take_tape(block_, kept, streams.count(), N), streams, N, dx,
                             in<FlatStorage<T>>(flat), dstates, arena);
     }

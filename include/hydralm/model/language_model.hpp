@@ -107,8 +107,8 @@ public:
     static_assert(std::is_same_v<Weights, weights::Float> || detail::formats_fit<Structure>,
                   "hydralm: weights: must be a Storage::Matrix where the law says any_format and a "
                   "Storage::Exact where not; change the field, or the law");
-    // Tensors in file order: name, shape, law.
-    static constexpr const auto& parameters = detail::parameter_table<Structure>;
+    // Tensors in file order: name, shape, law, format.
+    static constexpr const auto& parameters = detail::parameter_table<Structure, T, Weights>;
     static constexpr Index parameter_count = [] {
         Index n = 0;
         for (const auto& info : parameters) n += info.size();

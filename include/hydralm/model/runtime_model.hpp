@@ -6,6 +6,8 @@
 // the same bits.
 #pragma once
 
+#include <algorithm>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -112,6 +114,17 @@ RuntimeStack<T> make_runtime_stack(const HydraConfig& c, Kernels<HeadDims, Chunk
 
 }  // namespace detail
 
+// The format of every matrix that may be in another than the scalar.
+using FormatChoice = std::function<weights::Format(const ParameterInfo&)>;
+// What may refuse the parameters of a model before memory for them is taken.
+using ParameterCheck = std::function<void(std::span<const ParameterInfo>)>;
+
+// The choice of a policy (weights/formats.hpp).
+template <Real T, class Weights>
+FormatChoice format_choice(Weights) {
+    return [](const ParameterInfo& info) { return format_of<T, Weights>(info); };
+}
+
 // T: scalar of weights, activations and state. Calls, states, files, training and
 // drafts as LanguageModel's. Movable, not copyable.
 template <Real T>
@@ -120,47 +133,79 @@ class RuntimeModel : public ModelCalls<RuntimeModel<T>, T> {
     using Parts = detail::RuntimeParts<T>;
     using MtpType = MtpModule<typename Parts::Mlp, typename Parts::Norm>;
 
+    struct Facts {
+        HydraConfig config;
+        std::optional<HybridShape> hybrid;
+        RuntimeStack<T> stack;
+        typename Parts::Norm norm{Parts(config).norm};
+        MtpType mtp_module{Parts(config).mlp, norm};
+        Index layers = config.n_layers;
+        Index mtp_depth = config.mtp_depth;
+        Index state_bytes = stack.all_states().bytes;
+        std::uint64_t shape = hybrid ? shape_number(*hybrid) : shape_number(config);
+        std::vector<ParameterInfo> parameters{};
+        Index parameter_count = 0;
+        Index weight_bytes = 0;
+        Index largest_parameter = 0;
+
+        Facts(const HydraConfig& c, std::optional<HybridShape> given, RuntimeStack<T> made)
+            : config(c), hybrid(std::move(given)), stack(std::move(made)) {}
+    };
+    std::shared_ptr<const Facts> facts_;
+
 public:
     using Scalar = T;
-    using WeightFormats = weights::Float;
+    using WeightFormats = weights::Any;
     using State = typename Calls::State;
 
-    // All parameters zero. Throws Error for a config that breaks a rule or asks for a kernel that
-    // is not in the lists, naming the field.
+    // All parameters zero. choose: what matrices are kept in, of those that may be in any format.
+    // Throws Error for a config that breaks a rule or asks for a kernel that is not in the lists,
+    // naming the field; for a format that a model of this scalar has not, naming the tensor; and
+    // what accept throws.
     template <class Compiled = CommonKernels>
-    explicit RuntimeModel(const HydraConfig& given, Compiled kernels = {})
-        : RuntimeModel(given, kernels, [](std::span<const ParameterInfo>) {}) {}
-    // The same; accept(parameters) may throw before memory for them is taken.
-    template <class Compiled, class Accept>
-    RuntimeModel(const HydraConfig& given, Compiled kernels, const Accept& accept)
-        : RuntimeModel(checked(given), std::nullopt,
-                       detail::make_runtime_stack<T>(checked(given), kernels), accept) {}
+    explicit RuntimeModel(const HydraConfig& given, Compiled kernels = {},
+                          const FormatChoice& choose = format_choice<T>(weights::Float{}),
+                          const ParameterCheck& accept = {})
+        : RuntimeModel(
+              std::make_shared<Facts>(checked(given), std::nullopt,
+                                      detail::make_runtime_stack<T>(checked(given), kernels)),
+              choose, accept) {}
     // A hybrid, whose kernels need no lists.
-    template <class Accept>
-    RuntimeModel(const HybridShape& shape, const Accept& accept)
-        : RuntimeModel(summary_of(shape), shape, detail::make_hybrid_stack<T>(shape), accept) {}
-    RuntimeModel(RuntimeModel&&) noexcept = default;
-    RuntimeModel& operator=(RuntimeModel&&) noexcept = default;
+    RuntimeModel(const HybridShape& shape, const FormatChoice& choose, const ParameterCheck& accept)
+        : RuntimeModel(std::make_shared<Facts>(summary_of(shape), shape,
+                                               detail::make_hybrid_stack<T>(shape)),
+                       choose, accept) {}
+    RuntimeModel(RuntimeModel&& other) noexcept
+        : RuntimeModel(other.facts_, std::move(other.memory_), std::move(other.weights_)) {}
+    RuntimeModel& operator=(RuntimeModel&& other) noexcept {
+        if (this != &other) {
+            std::destroy_at(this);
+            std::construct_at(this, std::move(other));
+        }
+        return *this;
+    }
+    ~RuntimeModel() = default;
 
-    // Known once the model is made, as LanguageModel's constants are; not to be written.
-    HydraConfig config;  // head_dim and layer_types written out; of a hybrid a summary
-    std::optional<HybridShape> hybrid;  // when no config says what the model is made of
-    bool ties_head;
-    Index mtp_depth;
-    double initializer_range;
-    Index layers;
-    double mtp_loss_weight;
-    typename Parts::Norm norm;
-    MtpType mtp_module;  // all mtp_depth of them
-    RuntimeStack<T> stack;
-    Index state_bytes;                      // that one stream carries, beside what banks hold
-    std::vector<ParameterInfo> parameters;  // in file order: name, shape, law
-    Index parameter_count = 0;
-    Index weight_bytes = 0;  // as they are computed with
+    // Known once the model is made, as LanguageModel's constants are.
+    const HydraConfig& config = facts_->config;  // head_dim and layer_types written out; of a
+                                                 // hybrid a summary
+    const std::optional<HybridShape>& hybrid = facts_->hybrid;  // when no config says what it is
+    const bool& ties_head = config.tie_embeddings;
+    const Index& mtp_depth = facts_->mtp_depth;
+    const double& initializer_range = config.initializer_range;
+    const double& mtp_loss_weight = config.mtp_loss_weight;
+    const Index& layers = facts_->layers;
+    const typename Parts::Norm& norm = facts_->norm;
+    const MtpType& mtp_module = facts_->mtp_module;  // all mtp_depth of them
+    const RuntimeStack<T>& stack = facts_->stack;
+    const Index& state_bytes = facts_->state_bytes;  // of one stream, beside what banks hold
+    const std::vector<ParameterInfo>& parameters = facts_->parameters;  // in file order
+    const Index& parameter_count = facts_->parameter_count;
+    const Index& weight_bytes = facts_->weight_bytes;  // as they are computed with
     Index vocab_size() const noexcept { return config.vocab_size; }
     Index d_model() const noexcept { return config.d_model; }
     // Models of one number have states of one shape.
-    std::uint64_t shape() const noexcept { return shape_; }
+    std::uint64_t shape() const noexcept { return facts_->shape; }
 
     template <class Storage>
     struct Parameters {
@@ -190,19 +235,19 @@ public:
     // As LanguageModel's.
     void set_parameters(const ParameterSource<T>& f) {
         expect_weights();
-        AlignedBuffer<T> scratch(largest_);
+        AlignedBuffer<T> scratch(facts_->largest_parameter);
         ParameterSource<T> source = f;
         StorePacked<T, ParameterSource<T>> store(memory_.data(), scratch.span(), source);
         visit(weights_, store);
     }
     void get_parameters(const ParameterSink<T>& f) const {
         expect_weights();
-        AlignedBuffer<T> scratch(largest_);
+        AlignedBuffer<T> scratch(facts_->largest_parameter);
         ParameterSink<T> sink = f;
         ReadPacked<T, ParameterSink<T>> read(scratch.span(), sink);
         visit(weights_, read);
     }
-    const Parameters<PackedStorage<T>>& weights() const noexcept { return weights_; }
+    const Parameters<RuntimeStorage<T>>& weights() const noexcept { return weights_; }
     StreamMemory new_memory(const BankPolicy& policy = {}) const {
         return stack.new_memory(policy);
     }
@@ -238,39 +283,34 @@ public:
     }
 
 private:
-    template <class Accept>
-    RuntimeModel(const HydraConfig& c, std::optional<HybridShape> shape, RuntimeStack<T> made,
-                 const Accept& accept)
-        : config(c),
-          hybrid(std::move(shape)),
-          ties_head(config.tie_embeddings),
-          mtp_depth(config.mtp_depth),
-          initializer_range(config.initializer_range),
-          layers(config.n_layers),
-          mtp_loss_weight(config.mtp_loss_weight),
-          norm(Parts(config).norm),
-          mtp_module(Parts(config).mlp, norm),
-          stack(std::move(made)),
-          state_bytes(stack.all_states().bytes) {
+    RuntimeModel(const std::shared_ptr<Facts>& facts, const FormatChoice& choose,
+                 const ParameterCheck& accept)
+        : facts_(facts) {
         DescribeParameters<ParameterList> describe([&](const ParameterInfo& info) {
-            parameters.push_back(info);
-            if (info.size() > most_parameters - parameter_count)
+            if (info.size() > most_parameters - facts->parameter_count)
                 raise({.field = std::string(info.name()),
                        .expected = "at most 2^48 parameters in all",
                        .found = std::to_string(info.size()) + " and " +
                                 std::to_string(parameter_count) + " before it",
                        .fix = "give a config of a smaller model"});
-            parameter_count += info.size();
-            largest_ = std::max(largest_, info.size());
-            weight_bytes += packed_size<T>(info);
+            facts->parameters.push_back(info);
+            if (info.law.any_format) facts->parameters.back().format = choose(info);
+            facts->parameter_count += info.size();
+            facts->largest_parameter = std::max(facts->largest_parameter, info.size());
         });
         Parameters<NoStorage> none;
         visit(none, describe);
-        accept(std::span<const ParameterInfo>(parameters));
+        if (accept) accept(parameters);
+        TakeFormats<T> take(parameters);
+        visit(weights_, take);
+        facts->weight_bytes = take.bytes();
         memory_ = WeightMemory(weight_bytes);
         BindPacked<T> bind(memory_.data());
         visit(weights_, bind);
     }
+    RuntimeModel(std::shared_ptr<const Facts> facts, WeightMemory&& memory,
+                 Parameters<RuntimeStorage<T>>&& weights) noexcept
+        : facts_(std::move(facts)), memory_(std::move(memory)), weights_(std::move(weights)) {}
 
     static HydraConfig checked(const HydraConfig& given) {
         if (const BrokenRule broken = broken_rule(given))
@@ -289,6 +329,7 @@ private:
     }
 
     static std::string found_in(const HydraConfig& c, std::string_view name) {
+        if (name == "head_dim" && c.head_dim == 0) return open_head_dim(c);
         std::string found;
         for_each_config_field([&](const auto& field) {
             if constexpr (requires { std::to_string(c.*field.member); })
@@ -299,10 +340,8 @@ private:
 
     static constexpr Index most_parameters = Index{1} << 48;
 
-    std::uint64_t shape_ = hybrid ? shape_number(*hybrid) : shape_number(config);
-    Index largest_ = 0;
     WeightMemory memory_{0};
-    Parameters<PackedStorage<T>> weights_{};
+    Parameters<RuntimeStorage<T>> weights_{};
 };
 
 }  // namespace HYDRALM_NAMESPACE

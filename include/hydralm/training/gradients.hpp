@@ -31,7 +31,8 @@ enum class Keep : std::uint8_t { everything, block_inputs };
 template <class Model>
 class Gradients {
     static_assert(
-        std::is_same_v<typename Model::WeightFormats, weights::Float>,
+        std::is_same_v<typename Model::WeightFormats, weights::Float> ||
+            std::is_same_v<typename Model::WeightFormats, weights::Any>,
         "hydralm: weights: must be Float to be trained; train HydraLM<config> and load its "
         "checkpoint into a model of BF16");
 
@@ -51,6 +52,12 @@ public:
           workspace_(workspace_bytes(model, streams, tokens)),
           dstates_(model, streams) {
         (void)num_threads();  // the pool is made here, not in the first add
+        for (const ParameterInfo& info : infos_)
+            if (info.format != weights::Format::scalar)
+                raise({.field = std::string(info.name()),
+                       .expected = "weights of the model's scalar, to be trained",
+                       .found = std::string(weights::name(info.format)),
+                       .fix = "open the checkpoint with weights::Float"});
         BindFlat<T> flat(gradient_.data());
         model.visit(views_, flat);
         BindTransposed<T> transposed(transposed_memory_.data());

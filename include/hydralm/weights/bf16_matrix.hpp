@@ -14,6 +14,7 @@
 #include "hydralm/core/bfloat16.hpp"
 #include "hydralm/core/matrix_view.hpp"
 #include "hydralm/simd/bf16.hpp"
+#include "hydralm/weights/format.hpp"
 
 namespace HYDRALM_NAMESPACE::weights {
 
@@ -22,6 +23,7 @@ class Bf16Matrix {
 public:
     using Scalar = float;  // of what it is multiplied with, and of the sums
     using Element = std::uint16_t;
+    static constexpr Format format = Format::bf16;
     static constexpr Index panel_rows = 2 * simd::lanes<float>;
     static constexpr Index group = 32;  // inputs whose products are summed before they are added
 

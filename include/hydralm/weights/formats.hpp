@@ -6,8 +6,7 @@
 
 #include <type_traits>
 
-#include "hydralm/weights/bf16_matrix.hpp"
-#include "hydralm/weights/packed_matrix.hpp"
+#include "hydralm/weights/any_matrix.hpp"
 
 namespace HYDRALM_NAMESPACE::weights {
 
@@ -32,6 +31,15 @@ struct Bf16Of {
 struct BF16 {
     template <Real T>
     using Matrix = typename detail::Bf16Of<T>::Type;
+};
+
+template <class P, class T>
+concept Policy = requires { typename P::template Matrix<T>; };
+
+// Known when the program runs: matrices carry their format.
+struct Any {
+    template <Real T>
+    using Matrix = AnyMatrix<T>;
 };
 
 }  // namespace HYDRALM_NAMESPACE::weights

@@ -12,6 +12,7 @@
 
 #include "hydralm/core/matrix_view.hpp"
 #include "hydralm/simd/batch.hpp"
+#include "hydralm/weights/format.hpp"
 
 namespace HYDRALM_NAMESPACE::weights {
 
@@ -21,6 +22,7 @@ class PackedMatrix {
 public:
     using Scalar = T;
     using Element = T;  // of the storage
+    static constexpr Format format = Format::scalar;
     static constexpr Index panel_rows = 2 * simd::lanes<T>;
 
     // One panel as the product sees it: two vectors for each input column. A packed form with other

@@ -13,6 +13,7 @@
 #include "hydralm/kernels/matmul/epilogue.hpp"
 #include "hydralm/kernels/matmul/quantised_product.hpp"
 #include "hydralm/kernels/matmul/tile.hpp"
+#include "hydralm/weights/any_matrix.hpp"
 
 namespace HYDRALM_NAMESPACE::kernels {
 namespace detail {
@@ -109,6 +110,19 @@ void multiply(MatrixView<const typename Weights::Scalar> x,
         });
 }
 
+// The same where the format, one for all of them, is known now.
+template <class Weights, std::size_t Products, class Epilogue>
+    requires weights::carries_format<Weights>
+void multiply(MatrixView<const typename Weights::Scalar> x,
+              const std::array<const Weights*, Products>& weights,
+              MatrixView<typename Weights::Scalar> y, const Epilogue& epilogue) noexcept {
+    weights[0]->with_format([&]<class Matrix>(const Matrix&) {
+        std::array<const Matrix*, Products> known;
+        for (std::size_t i = 0; i < Products; ++i) known[i] = weights[i]->template as<Matrix>();
+        multiply(x, known, y, epilogue);
+    });
+}
+
 // Throws Error where an operand of known size does not fit y or lies over other elements of it.
 template <Real T, class Epilogue>
 void check_epilogue(MatrixView<T> y, const Epilogue& epilogue) {
@@ -126,10 +140,10 @@ void check_epilogue(MatrixView<T> y, const Epilogue& epilogue) {
 // y = epilogue of the finished sums acc = x·Wᵀ; y = acc without one.
 // x: [M, in], any M ≥ 0; w: packed [out, in]; y: [M, out], written (read by the epilogues that read
 // it). Strides are free and nothing need be aligned. y does not overlap x. Weights:
-// PackedMatrix<float> or <double>, or a type like it. Operands of the epilogue that have a size
-// are checked against y: Error names both; with in(…), nothing can throw. Allocates nothing (230
-// KiB of stack); parallel over blocks of outputs when large. 2·M·in·out operations, every weight
-// read once per 72 rows.
+// a packed matrix of any format, or one that carries its format (weights/any_matrix.hpp). Operands
+// of the epilogue that have a size are checked against y: Error names both; with in(…), nothing can
+// throw. Allocates nothing (230 KiB of stack); parallel over blocks of outputs when large.
+// 2·M·in·out operations, every weight read once per 72 rows.
 template <class Weights, Expression Epilogue = Accumulator<0>>
 void matmul(MatrixView<const std::type_identity_t<typename Weights::Scalar>> x, const Weights& w,
             MatrixView<std::type_identity_t<typename Weights::Scalar>> y,
