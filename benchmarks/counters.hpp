@@ -8,13 +8,19 @@
 
 namespace hydralm::benchmarks {
 
+// operations: of one iteration. of_peak is what it does a second over peak, where one is known.
+inline void report_operations(benchmark::State& run, double operations, double peak,
+                              const char* name = "op/s") {
+    run.counters[name] = {operations, benchmark::Counter::kIsIterationInvariantRate};
+    if (peak == 0) return;
+    run.counters["peak"] = peak;
+    run.counters["of_peak"] = {operations / peak, benchmark::Counter::kIsIterationInvariantRate};
+}
+
 // flop: of one iteration, on that many threads. of_peak is FLOP/s over peak.
 template <Real T>
 void report_flop(benchmark::State& run, double flop, int threads = 1) {
-    const double peak = measured_fma_peak<T>(threads);
-    run.counters["FLOP/s"] = {flop, benchmark::Counter::kIsIterationInvariantRate};
-    run.counters["peak"] = peak;
-    run.counters["of_peak"] = {flop / peak, benchmark::Counter::kIsIterationInvariantRate};
+    report_operations(run, flop, measured_fma_peak<T>(threads), "FLOP/s");
 }
 
 // bytes: read and written by one iteration, on that many threads. of_bandwidth is bytes/s over

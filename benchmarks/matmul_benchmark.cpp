@@ -1,12 +1,14 @@
 // kernels/matmul: prefill, batched decoding, decode and the weight gradient, beside Eigen and the
 // plain loops.
 //
-// Arguments: threads, M, in, out. bytes/s counts one read of the weights; where they are small they
-// come from cache and of_bandwidth is above 1.
+// Arguments: threads, M, in, out. bytes/s counts one read of the weights, as they are kept; where
+// they are small they come from cache and of_bandwidth is above 1. The label of a row with weights
+// of 8 or 4 bits is the leaf that computes it; its of_peak is of the instructions of that leaf.
 #include "hydralm/kernels/matmul/matmul.hpp"
 
 #include <benchmark/benchmark.h>
 
+#include "byte_dot_peak.hpp"
 #include "counters.hpp"
 #include "hydralm/core/aligned_buffer.hpp"
 #include "hydralm/core/parallel.hpp"
@@ -32,19 +34,24 @@ struct Problem {
         for (auto* buffer : {&x, &w, &y})
             for (auto& v : *buffer) v = static_cast<T>(random.uniform(-1, 1));
     }
-    // Times f and reports it as this problem.
+    double operations() const {
+        return 2.0 * static_cast<double>(rows) * static_cast<double>(in) * static_cast<double>(out);
+    }
     template <class F>
-    void measure(benchmark::State& state, const F& f) const {
-        const double flop =
-            2.0 * static_cast<double>(rows) * static_cast<double>(in) * static_cast<double>(out);
-        const double bytes = static_cast<double>(in) * static_cast<double>(out) * sizeof(T);
+    void time(benchmark::State& state, const F& f) const {
         f();
         for (auto _ : state) {
             f();
             benchmark::ClobberMemory();
         }
-        benchmarks::report_flop<T>(state, flop, threads);
-        benchmarks::report_bytes(state, bytes, threads);
+    }
+    // Times f and reports it as this problem.
+    template <class F>
+    void measure(benchmark::State& state, const F& f) const {
+        time(state, f);
+        benchmarks::report_flop<T>(state, operations(), threads);
+        benchmarks::report_bytes(
+            state, static_cast<double>(in) * static_cast<double>(out) * sizeof(T), threads);
     }
     MatrixView<const T> x_view() const { return {x.data(), rows, in}; }
     MatrixView<const T> w_view() const { return {w.data(), out, in}; }
@@ -61,6 +68,38 @@ void matmul(benchmark::State& state) {
     AlignedBuffer<T> storage(weights::PackedMatrix<T>::storage_size(problem.out, problem.in));
     const auto packed = weights::PackedMatrix<T>::pack(problem.w_view(), storage.data());
     problem.measure(state, [&] { kernels::matmul(problem.x_view(), packed, problem.y_view()); });
+}
+
+void matmul_bf16(benchmark::State& state) {
+    Problem<float> problem(state);
+    using Weights = weights::Bf16Matrix;
+    AlignedBuffer<Weights::Element> storage(Weights::storage_size(problem.out, problem.in));
+    const auto packed = Weights::pack(problem.w_view(), storage.data());
+    problem.time(state, [&] { kernels::matmul(problem.x_view(), packed, problem.y_view()); });
+    benchmarks::report_flop<float>(state, problem.operations(), problem.threads);
+    benchmarks::report_bytes(state, static_cast<double>(storage.size() * Index{2}),
+                             problem.threads);
+}
+
+// By the leaf of that number in simd::byte_dot_leaves, the fastest first.
+template <class Weights, std::size_t leaf_number>
+void matmul_quantised(benchmark::State& state) {
+    const auto& leaf = simd::byte_dot_leaves[leaf_number];
+    if (!leaf.available()) {
+        state.SkipWithError("this machine cannot run it");
+        return;
+    }
+    Problem<float> problem(state);
+    AlignedBuffer<std::uint8_t> storage(Weights::storage_size(problem.out, problem.in));
+    const auto packed = Weights::pack(problem.w_view(), storage.data());
+    problem.time(state, [&] {
+        kernels::detail::multiply_by(leaf, problem.x_view(), std::array{&packed}, problem.y_view(),
+                                     acc);
+    });
+    state.SetLabel(leaf.name);
+    benchmarks::report_operations(state, problem.operations(),
+                                  benchmarks::measured_byte_dot_peak(leaf, problem.threads));
+    benchmarks::report_bytes(state, static_cast<double>(storage.size()), problem.threads);
 }
 
 // out counts both halves, so that the work is that of the row above.
@@ -102,6 +141,11 @@ void reference(benchmark::State& state) {
 
 constexpr Index both = 2;
 
+void large_shape(benchmark::internal::Benchmark* b) {
+    for (const Index threads : {Index{1}, both}) b->Args({threads, 512, 2048, 8192});
+    b->UseRealTime();
+}
+
 void prefill_shapes(benchmark::internal::Benchmark* b) {
     for (const Index threads : {Index{1}, both}) {
         b->Args({threads, 512, 2048, 8192});
@@ -110,11 +154,33 @@ void prefill_shapes(benchmark::internal::Benchmark* b) {
     b->UseRealTime();
 }
 
-// Weights of 128 MiB: read from memory, not from cache.
+// Weights of 128 MiB in float: read from memory, not from cache.
 void decode_shapes(benchmark::internal::Benchmark* b) {
     for (const Index threads : {Index{1}, both})
         for (const Index rows : {1, 4, 8, 16, 32, 64}) b->Args({threads, rows, 4096, 8192});
     b->UseRealTime();
+}
+
+// As many inputs, and so many outputs that weights of 4 bits are four times a cache of 32 MiB.
+void few_bits_shapes(benchmark::internal::Benchmark* b) {
+    for (const Index threads : {Index{1}, both})
+        for (const Index rows : {1, 8}) b->Args({threads, rows, 4096, 65536});
+    b->UseRealTime();
+}
+
+template <std::size_t leaf_number>
+void register_leaf() {
+    if constexpr (leaf_number < simd::byte_dot_leaves.size()) {
+        const std::string name = simd::byte_dot_leaves[leaf_number].name;
+        const auto row = [&](const std::string& what, auto* function, auto* shapes) {
+            benchmark::RegisterBenchmark((what + "/" + name).c_str(), function)->Apply(shapes);
+        };
+        row("prefill/q8", matmul_quantised<weights::Q8Matrix, leaf_number>, large_shape);
+        row("prefill/q4", matmul_quantised<weights::Q4Matrix, leaf_number>, large_shape);
+        row("decode/q8", matmul_quantised<weights::Q8Matrix, leaf_number>, few_bits_shapes);
+        row("decode/q4", matmul_quantised<weights::Q4Matrix, leaf_number>, few_bits_shapes);
+        register_leaf<leaf_number + 1>();
+    }
 }
 
 void gradient_shapes(benchmark::internal::Benchmark* b) {
@@ -128,12 +194,21 @@ void gradient_shapes(benchmark::internal::Benchmark* b) {
 }  // namespace
 
 BENCHMARK(matmul<float>)->Name("prefill/float")->Apply(prefill_shapes);
+BENCHMARK(matmul_bf16)->Name("prefill/bf16")->Apply(large_shape);
 BENCHMARK(matmul<double>)->Name("prefill/double")->Apply(prefill_shapes);
 BENCHMARK(matmul_swiglu)->Name("prefill/swiglu")->Apply(prefill_shapes);
 BENCHMARK(eigen)->Name("prefill/eigen")->Apply(prefill_shapes);
 BENCHMARK(reference)->Name("prefill/reference")->Args({1, 64, 512, 1536})->UseRealTime();
 BENCHMARK(matmul<float>)->Name("decode/float")->Apply(decode_shapes);
+BENCHMARK(matmul_bf16)->Name("decode/bf16")->Apply(decode_shapes);
 BENCHMARK(eigen)->Name("decode/eigen")->Args({1, 1, 4096, 8192})->UseRealTime();
 BENCHMARK(reference)->Name("decode/reference")->Args({1, 1, 4096, 8192})->UseRealTime();
 BENCHMARK(matmul_gradient)->Name("gradient/float")->Apply(gradient_shapes);
-BENCHMARK_MAIN();
+
+int main(int argc, char** argv) {
+    register_leaf<0>();
+    benchmark::Initialize(&argc, argv);
+    if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+    benchmark::RunSpecifiedBenchmarks();
+    benchmark::Shutdown();
+}

@@ -3,7 +3,8 @@
 // A weight is scale · value(i), an integer in [−128, 127] times a binary16. Q8Block is GGUF's Q8_0,
 // Q4Block its IQ4_NL: the bytes are the same. Both need weights of less than 8·10⁶ in magnitude,
 // where the scale ends. A block with an infinity or a NaN has a NaN as its scale: products with it
-// are NaN.
+// are NaN. Weights that are a block's already are kept exactly, in the one form that quantising
+// gives them: what was quantised once, and unpacked, is quantised to the same bits.
 #pragma once
 
 #include <algorithm>
@@ -39,15 +40,55 @@ inline float extreme(const BlockValues& values) noexcept {
     }
     return finite ? most : std::numeric_limits<float>::quiet_NaN();
 }
-// The largest scale there is, at most; a NaN stays one.
+// The largest scale there is, at most; a NaN stays one. No negative zero.
 inline std::uint16_t block_scale(float scale) noexcept {
     constexpr float largest = 65504;
-    return f16_from(scale > largest ? largest : scale < -largest ? -largest : scale);
+    const std::uint16_t bits = f16_from(scale > largest    ? largest
+                                        : scale < -largest ? -largest
+                                                           : scale);
+    return (bits & 0x7fffU) == 0 ? std::uint16_t{0} : bits;
 }
 // 0 where there is none.
 inline float inverse(float scale) noexcept {
     const float one_over = 1 / scale;
     return std::abs(one_over) <= std::numeric_limits<float>::max() ? one_over : 0.0F;
+}
+
+// The scale with which a block has these very weights: of those that make the largest one a value
+// of the block, the first that is a binary16 and does the same for all. 0 where there is none.
+template <class Block>
+float exact_scale(const BlockValues& w) noexcept {
+    const float most = extreme(w);
+    std::uint32_t bits = 0;
+    for (const float x : w) bits |= std::bit_cast<std::uint32_t>(x);
+    if ((bits & 0x3fU) != 0 || most == 0) return 0;  // 11 bits times 7 have at most 18
+    for (int i = 0; i < Block::candidates; ++i) {
+        const float scale = Block::candidate(most, i);
+        const auto fits = [scale](float x) {
+            const float quotient = x / scale;
+            return std::abs(quotient) <= 128 && Block::has_value(quotient) && quotient * scale == x;
+        };
+        if (scale != 0 && float_from_f16(f16_from(scale)) == scale &&
+            std::all_of(w.begin(), w.end(), fits))
+            return scale;
+    }
+    return 0;
+}
+
+// Weights that are a block's already as they are, others as Block::nearest: in either case in the
+// form that exact_scale finds for what is kept.
+template <class Block>
+Block quantise(const float* w, Index count) noexcept {
+    BlockValues values = block_values(w, count);
+    float scale = exact_scale<Block>(values);
+    if (scale == 0) {
+        const Block block = Block::nearest(values);
+        for (std::size_t i = 0; i < values.size(); ++i)
+            values[i] = block.scale() * static_cast<float>(block.value(static_cast<Index>(i)));
+        scale = exact_scale<Block>(values);
+        if (scale == 0) return block;  // zeros, or NaN
+    }
+    return Block::with_scale(values, f16_from(scale));
 }
 
 }  // namespace detail
@@ -60,13 +101,28 @@ struct Q8Block {
 
     // w: count in [1, 32] weights; zeros stand for the rest.
     static Q8Block quantise(const float* w, Index count) noexcept {
-        const auto v = detail::block_values(w, count);
-        Q8Block block{.scale_bits = detail::block_scale(std::abs(detail::extreme(v)) / 127)};
+        return detail::quantise<Q8Block>(w, count);
+    }
+    static Q8Block nearest(const detail::BlockValues& w) noexcept {
+        return with_scale(w, detail::block_scale(std::abs(detail::extreme(w)) / 127));
+    }
+    static Q8Block with_scale(const detail::BlockValues& w, std::uint16_t scale_bits) noexcept {
+        Q8Block block{.scale_bits = scale_bits};
         const float inverse = detail::inverse(block.scale());
-        for (std::size_t i = 0; i < v.size(); ++i)
+        for (std::size_t i = 0; i < w.size(); ++i)
             block.values[i] = static_cast<std::int8_t>(
-                std::nearbyint(std::clamp(inverse == 0 ? 0.0F : v[i] * inverse, -127.0F, 127.0F)));
+                std::nearbyint(std::clamp(inverse == 0 ? 0.0F : w[i] * inverse, -128.0F, 127.0F)));
         return block;
+    }
+    // Scales with which the largest weight is ±127, …, ±1, 128 and −128. In blocks made here it is
+    // the first, and scales are not negative.
+    static constexpr int candidates = 129;
+    static float candidate(float most, int i) noexcept {
+        const float scale = std::abs(most) / static_cast<float>(i < 127 ? 127 - i : 128);
+        return i < 128 ? scale : -scale;
+    }
+    static bool has_value(float value) noexcept {
+        return value == std::nearbyint(value) && value >= -128 && value < 128;
     }
     float scale() const noexcept { return float_from_f16(scale_bits); }
     int value(Index i) const noexcept { return values[static_cast<std::size_t>(i)]; }
@@ -82,7 +138,18 @@ struct Q4Block {
     std::array<std::uint8_t, 16> nibbles{};  // low: weights 0 … 15, high: 16 … 31
 
     // w: count in [1, 32] weights; zeros stand for the rest.
-    static Q4Block quantise(const float* w, Index count) noexcept;
+    static Q4Block quantise(const float* w, Index count) noexcept {
+        return detail::quantise<Q4Block>(w, count);
+    }
+    static Q4Block nearest(const detail::BlockValues& w) noexcept;
+    static Q4Block with_scale(const detail::BlockValues& w, std::uint16_t scale_bits) noexcept;
+    static constexpr int candidates = 16;
+    static float candidate(float most, int i) noexcept {
+        return most / static_cast<float>(table[static_cast<std::size_t>(i)]);
+    }
+    static bool has_value(float value) noexcept {
+        return std::find(table.begin(), table.end(), value) != table.end();
+    }
     float scale() const noexcept { return float_from_f16(scale_bits); }
     int index(Index i) const noexcept {
         const int pair = nibbles[static_cast<std::size_t>(i % 16)];
@@ -125,14 +192,22 @@ inline TableFit fit_table(const BlockValues& w, const TableIndices& indices) noe
 
 }  // namespace detail
 
+inline Q4Block Q4Block::with_scale(const detail::BlockValues& w,
+                                   std::uint16_t scale_bits) noexcept {
+    Q4Block block{.scale_bits = scale_bits};
+    const auto indices = detail::nearest_entries(w, detail::inverse(block.scale()));
+    for (std::size_t i = 0; i < 16; ++i)
+        block.nibbles[i] = static_cast<std::uint8_t>(indices[i] | indices[i + 16] << 4);
+    return block;
+}
+
 // The largest weight is put at and around either end of the table, in 2 × 17 steps of 1.5; the best
 // of them is fitted twice more.
-inline Q4Block Q4Block::quantise(const float* w, Index count) noexcept {
-    auto v = detail::block_values(w, count);
-    const float most = detail::extreme(v);
-    if (most != most) v = {};
-    const float unit = detail::inverse(most);  // so that squares neither vanish nor overflow
-    for (float& x : v) x *= unit;
+inline Q4Block Q4Block::nearest(const detail::BlockValues& w) noexcept {
+    const float most = detail::extreme(w);
+    if (!(std::abs(most) > 0)) return with_scale({}, detail::block_scale(most));
+    detail::BlockValues v;  // of the largest 1, so that squares neither vanish nor overflow
+    for (std::size_t i = 0; i < w.size(); ++i) v[i] = w[i] / most;
     detail::TableFit best{0, -1};
     const auto consider = [&](float inverse) {
         const auto fit = detail::fit_table(v, detail::nearest_entries(v, inverse));
@@ -143,11 +218,7 @@ inline Q4Block Q4Block::quantise(const float* w, Index count) noexcept {
             consider(static_cast<float>(end) + 1.5F * static_cast<float>(step));
     for (int again = 0; again < 2; ++again)
         consider(detail::inverse(static_cast<float>(best.scale)));
-    Q4Block block{.scale_bits = detail::block_scale(static_cast<float>(best.scale) * most)};
-    const auto indices = detail::nearest_entries(v, detail::inverse(block.scale()) * most);
-    for (std::size_t i = 0; i < 16; ++i)
-        block.nibbles[i] = static_cast<std::uint8_t>(indices[i] | indices[i + 16] << 4);
-    return block;
+    return with_scale(w, detail::block_scale(static_cast<float>(best.scale) * most));
 }
 
 }  // namespace HYDRALM_NAMESPACE::weights

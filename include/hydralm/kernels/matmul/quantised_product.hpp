@@ -28,21 +28,26 @@ public:
     template <class Block>
     void multiply(const simd::ByteDotLeaf& leaf, const QuantisedRows& x,
                   const weights::QuantisedMatrix<Block>& w, Index first) noexcept {
-        std::array<const std::uint8_t*, static_cast<std::size_t>(panels)> at;
-        for (Index p = 0; p < panels; ++p)
-            at[static_cast<std::size_t>(p)] = w.panel(std::min(first + p, w.panels() - 1));
         const auto& forms = w.four_bits ? leaf.nibbles : leaf.bytes;
+        const auto panel = [&](Index p) { return w.panel(std::min(first + p, w.panels() - 1)); };
         if (x.rows() == 1) {
-            forms.alone(x.tile(0, 0), at.data(), w.pairs(), fetched_ahead, sums_.data(), true);
+            const std::array at{panel(0), panel(1), panel(2), panel(3)};
+            auto later = at;
+            for (auto& p : later) p += 2048;
+            // streams of 8 bits are followed by the processor's own prefetchers, better than by us
+            forms.alone(x.tile(0, 0), at.data(), w.pairs(),
+                        {w.four_bits ? later.data() : nullptr, w.pair_bytes}, sums_.data(), true);
             return;
         }
         for (Index p = 0; p < panels && first + p < w.panels(); p += 2) {
+            const Two at{panel(p), panel(p + 1)};
             if (x.tiles() == 1) {
-                const auto tile = forms.tiles[static_cast<std::size_t>(x.rows() - 1)];
-                tile(x.tile(0, 0), at.data() + p, w.pairs(), fetched_ahead, sums_.data() + p * 16,
-                     true);
+                const Two later = behind(at, 4096);
+                forms.tiles[static_cast<std::size_t>(x.rows() - 1)](
+                    x.tile(0, 0), at.data(), w.pairs(), {later.data(), w.pair_bytes},
+                    sums_.data() + p * 16, true);
             } else {
-                in_slices(leaf, x, at.data() + p, w.pairs(), w.four_bits, sums_.data() + p * 16);
+                in_slices(leaf, x, w, at, sums_.data() + p * 16);
             }
         }
     }
@@ -50,28 +55,39 @@ public:
     const float* sums(Index row) const noexcept { return sums_.data() + row * simd::sums_stride; }
 
 private:
-    static constexpr Index slice_pairs = 8;  // of two panels: 17 KiB
-    static constexpr Index fetched_ahead = 2048;
+    using Two = std::array<const std::uint8_t*, 2>;  // panels side by side
+    static constexpr Index slice_pairs = 8;          // of two panels: 17 KiB
 
+    static Two behind(const Two& at, Index bytes) noexcept {
+        return {at[0] + bytes, at[1] + bytes};
+    }
+
+    // Slice by slice of the inputs all rows, tile by tile; many tiles have 4 bits widened to 8
+    // before. Each asks for its share of the lines of the next slice, in the last one of the next
+    // two panels.
+    template <class Block>
     void in_slices(const simd::ByteDotLeaf& leaf, const QuantisedRows& x,
-                   const std::uint8_t* const* two_panels, Index pairs, bool nibbles,
-                   float* to) noexcept {
-        using simd::byte_pair, simd::nibble_pair;
-        alignas(alignment) LocalGrid<std::uint8_t, 2, slice_pairs * byte_pair> wide;
+                   const weights::QuantisedMatrix<Block>& w, const Two& at, float* to) noexcept {
+        constexpr Index bytes = weights::QuantisedMatrix<Block>::pair_bytes;
+        const bool widens = w.four_bits && x.tiles() > 2;
+        const auto& tiles = (w.four_bits && !widens ? leaf.nibbles : leaf.bytes).tiles;
+        alignas(alignment) LocalGrid<std::uint8_t, 2, slice_pairs * simd::byte_pair> wide;
         Index pair = 0;
         do {
-            const Index count = std::min(slice_pairs, pairs - pair);
-            std::array<const std::uint8_t*, 2> at;
-            for (std::size_t p = 0; p < 2; ++p) {
-                at[p] = nibbles ? wide[p] : two_panels[p] + pair * byte_pair;
-                if (nibbles) leaf.widen(two_panels[p] + pair * nibble_pair, wide[p], count);
+            const Index count = std::min(slice_pairs, w.pairs() - pair);
+            Two slice = behind(at, pair * bytes);
+            const bool last = pair + count == w.pairs();
+            const Two next = behind(slice, (count + (last ? w.pairs() : 0)) * bytes);
+            for (std::size_t p = 0; widens && p < 2; ++p) {
+                leaf.widen(slice[p], wide[p], count);
+                slice[p] = wide[p];
             }
             for (Index t = 0; t < x.tiles(); ++t)
-                leaf.bytes.tiles[static_cast<std::size_t>(x.rows_of(t) - 1)](
-                    x.tile(t, 2 * pair), at.data(), count, t == 0 && !nibbles ? fetched_ahead : 0,
-                    to + t * QuantisedRows::tile_rows * simd::sums_stride, pair == 0);
+                tiles[static_cast<std::size_t>(x.rows_of(t) - 1)](
+                    x.tile(t, 2 * pair), slice.data(), count, {next.data(), bytes, t, x.tiles()},
+                    to + t * x.tile_rows() * simd::sums_stride, pair == 0);
             pair += slice_pairs;
-        } while (pair < pairs);
+        } while (pair < w.pairs());
     }
 
     alignas(alignment)
@@ -101,7 +117,7 @@ void multiply_by(const simd::ByteDotLeaf& leaf, MatrixView<const float> x,
     if (w.rows() == 0 || x.rows() == 0) return;
     const Index fitting = QuantisedRows::fitting_rows(w.cols());
     const Index even = ceil_div(x.rows(), ceil_div(x.rows(), fitting));
-    const Index part = std::min(fitting, round_up(even, QuantisedRows::tile_rows));
+    const Index part = std::min(fitting, round_up(even, QuantisedRows::most_tile_rows));
     for (Index row = 0; row < x.rows(); row += part) {
         QuantisedRows rows;
         rows.assign(x.middle_rows(row, std::min(part, x.rows() - row)));

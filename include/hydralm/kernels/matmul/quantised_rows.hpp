@@ -15,11 +15,12 @@
 
 namespace HYDRALM_NAMESPACE::kernels::detail {
 
-// Up to `most_rows` rows of one product, 240 KiB. Tiles of 6 rows and one of the rest, each
-// [blocks][rows of the tile] blocks of values, of scales and of corrections.
+// Up to `most_rows` rows of one product, 240 KiB. As few tiles of at most 6 rows as there must be,
+// of one height but for the last, each [blocks][rows of the tile] blocks of values, of scales and
+// of corrections.
 class QuantisedRows {
 public:
-    static constexpr Index tile_rows = 6, most_rows = 192;
+    static constexpr Index most_tile_rows = 6, most_rows = 192;
     static constexpr Index capacity = 6144;  // blocks
     static constexpr Index most_cols = capacity * weights::block_size;
 
@@ -27,26 +28,28 @@ public:
     static constexpr Index fitting_rows(Index cols) noexcept {
         const Index rows =
             std::clamp<Index>(capacity / std::max<Index>(blocks_of(cols), 1), 1, most_rows);
-        return rows < tile_rows ? rows : rows / tile_rows * tile_rows;
+        return rows < most_tile_rows ? rows : rows / most_tile_rows * most_tile_rows;
     }
 
     // Values s · q: s = max |x| / 127 of the block, q = x · (127 / max) rounded to nearest, ties to
     // even. A block whose 127 / max is infinite counts as 0; one with an infinity or a NaN has a
-    // NaN for s. x: at most fitting_rows(x.cols()) rows.
+    // NaN for s. x: in [1, fitting_rows(x.cols())] rows.
     void assign(MatrixView<const float> x) noexcept {
         rows_ = x.rows();
+        tile_rows_ = ceil_div(rows_, ceil_div(rows_, most_tile_rows));
         blocks_ = blocks_of(x.cols());
         parallel_for(rows_, [&](Index r) { assign_row(x, r); }, rows_ * blocks_ >= 1024);
     }
 
     Index rows() const noexcept { return rows_; }
-    Index tiles() const noexcept { return ceil_div(rows_, tile_rows); }
+    Index tile_rows() const noexcept { return tile_rows_; }
+    Index tiles() const noexcept { return ceil_div(rows_, tile_rows_); }
     Index rows_of(Index tile) const noexcept {
-        return std::min(tile_rows, rows_ - tile * tile_rows);
+        return std::min(tile_rows_, rows_ - tile * tile_rows_);
     }
     // Of a tile, from a block on.
     simd::ByteRows tile(Index tile, Index block) const noexcept {
-        const Index at = tile * tile_rows * blocks_ + block * rows_of(tile);
+        const Index at = tile * tile_rows_ * blocks_ + block * rows_of(tile);
         return {values_.data() + at * weights::block_size, scales_.data() + at,
                 corrections_.data() + at};
     }
@@ -58,8 +61,8 @@ private:
     }
 
     void assign_row(MatrixView<const float> x, Index r) noexcept {
-        const Index t = r / tile_rows, step = rows_of(t);
-        Index at = t * tile_rows * blocks_ + r % tile_rows;
+        const Index t = r / tile_rows_, step = rows_of(t);
+        Index at = t * tile_rows_ * blocks_ + r % tile_rows_;
         for (Index first = 0; first < blocks_ * weights::block_size;
              first += weights::block_size, at += step) {
             const Index count = x.cols() - first;
@@ -99,7 +102,7 @@ private:
         std::array<std::int8_t, static_cast<std::size_t>(capacity* weights::block_size)> values_;
     alignas(alignment) std::array<float, static_cast<std::size_t>(capacity)> scales_;
     alignas(alignment) std::array<std::int32_t, static_cast<std::size_t>(capacity)> corrections_;
-    Index rows_ = 0, blocks_ = 0;
+    Index rows_ = 0, tile_rows_ = 0, blocks_ = 0;
 };
 
 }  // namespace HYDRALM_NAMESPACE::kernels::detail

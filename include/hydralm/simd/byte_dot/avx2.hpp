@@ -4,6 +4,8 @@
 // Half a panel at a time, 8 outputs.
 #pragma once
 
+#if defined(__x86_64__)
+
 #include <immintrin.h>
 
 #include "hydralm/simd/byte_dot/leaf.hpp"
@@ -63,7 +65,7 @@ struct AvxVnni : Half256 {
     template <bool Nibbles, int Rows, int Panels>
     [[gnu::target("avx2,fma,f16c,avxvnni")]]
     static void tile(const ByteRows& rows, const std::uint8_t* const* panels, Index pairs,
-                     Index ahead, float* sums, bool fresh) noexcept {
+                     const ByteFetch& fetch, float* sums, bool fresh) noexcept {
         constexpr Index bytes = Nibbles ? nibble_pair : byte_pair;
         constexpr std::size_t R = Rows;
         for (int p = 0; p < Panels; ++p)
@@ -76,7 +78,7 @@ struct AvxVnni : Half256 {
                 for (int r = 0; r < Rows; ++r)
                     sum[r] = fresh ? _mm256_setzero_ps() : _mm256_loadu_ps(to + r * sums_stride);
                 for (Index i = 0; i < pairs; ++i, w += bytes) {
-                    fetch_pair(w, bytes, half == 0 ? ahead : 0);
+                    if (half == 0) fetch_pair(fetch, p, i);
 #pragma GCC unroll 2
                     for (int block = 0; block < 2; ++block) {
                         __m256i acc[R];
@@ -117,14 +119,13 @@ struct Avx2 : Half256 {
     template <bool Nibbles, int Rows, int Panels>
     [[gnu::target("avx2,fma,f16c")]]
     static void tile(const ByteRows& rows, const std::uint8_t* const* panels, Index pairs,
-                     Index ahead, float* sums, bool fresh) noexcept {
+                     const ByteFetch& fetch, float* sums, bool fresh) noexcept {
         for (int p = 0; p < Panels; ++p)
             for (int half = 0; half < 2; ++half) {
                 float* const to = sums + p * 16 + half * 8;
-                const Index fetched = half == 0 ? ahead : 0;
-                some_rows<Nibbles, Rows, 0>(rows, panels[p], half, pairs, fetched, to, fresh);
+                some_rows<Nibbles, Rows, 0>(rows, panels[p], p, half, pairs, fetch, to, fresh);
                 if constexpr (Rows > 3)
-                    some_rows<Nibbles, Rows, 3>(rows, panels[p], half, pairs, 0, to, fresh);
+                    some_rows<Nibbles, Rows, 3>(rows, panels[p], p, half, pairs, {}, to, fresh);
             }
     }
 
@@ -132,8 +133,8 @@ private:
     // Rows First … First + 2 of a tile of Rows, those that there are.
     template <bool Nibbles, int Rows, int First>
     [[gnu::target("avx2,fma,f16c")]]
-    static void some_rows(ByteRows x, const std::uint8_t* w, int half, Index pairs, Index ahead,
-                          float* sums, bool fresh) noexcept {
+    static void some_rows(ByteRows x, const std::uint8_t* w, int panel, int half, Index pairs,
+                          const ByteFetch& fetch, float* sums, bool fresh) noexcept {
         constexpr int count = Rows - First < 3 ? Rows - First : 3;
         constexpr std::size_t R = count;
         constexpr Index bytes = Nibbles ? nibble_pair : byte_pair;
@@ -143,7 +144,7 @@ private:
             sum[r] =
                 fresh ? _mm256_setzero_ps() : _mm256_loadu_ps(sums + (First + r) * sums_stride);
         for (Index i = 0; i < pairs; ++i, w += bytes) {
-            fetch_pair(w, bytes, ahead);
+            if (half == 0) fetch_pair(fetch, panel, i);
 #pragma GCC unroll 2
             for (int block = 0; block < 2; ++block) {
                 __m256i low[R], high[R];  // outputs 0 … 3 and 4 … 7, two words each
@@ -183,3 +184,5 @@ private:
 };
 
 }  // namespace HYDRALM_NAMESPACE::simd::detail
+
+#endif

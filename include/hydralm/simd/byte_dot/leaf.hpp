@@ -24,10 +24,17 @@ struct ByteRows {
 // Bytes of a pair of blocks of a panel of 8 and of 4 bits: 64 of scales, then lines of 64.
 inline constexpr Index byte_pair = 1088, nibble_pair = 576;
 
+// What to ask the memory for meanwhile: with the i-th pair of panel p, of the pair_bytes at from[p]
+// + i · pair_bytes every step-th line, the first one first. Nothing is read; nothing need be there.
+struct ByteFetch {
+    const std::uint8_t* const* from = nullptr;  // null: for nothing
+    Index pair_bytes = 0, first = 0, step = 1;
+};
+
 // sums[r · sums_stride + 16 · p + o]: read unless fresh, written. panels: as many as the function
-// is for, 64-byte aligned. ahead: how far behind a panel's pair to fetch, in bytes; 0: nothing.
+// is for, 64-byte aligned.
 using ByteDot = void (*)(const ByteRows& x, const std::uint8_t* const* panels, Index pairs,
-                         Index ahead, float* sums, bool fresh) noexcept;
+                         const ByteFetch& fetch, float* sums, bool fresh) noexcept;
 inline constexpr Index sums_stride = 64;
 
 // How a row is multiplied alone, with four panels side by side, and tiles of 1 to 6 rows with two.
@@ -69,9 +76,11 @@ alignas(16) inline constexpr std::array<std::uint8_t, 16> nibble_values{
     return word;
 }
 
-[[gnu::always_inline]] inline void fetch_pair(const std::uint8_t* pair, Index bytes, Index ahead) {
-    if (ahead == 0) return;
-    for (Index line = 0; line < bytes; line += 64) __builtin_prefetch(pair + ahead + line, 0, 3);
+[[gnu::always_inline]] inline void fetch_pair(const ByteFetch& fetch, int panel, Index pair) {
+    if (fetch.from == nullptr) return;
+    const std::uint8_t* const at = fetch.from[panel] + pair * fetch.pair_bytes;
+    for (Index line = 64 * fetch.first; line < fetch.pair_bytes; line += 64 * fetch.step)
+        __builtin_prefetch(at + line, 0, 3);
 }
 
 // widen for machines without a shuffle of bytes.
@@ -96,7 +105,7 @@ void tile_by_widening(ByteRows x, const std::uint8_t* const* panels, Index pairs
             Leaf::widen(panels[p] + i * nibble_pair, wide[p], 1);
             at[p] = wide[p];
         }
-        Leaf::template tile<false, Rows, Panels>(x, at.data(), 1, 0, sums, fresh && i == 0);
+        Leaf::template tile<false, Rows, Panels>(x, at.data(), 1, {}, sums, fresh && i == 0);
         x = {x.values + 64 * Rows, x.scales + 2 * Rows, x.corrections + 2 * Rows};
     }
 }

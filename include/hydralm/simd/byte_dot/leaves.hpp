@@ -2,12 +2,11 @@
 // asked once.
 #pragma once
 
-#include "hydralm/simd/byte_dot/portable.hpp"
-#if defined(__x86_64__)
 #include "hydralm/simd/byte_dot/avx2.hpp"
+#include "hydralm/simd/byte_dot/neon_dot.hpp"
+#include "hydralm/simd/byte_dot/portable.hpp"
 #include "hydralm/simd/byte_dot/sse2.hpp"
 #include "hydralm/simd/byte_dot/vnni512.hpp"
-#endif
 
 namespace HYDRALM_NAMESPACE::simd {
 
@@ -17,6 +16,8 @@ inline constexpr auto byte_dot_leaves = [] {
 #if defined(__x86_64__)
     return std::array{byte_dot_leaf<Vnni512>, byte_dot_leaf<AvxVnni>, byte_dot_leaf<Avx2>,
                       byte_dot_leaf<Sse2>, byte_dot_leaf<Portable>};
+#elif defined(__aarch64__)
+    return std::array{byte_dot_leaf<NeonDot>, byte_dot_leaf<Portable>};
 #else
     return std::array{byte_dot_leaf<Portable>};
 #endif

@@ -15,7 +15,7 @@ struct Portable {
 
     template <bool Nibbles, int Rows, int Panels>
     static void tile(const ByteRows& rows, const std::uint8_t* const* panels, Index pairs,
-                     Index ahead, float* sums, bool fresh) noexcept {
+                     const ByteFetch& fetch, float* sums, bool fresh) noexcept {
         if constexpr (Nibbles) {
             tile_by_widening<Portable, Rows, Panels>(rows, panels, pairs, sums, fresh);
         } else {
@@ -25,7 +25,7 @@ struct Portable {
                     for (Index o = 0; fresh && o < 16; ++o) to[o] = 0;
                     for (Index i = 0; i < pairs; ++i) {
                         const std::uint8_t* const w = panels[p] + i * byte_pair;
-                        fetch_pair(w, byte_pair, r == 0 ? ahead : 0);
+                        if (r == 0) fetch_pair(fetch, p, i);
                         for (Index block = 0; block < 2; ++block)
                             add_block(rows, (2 * i + block) * Rows + r, w, block, to);
                     }

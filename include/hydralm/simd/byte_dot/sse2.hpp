@@ -5,6 +5,8 @@
 // (Boldo & Melquiond, "Emulation of FMA and correctly rounded sums", 2008).
 #pragma once
 
+#if defined(__x86_64__)
+
 #include <emmintrin.h>
 
 #include "hydralm/simd/byte_dot/leaf.hpp"
@@ -18,28 +20,28 @@ struct Sse2 {
 
     template <bool Nibbles, int Rows, int Panels>
     static void tile(const ByteRows& rows, const std::uint8_t* const* panels, Index pairs,
-                     Index ahead, float* sums, bool fresh) noexcept {
+                     const ByteFetch& fetch, float* sums, bool fresh) noexcept {
         if constexpr (Nibbles) {
             tile_by_widening<Sse2, Rows, Panels>(rows, panels, pairs, sums, fresh);
         } else {
             for (int p = 0; p < Panels; ++p)
                 for (int quarter = 0; quarter < 4; ++quarter)
-                    four_outputs<Rows>(rows, panels[p], quarter, pairs, quarter == 0 ? ahead : 0,
+                    four_outputs<Rows>(rows, panels[p], p, quarter, pairs, fetch,
                                        sums + p * 16 + quarter * 4, fresh);
         }
     }
 
 private:
     template <int Rows>
-    static void four_outputs(ByteRows x, const std::uint8_t* w, int quarter, Index pairs,
-                             Index ahead, float* sums, bool fresh) noexcept {
+    static void four_outputs(ByteRows x, const std::uint8_t* w, int panel, int quarter, Index pairs,
+                             const ByteFetch& fetch, float* sums, bool fresh) noexcept {
         constexpr std::size_t R = Rows;
         __m128 sum[R];
 #pragma GCC unroll 16
         for (int r = 0; r < Rows; ++r)
             sum[r] = fresh ? _mm_setzero_ps() : _mm_loadu_ps(sums + r * sums_stride);
         for (Index i = 0; i < pairs; ++i, w += byte_pair) {
-            fetch_pair(w, byte_pair, ahead);
+            if (quarter == 0) fetch_pair(fetch, panel, i);
             for (int block = 0; block < 2; ++block) {
                 __m128i low[R], high[R];  // outputs 0, 1 and 2, 3, two words each
 #pragma GCC unroll 16
@@ -115,3 +117,5 @@ private:
 };
 
 }  // namespace HYDRALM_NAMESPACE::simd::detail
+
+#endif

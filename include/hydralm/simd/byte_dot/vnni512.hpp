@@ -4,6 +4,8 @@
 // the corrections, which costs no more than zeros.
 #pragma once
 
+#if defined(__x86_64__)
+
 #include <immintrin.h>
 
 #include "hydralm/simd/byte_dot/leaf.hpp"
@@ -37,7 +39,7 @@ struct Vnni512 {
     template <bool Nibbles, int Rows, int Panels>
     [[gnu::target("avx512f,avx512bw,avx512vnni")]]
     static void tile(const ByteRows& rows, const std::uint8_t* const* panels, Index pairs,
-                     Index ahead, float* sums, bool fresh) noexcept {
+                     const ByteFetch& fetch, float* sums, bool fresh) noexcept {
         constexpr Index bytes = Nibbles ? nibble_pair : byte_pair;
         constexpr std::size_t R = Rows, P = Panels;
         ByteRows x = rows;
@@ -53,7 +55,7 @@ struct Vnni512 {
                     fresh ? _mm512_setzero_ps() : _mm512_loadu_ps(sums + r * sums_stride + p * 16);
         for (Index i = 0; i < pairs; ++i) {
 #pragma GCC unroll 16
-            for (int p = 0; p < Panels; ++p) fetch_pair(w[p], bytes, ahead);
+            for (int p = 0; p < Panels; ++p) fetch_pair(fetch, p, i);
 #pragma GCC unroll 2
             for (int block = 0; block < 2; ++block) {
                 __m512i acc[R][P];
@@ -113,3 +115,5 @@ struct Vnni512 {
 };
 
 }  // namespace HYDRALM_NAMESPACE::simd::detail
+
+#endif
