@@ -119,7 +119,7 @@ public:
                 recall_tile(keys.middle_rows(first, count), task % groups * group,
                             out.middle_rows(first, count));
             },
-            2 * N * KeyDim * ValueDim >= worthwhile);
+            static_cast<double>(2 * N * KeyDim * ValueDim) >= worthwhile);
     }
     // One key: key [KeyDim], out [ValueDim].
     void recall(std::span<const T> key, std::span<T> out) const {
