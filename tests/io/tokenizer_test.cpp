@@ -41,3 +41,10 @@ TEST_CASE("tokenizer: special tokens have no text, foreign ids are refused") {
     CHECK_THROWS_AS(tokenizer.decode(std::vector<token_id>{-1}), hydralm::Error);
     CHECK_THROWS_WITH(ByteTokenizer(255), containing("vocab_size: expected at least 256"));
 }
+
+TEST_CASE("tokenizer: the bytes of one id") {
+    const ByteTokenizer tokenizer(300);
+    for (int i = 0; i < 256; ++i) CHECK(tokenizer.text(i) == std::string(1, static_cast<char>(i)));
+    CHECK(tokenizer.text(256).empty());
+    CHECK(tokenizer.text(-1).empty());
+}

@@ -90,12 +90,9 @@ private:
     int values_ = 0;
 };
 
-// The value of text. part: which part of the file it is, for the message ("" when it is the whole).
-// Throws Error for bad syntax, bad UTF-8, a byte-order mark, anything behind the value but
-// whitespace, a key given twice in one object, and more than the above, of which a format may allow
-// another number of bytes. scripts/generate_config_header.py has the same rules.
-inline Json parse_json(std::string_view text, const std::string& file, const std::string& part,
-                       std::size_t most_bytes = json_bytes) {
+// Throws Error for what a parser would not see: too long a text, a byte-order mark, a zero byte.
+inline void expect_json_text(std::string_view text, const std::string& file,
+                             const std::string& part, std::size_t most_bytes) {
     if (text.size() > most_bytes)
         raise({.file = file,
                .field = part,
@@ -111,6 +108,15 @@ inline Json parse_json(std::string_view text, const std::string& file, const std
                .found = marked ? "a byte-order mark before it"
                                : "a zero byte at " + std::to_string(zero),
                .fix = "save it as UTF-8 text, without zero bytes or a byte-order mark"});
+}
+
+// The value of text. part: which part of the file it is, for the message ("" when it is the whole).
+// Throws Error for bad syntax, bad UTF-8, a byte-order mark, anything behind the value but
+// whitespace, a key given twice in one object, and more than the above, of which a format may allow
+// another number of bytes. scripts/generate_config_header.py has the same rules.
+inline Json parse_json(std::string_view text, const std::string& file, const std::string& part,
+                       std::size_t most_bytes = json_bytes) {
+    expect_json_text(text, file, part, most_bytes);
     JsonRules rules(file, part);
     Json::sax_parse(text, &rules);
     return Json::parse(text);

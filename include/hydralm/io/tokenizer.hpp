@@ -1,7 +1,9 @@
-// ByteTokenizer: text as the bytes it is made of, id = byte.
+// What a tokenizer is, and the simplest: ByteTokenizer, text as the bytes it is made of, id = byte.
 #pragma once
 
 #include <algorithm>
+#include <array>
+#include <concepts>
 #include <span>
 #include <string>
 #include <string_view>
@@ -11,6 +13,18 @@
 #include "hydralm/core/types.hpp"
 
 namespace HYDRALM_NAMESPACE {
+
+// What text and ids are for each other. encode: the ids of a text. text: the bytes of one id, as
+// long as the tokenizer lives, none for an id that is no text; decode: those of many. They need not
+// be whole characters: Utf8Stream makes UTF-8 of them. vocab_size: no id is as large.
+template <class T>
+concept Tokenizer = requires(const T& tokenizer, std::string_view text,
+                             std::span<const token_id> ids, token_id id) {
+    { tokenizer.vocab_size() } -> std::same_as<Index>;
+    { tokenizer.encode(text) } -> std::same_as<std::vector<token_id>>;
+    { tokenizer.decode(ids) } -> std::same_as<std::string>;
+    { tokenizer.text(id) } -> std::same_as<std::string_view>;
+};
 
 // Any text is representable, and encode then decode returns it. Ids from 256 on are a model's
 // special tokens: encode makes none, decode passes over them, for they have no text. What decode
@@ -31,6 +45,16 @@ public:
     Index vocab_size() const noexcept { return vocab_size_; }
     // Whether an id stands for a byte of text.
     static constexpr bool is_byte(token_id id) noexcept { return id >= 0 && id < bytes; }
+
+    // The byte of an id; none for a special token.
+    std::string_view text(token_id id) const noexcept {
+        static constexpr auto every_byte = [] {
+            std::array<char, bytes> all{};
+            for (std::size_t i = 0; i < all.size(); ++i) all[i] = static_cast<char>(i);
+            return all;
+        }();
+        return {every_byte.data() + (is_byte(id) ? id : 0), is_byte(id) ? std::size_t{1} : 0};
+    }
 
     // One id per byte. Allocates the result.
     std::vector<token_id> encode(std::string_view text) const {
@@ -55,17 +79,17 @@ public:
     // The bytes of ids, special tokens left out. Throws Error for an id outside [0, V). Allocates
     // the result.
     std::string decode(std::span<const token_id> ids) const {
-        std::string text;
-        text.reserve(ids.size());
+        std::string decoded;
+        decoded.reserve(ids.size());
         for (std::size_t i = 0; i < ids.size(); ++i) {
             if (ids[i] < 0 || ids[i] >= vocab_size_)
                 raise({.field = "token " + std::to_string(i),
                        .expected = "an id in [0, " + std::to_string(vocab_size_) + ")",
                        .found = std::to_string(ids[i]),
                        .fix = "decode with the vocabulary that made the ids"});
-            if (is_byte(ids[i])) text += static_cast<char>(ids[i]);
+            decoded += text(ids[i]);
         }
-        return text;
+        return decoded;
     }
 
 private:
