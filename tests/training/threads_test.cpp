@@ -5,6 +5,7 @@
 #include "support/allocations.hpp"
 #include "support/catch.hpp"
 #include "support/shared_gradients.hpp"
+#include "support/small_stack.hpp"
 
 using namespace hydralm;
 using namespace hydralm::test;
@@ -57,6 +58,20 @@ void check_threads(Index B, Index N) {
     set_num_threads(before);
 }
 
+template <HydraConfig config>
+void check_stack(Index B, Index N) {
+    using Model = HydraLM<config>;
+    const auto model = random_model<Model>(1);
+    const auto ids = random_tokens(B * N, config.vocab_size, 2);
+    BatchStates<Model> states(model, B);
+    Gradients<Model> gradients(model, B, N);
+    const auto add = [&] {
+        gradients.refresh(model);
+        gradients.add(model, ids, ids, states.streams(N), 0.01);
+    };
+    if constexpr (frames_are_plain) CHECK(stack_bytes(add) <= stack_of_training);
+}
+
 }  // namespace
 
 TEST_CASE("gradients are the same for any number of threads, and take no memory", "[threads]") {
@@ -65,4 +80,9 @@ TEST_CASE("gradients are the same for any number of threads, and take no memory"
 
 TEST_CASE("gradients of retrieval are the same for any number of threads", "[threads]") {
     check_threads<wide_remembering>(3, 150);
+}
+
+TEST_CASE("gradients take 128 KiB of stack", "[stack]") {
+    check_stack<default_schedule_8l>(3, 50);
+    check_stack<wide_remembering>(3, 50);
 }

@@ -8,6 +8,7 @@
 #include "support/catch.hpp"
 #include "support/files.hpp"
 #include "support/shared_gradients.hpp"
+#include "support/small_stack.hpp"
 
 using namespace hydralm;
 using namespace hydralm::test;
@@ -514,5 +515,16 @@ TEST_CASE("A step left out leaves carried streams as they were", "[trainer]") {
         const auto report = trainer.step(source);
         CHECK_FALSE(report.skipped);
         CHECK(std::isfinite(report.loss));
+    }
+}
+
+TEST_CASE("A training step takes 128 KiB of stack", "[trainer][stack]") {
+    for (const auto kind : {OptimiserKind::adamw, OptimiserKind::muon}) {
+        Model model = fresh_model();
+        Trainer<Model> trainer(model, options_of(kind, 4));
+        Given source;
+        source.add(3, 40, 1);
+        if constexpr (frames_are_plain)
+            CHECK(stack_bytes([&] { trainer.step(source); }) <= stack_of_training);
     }
 }

@@ -84,8 +84,7 @@ private:
         }
         simd::unroll<Rows * width>([&](auto i) __attribute__((always_inline)) {
             constexpr Index r = i / width, w = First + i % width;
-            float* sum =
-                sums + w / 2 * B::panel_stride + r * B::panel_rows + w % 2 * simd::lanes<float>;
+            float* sum = sums + r * B::sums_stride + w * simd::lanes<float>;
             simd::store<float>(sum, simd::load<float>(sum) + (even[i] + odd[i]));
         });
     }
@@ -107,8 +106,8 @@ private:
     }
     template <int Rows>
     static void clear(float* sums) noexcept {
-        for (Index p = 0; p < panels<Rows>; ++p)
-            std::fill_n(sums + p * B::panel_stride, Rows * B::panel_rows, 0.0F);
+        for (Index r = 0; r < Rows; ++r)
+            std::fill_n(sums + r * B::sums_stride, panels<Rows> * B::panel_rows, 0.0F);
     }
 };
 

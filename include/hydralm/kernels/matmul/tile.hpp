@@ -21,37 +21,53 @@ namespace HYDRALM_NAMESPACE::kernels::detail {
 // Below this many operations a product stays on the calling thread: a few microseconds.
 inline constexpr Index worthwhile_flop = 200'000;
 
-// Sizes of a block, 221 KiB of stack: x and the sums stay in L2, a panel's slice and a few rows of
-// x in L1.
+// The part of a product that one task computes: up to `rows` rows of some panels. x and the sums
+// stay in L2, a panel's slice and a few rows of x in L1.
 template <Real T>
 struct Block {
     // 12 × 2 sums + 2 weights + 1 value on 32 registers; 6 × 2 on 16.
     static constexpr int tile_rows = simd::registers >= 32 ? 12 : 6;
-    static constexpr Index rows = 72;                 // so many share one read of the weights
+    static constexpr Index rows = 36;                 // so many share one read of the weights
+    static constexpr Index few_rows = 12;             // that take a third of the stack
     static constexpr Index depth = 1024 / sizeof(T);  // contraction indices of one slice
-    static constexpr Index x_stride =
-        depth + 64 / sizeof(T);  // off the power of two: rows fall in different cache sets
     static constexpr Index panel_rows = weights::PackedMatrix<T>::panel_rows;
-    static constexpr Index panels = 2048 / (panel_rows * static_cast<Index>(sizeof(T)));
-    static constexpr Index panel_stride = rows * panel_rows;  // between the sums of two panels
-    static_assert(rows % tile_rows == 0 && panels % 4 == 0);
+    static constexpr Index panels = 1536 / (panel_rows * static_cast<Index>(sizeof(T)));
+    // Off the powers of two: rows fall in different cache sets.
+    static constexpr Index x_stride = depth + 64 / sizeof(T);
+    static constexpr Index sums_stride = panels * panel_rows + 64 / sizeof(T);
+    static_assert(rows % tile_rows == 0 && few_rows % tile_rows == 0 && panels % 4 == 0);
 
-    alignas(alignment)
-        std::array<T, static_cast<std::size_t>(rows* x_stride)> x;  // [rows, depth], a slice of the
-                                                                    // left operand
-    alignas(alignment) std::array<
-        T, static_cast<std::size_t>(panels* panel_stride)> sums;  // [panels, rows, panel_rows]
+    T* x;     // [rows, x_stride], a slice of the left operand
+    T* sums;  // [rows, sums_stride], [panels, panel_rows] of each
 };
 
-// Layout of the left operand of a tile: value (row, k) lies at row·row_stride + k·step.
-template <Index RowStride, Index Step>
-struct Layout {
-    static constexpr Index row_stride = RowStride, step = Step;
+template <Real T, Index Rows, class F>
+[[gnu::noinline]] void with_block_of(const F& f) noexcept {
+    using B = Block<T>;
+    alignas(alignment) LocalArray<T, Rows * B::x_stride> x;
+    alignas(alignment) LocalArray<T, Rows * B::sums_stride> sums;
+    f(B{x, sums});
+}
+
+// f(block), its memory on the stack: 32 KiB for few rows, else 95 KiB.
+template <Real T, class F>
+void with_block(Index rows, const F& f) noexcept {
+    if (rows <= Block<T>::few_rows) with_block_of<T, Block<T>::few_rows>(f);
+    else with_block_of<T, Block<T>::rows>(f);
+}
+
+// The left operand of a tile: value (row, k) lies at data[row·row_stride + k·step].
+template <Real T>
+struct RowMajor {
+    static constexpr Index row_stride = Block<T>::x_stride, step = 1;
+    const T* data;
 };
 template <Real T>
-using RowMajor = Layout<Block<T>::x_stride, 1>;
-template <Real T>
-using Interleaved = Layout<1, Block<T>::tile_rows>;
+struct ColumnMajor {
+    static constexpr Index row_stride = 1;
+    const T* data;
+    Index step;
+};
 
 template <Real T, int... W>
 [[gnu::always_inline]] inline void multiply_add(simd::Batch<T>* sums, T value,
@@ -70,11 +86,10 @@ struct Ahead {
 };
 
 // sums[p][r][:] (+)= Σ_k x(r, k) · panels[p](first + k, :) for k in [0, count), in order; from zero
-// when fresh. x: in the layout X; sums: in the layout of Block::sums.
-template <class X, int Rows, int Panels, class Panel>
-[[gnu::noinline]] void tile(const typename Panel::Scalar* x, const Panel* panels, Index first,
-                            Index count, typename Panel::Scalar* sums, bool fresh,
-                            Ahead ahead) noexcept {
+// when fresh. sums: as Block::sums, from the first of these panels on.
+template <int Rows, int Panels, class X, class Panel>
+[[gnu::noinline]] void tile(X x, const Panel* panels, Index first, Index count,
+                            typename Panel::Scalar* sums, bool fresh, Ahead ahead) noexcept {
     using T = typename Panel::Scalar;
     using B = Block<T>;
     constexpr int width = 2 * Panels;
@@ -82,7 +97,7 @@ template <class X, int Rows, int Panels, class Panel>
                             std::integer_sequence<int, W...> all) {
         std::array<simd::Batch<T>, static_cast<std::size_t>(Rows * width)> s;
         const auto address = [sums](int r, int w) {
-            return sums + (w / 2) * B::panel_stride + r * B::panel_rows + (w % 2) * simd::lanes<T>;
+            return sums + r * B::sums_stride + w * simd::lanes<T>;
         };
         const auto each_row = [&](auto&& f) { (f(std::integral_constant<int, R>{}), ...); };
         if (fresh) s.fill(simd::broadcast(T(0)));
@@ -90,18 +105,31 @@ template <class X, int Rows, int Panels, class Panel>
         const char* wanted = static_cast<const char*>(ahead.address);
         std::array<Panel, static_cast<std::size_t>(Panels)> local;
         std::copy_n(panels, Panels, local.begin());
-        for (Index k = 0; k < count; ++k) {
+        // Copies: what the lambda captures by reference would be read again in every step.
+        const X values = x;
+        const Index begin = first, steps = count, advance = ahead.step;
+        constexpr std::integral_constant<Index, 64> line;
+        const auto step = [&](Index k, auto bytes) __attribute__((always_inline)) {
             if constexpr (Panels == 1) {
-                for (Index line = 0; line < Panel::column_bytes; line += 64)
-                    __builtin_prefetch(wanted + line, 0, 2);
-                wanted += ahead.step;
+                for (Index i = 0; i < bytes; i += line) __builtin_prefetch(wanted + i, 0, 2);
+                wanted += advance;
             }
             const std::array<simd::Batch<T>, static_cast<std::size_t>(width)> weights{
-                local[W / 2].load(first + k, W % 2)...};
-            (multiply_add<T>(s.data() + R * width, x[R * X::row_stride + k * X::step],
+                local[W / 2].load(begin + k, W % 2)...};
+            (multiply_add<T>(s.data() + R * width, values.data[R * X::row_stride + k * values.step],
                              weights.data(), all),
              ...);
-        }
+        };
+        Index k = 0;
+        // Where tiles share the panel, arithmetic is the limit: two steps at a time are a little
+        // faster. Where memory is, they are slower.
+        if constexpr (Rows == B::tile_rows)
+            for (; advance <= line && k + 2 <= steps; k += 2) {
+                step(k, line);
+                step(k + 1, line);
+            }
+        for (; k < steps; ++k)
+            step(k, std::integral_constant<Index, round_up(Panel::column_bytes, line)>{});
         each_row([&](auto r) { (simd::store<T>(address(r, W), s[r * width + W]), ...); });
     }(std::make_integer_sequence<int, Rows>{}, std::make_integer_sequence<int, width>{});
 }
@@ -125,9 +153,17 @@ struct Tiles {
     template <int Rows>
     static void run(const T* x, const Panel* p, Index first, Index count, T* sums, bool fresh,
                     Ahead ahead) noexcept {
-        tile<RowMajor<T>, Rows, panels<Rows>>(x, p, first, count, sums, fresh, ahead);
+        tile<Rows, panels<Rows>>(RowMajor<T>{x}, p, first, count, sums, fresh, ahead);
     }
 };
+
+// f<Rows>() for the tiles there may be, the tallest first.
+template <class F>
+void for_tile_rows(const F& f) noexcept {
+    [&]<int... Rows>(std::integer_sequence<int, Rows...>) {
+        (f.template operator()<Rows>(), ...);
+    }(std::integer_sequence<int, 12, 8, 6, 4, 3, 2, 1>{});
+}
 
 // One slice of the contraction: x copied to block.x, sums accumulated for all panels.
 template <class Panel>
@@ -138,7 +174,7 @@ struct Slice {
     MatrixView<const T> x;  // whole rows
     const Panel* panels;    // may be read up to the next multiple of four
     Index panel_count, first, count;
-    B& block;
+    B block;
 
     // As many tiles of Rows rows as fit into [row, x.rows()), for all panels; moves row behind
     // them.
@@ -153,8 +189,8 @@ struct Slice {
                     const Index r = start + t * Rows;
                     fetch_rows(r, Rows, p / step, ceil_div(panel_count, step));
                     Tiles<Panel>::template run<Rows>(
-                        block.x.data() + r * B::x_stride, panels + p, first, count,
-                        block.sums.data() + p * B::panel_stride + r * B::panel_rows, first == 0,
+                        block.x + r * B::x_stride, panels + p, first, count,
+                        block.sums + r * B::sums_stride + p * B::panel_rows, first == 0,
                         next_panel(p + step, t, fit));
                 }
         }
@@ -179,24 +215,22 @@ private:
     }
 };
 
-// block.sums[p][r][:] = Σ_k x(r, k) · panels[p](k, :). x: [≤ Block::rows, any]; panels: an array
+// block.sums[r][p][:] = Σ_k x(r, k) · panels[p](k, :). x: [≤ Block::rows, any]; panels: an array
 // of Block::panels of which panel_count hold, followed by copies of the last up to a multiple of
 // four.
 template <class Panel>
 void accumulate(MatrixView<const typename Panel::Scalar> x, const Panel* panels, Index panel_count,
-                Block<typename Panel::Scalar>& block) noexcept {
+                const Block<typename Panel::Scalar>& block) noexcept {
     using T = typename Panel::Scalar;
     using B = Block<T>;
     Index first = 0;
     do {
         const Index count = std::min(B::depth, x.cols() - first);
         for (Index r = 0; r < x.rows(); ++r)
-            Tiles<Panel>::copy_row(x.row(r) + first, count, block.x.data() + r * B::x_stride);
+            Tiles<Panel>::copy_row(x.row(r) + first, count, block.x + r * B::x_stride);
         const Slice<Panel> slice{x, panels, panel_count, first, count, block};
         Index row = 0;
-        [&]<int... Rows>(std::integer_sequence<int, Rows...>) {
-            (slice.template tiles<Rows>(row), ...);
-        }(std::integer_sequence<int, 12, 8, 6, 4, 3, 2, 1>{});
+        for_tile_rows([&]<int Rows>() { slice.template tiles<Rows>(row); });
         first += count;
     } while (first < x.cols());
 }
