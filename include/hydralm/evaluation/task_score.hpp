@@ -8,6 +8,7 @@
 
 #include "hydralm/evaluation/task.hpp"
 #include "hydralm/model/hydra_lm.hpp"
+#include "hydralm/training/ranks.hpp"
 
 namespace HYDRALM_NAMESPACE {
 
@@ -25,6 +26,15 @@ struct TaskScore {
         ++answers_by_quartile[quartile];
         right += is_right;
         right_by_quartile[quartile] += is_right;
+    }
+
+    void add(const TaskScore& other) noexcept {
+        answers += other.answers;
+        right += other.right;
+        for (std::size_t i = 0; i < 4; ++i) {
+            answers_by_quartile[i] += other.answers_by_quartile[i];
+            right_by_quartile[i] += other.right_by_quartile[i];
+        }
     }
 
 private:
@@ -51,11 +61,13 @@ bool best_are(const TaskAnswer& answer, std::vector<T>& logits) {
 
 // Scores `count` evaluation haystacks of a seed, each with `trailers` disjoint sets of queries that
 // fork from its state. Each is made and fed 4096 tokens at a time, so memory does not grow with its
-// length but for the model's own state, whose banks follow the policy. Throws Error for an
-// impossible shape, and as Model::prefill does (a vocabulary smaller than the task's).
+// length but for the model's own state, whose banks follow the policy. Haystacks are dealt out to
+// the ranks, and the score is that of all. Throws Error for an impossible shape, and as
+// Model::prefill does (a vocabulary smaller than the task's).
 template <class Model>
 TaskScore score_task(const Model& model, TaskKind kind, const TaskShape& shape, std::int64_t count,
-                     std::uint64_t seed, Index trailers = 1, const BankPolicy& policy = {}) {
+                     std::uint64_t seed, Index trailers = 1, const BankPolicy& policy = {},
+                     Ranks& ranks = one_rank()) {
     using T = typename Model::Scalar;
     constexpr Index piece = 4096;
     const Index V = model.vocab_size();
@@ -84,7 +96,7 @@ TaskScore score_task(const Model& model, TaskKind kind, const TaskShape& shape, 
                       });
         }
     };
-    for (std::int64_t i = 0; i < count; ++i) {
+    for (std::int64_t i = ranks.rank(); i < count; i += ranks.count()) {
         haystack.reset();
         for (Index j = 0; j < trailers; ++j) {
             const TaskSequence sequence(kind, shape, Split::evaluation, seed,
@@ -94,7 +106,9 @@ TaskScore score_task(const Model& model, TaskKind kind, const TaskShape& shape, 
             feed(sequence, sequence.trailer(), shape.length, state);
         }
     }
-    return score;
+    TaskScore all;
+    for (const TaskScore& one : ranks.gather(score)) all.add(one);
+    return all;
 }
 
 }  // namespace HYDRALM_NAMESPACE

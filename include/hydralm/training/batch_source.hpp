@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "hydralm/core/error.hpp"
 #include "hydralm/core/types.hpp"
 
 namespace HYDRALM_NAMESPACE {
@@ -14,6 +15,16 @@ struct Batch {
     std::vector<token_id> labels;  // the same shape: what follows each token, or ignore_index
     bool fresh = true;             // the streams begin here; else they go on where they were
 };
+
+// Throws Error for a batch whose streams go on from the one before: those are dealt to no two
+// ranks.
+inline void expect_fresh(const Batch& batch) {
+    if (!batch.fresh)
+        raise({.field = "batch",
+               .expected = "streams that begin in it, on several ranks",
+               .found = "streams carried on from the batch before",
+               .fix = "train on one rank, or from windows (RandomWindows)"});
+}
 
 // Batches in an order that depends on the seed alone: batch i is a function of i, so that one
 // number resumes a source exactly.

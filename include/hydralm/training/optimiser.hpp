@@ -37,6 +37,11 @@ struct OptimiserOptions {
     MuonOptions muon;
 };
 
+// Whether Muon moves a parameter.
+inline bool moved_by_muon(const OptimiserOptions& options, const ParameterInfo& info) noexcept {
+    return options.kind == OptimiserKind::muon && info.law.group == OptimiserGroup::muon;
+}
+
 // No parameter is left as it is.
 struct NoneFrozen {
     constexpr bool operator()(const ParameterInfo&) const noexcept { return false; }
@@ -48,56 +53,59 @@ public:
     using T = typename Model::Scalar;
 
     Optimiser(const Model& model, const OptimiserOptions& options)
+        : Optimiser(model, options, 0, model.parameter_count) {}
+    // Of the parameters from element `first` of the flat buffer on, size of them: whole tensors
+    // where Muon rules, whole parameter_blocks elsewhere. To the bits of the optimiser of all.
+    Optimiser(const Model& model, const OptimiserOptions& options, Index first, Index size)
         : infos_(model.parameters.begin(), model.parameters.end()),
           options_(options),
-          first_(model.parameter_count),
-          second_(model.parameter_count),
+          begin_(first),
+          first_(size),
+          second_(size),
           workspace_(options.kind == OptimiserKind::muon ? workspace_bytes() : 0) {}
 
     // One update, t = steps() + 1, rates multiplied by scale:
     //   AdamW:  m ← β₁m + (1−β₁)g;  v ← β₂v + (1−β₂)g²;
     //           w ← w (1 − rate·decay) − rate (m/(1−β₁ᵗ)) / (√(v/(1−β₂ᵗ)) + ε)
     //   Muon:   m ← μm + g;  w ← w − rate √max(1, out/in) · newton_schulz(g + μm), part by part
-    // parameters, gradient [parameter_count] in file order; those for which frozen(info) holds are
+    // parameters, gradient [its size] in file order; those for which frozen(info) holds are
     // left as they are, their moments too. No allocation, no errors; the same bits for any number
     // of threads.
     template <class Frozen = NoneFrozen>
     void step(std::span<T> parameters, std::span<const T> gradient, double scale,
               const Frozen& frozen = {}) noexcept {
         ++steps_;
-        Index offset = 0;
+        Index tensor = -begin_;  // where it begins
         for (const ParameterInfo& info : infos_) {
-            if (!frozen(info)) {
-                if (by_muon(info)) muon(info, offset, parameters.data(), gradient.data(), scale);
-                else adamw(info, offset, parameters.data(), gradient.data(), scale);
-            }
-            offset += info.size();
+            const Index first = std::max<Index>(0, tensor);
+            const Index end = std::min(first_.size(), tensor + info.size());
+            tensor += info.size();
+            if (first >= end || frozen(info)) continue;
+            if (moved_by_muon(options_, info))
+                muon(info, first, parameters.data(), gradient.data(), scale);
+            else adamw(info, first, end - first, parameters.data(), gradient.data(), scale);
         }
     }
 
-    // Moments in file order: m, and v (zero where Muon rules).
+    // Moments of its parameters in file order: m, and v (zero where Muon rules).
     std::span<T> first_moment() noexcept { return first_.span(); }
     std::span<T> second_moment() noexcept { return second_.span(); }
     std::int64_t steps() const noexcept { return steps_; }
     void set_steps(std::int64_t steps) noexcept { steps_ = steps; }
 
 private:
-    bool by_muon(const ParameterInfo& info) const noexcept {
-        return options_.kind == OptimiserKind::muon && info.law.group == OptimiserGroup::muon;
-    }
-
-    void adamw(const ParameterInfo& info, Index offset, T* parameters, const T* gradient,
-               double scale) noexcept {
+    void adamw(const ParameterInfo& info, Index offset, Index size, T* parameters,
+               const T* gradient, double scale) noexcept {
         const AdamWOptions& o = options_.adamw;
         const double rate = o.rate * scale, t = static_cast<double>(steps_);
         const double keep = 1.0 - (info.law.decayed ? rate * o.decay : 0.0), b1 = o.beta1,
                      c1 = 1.0 - b1, b2 = o.beta2, c2 = 1.0 - b2,
                      step = rate / (1.0 - std::pow(b1, t)), root = 1.0 / (1.0 - std::pow(b2, t));
         parallel_for(
-            ceil_div(info.size(), parameter_block),
+            ceil_div(size, parameter_block),
             [&](Index i) {
                 const Index first = offset + i * parameter_block;
-                const Index n = std::min(parameter_block, info.size() - i * parameter_block);
+                const Index n = std::min(parameter_block, size - i * parameter_block);
                 T* const m = first_.data() + first;
                 T* const v = second_.data() + first;
                 T* const w = parameters + first;
@@ -108,7 +116,7 @@ private:
                 out(n, m, v, w) = values(
                     mean, spread, keep * weight - step * mean / (sqrt(root * spread) + o.epsilon));
             },
-            info.size() > parameter_block);
+            size > parameter_block);
     }
 
     void muon(const ParameterInfo& info, Index offset, T* parameters, const T* gradient,
@@ -149,6 +157,7 @@ private:
 
     std::vector<ParameterInfo> infos_;
     OptimiserOptions options_;
+    Index begin_;
     AlignedBuffer<T> first_, second_;
     AlignedBuffer<std::byte> workspace_;
     std::int64_t steps_ = 0;

@@ -8,13 +8,19 @@
 //
 // The master weights are one flat buffer in file order, as are gradient and moments; the model's
 // packed weights are written from it after every update. The same numbers for any thread count.
+//
+// On R ranks each adds up accumulate / R of the batches, and the sums of ranks go on in the tree.
+// Rank 0 takes the last of them, and so has the streams that a checkpoint carries on. Each updates
+// its ParameterShare. The same numbers for any R.
 #pragma once
 
+#include <bit>
 #include <cmath>
 #include <cstdio>
 #include <functional>
 #include <limits>
 #include <memory>
+#include <numeric>
 #include <optional>
 
 #include "hydralm/io/model_file.hpp"
@@ -23,7 +29,7 @@
 #include "hydralm/training/gradients.hpp"
 #include "hydralm/training/learning_rate.hpp"
 #include "hydralm/training/optimiser.hpp"
-#include "hydralm/training/pairwise_sum.hpp"
+#include "hydralm/training/parameter_share.hpp"
 
 namespace HYDRALM_NAMESPACE {
 
@@ -58,16 +64,25 @@ public:
     using T = typename Model::Scalar;
 
     // Starts from the model's weights. Allocates weights, sums of gradients and moments; gradient
-    // and tape when the first batch shows its shape. Throws Error for options outside their range.
-    Trainer(Model& model, const TrainerOptions& options)
+    // and tape when the first batch shows its shape. Throws Error for options outside their range,
+    // and on several ranks unless the batches of each are a power of two. All ranks call step and
+    // sections together, and throw the same Error where numbers are not finite.
+    Trainer(Model& model, const TrainerOptions& options, Ranks& ranks = one_rank())
         : model_(model),
-          options_(checked(options)),
-          optimiser_(model, options.optimiser),
+          options_(checked(options, ranks.count())),
+          ranks_(ranks),
           parameters_(model.parameter_count),
           blocks_(parameter_blocks(model.parameters)),
+          block_ends_(deal_blocks(blocks_, ranks.count(),
+                                  [&](std::size_t tensor) {
+                                      return moved_by_muon(options.optimiser,
+                                                           model.parameters[tensor]);
+                                  })),
+          share_(ranks, element_ends()),
+          optimiser_(model, options.optimiser, share_.first(), share_.size()),
           squares_(blocks_.size()),
-          gradient_sum_(options.accumulate, model.parameter_count),
-          loss_sum_(options.accumulate, 1) {
+          gradient_sum_(own_batches(), model.parameter_count),
+          loss_sum_(own_batches(), 1) {
         take_weights();
     }
 
@@ -82,18 +97,9 @@ public:
         std::optional<BatchStates<Model>> before;
         if (options_.non_finite == NonFinite::skip) before = states_;
         begun_ = false;
-        gradient_sum_.clear();  // of a step that an Error ended
-        loss_sum_.clear();
-        for (int i = 0; i < options_.accumulate; ++i) {
-            source.next(batch_);
-            report.loss = batch_gradient();
-            gradient_sum_.add(gradients_->values());
-            loss_sum_.add({&report.loss, 1});
-            report.tokens += static_cast<std::int64_t>(batch_.tokens.size());
-        }
-        report.loss /= options_.accumulate;
-        const auto gradient = gradients_->values();
-        report.gradient_norm = norm_of(gradient);
+        add_batches(source, report);
+        const auto gradient = share_.own(gradients_->values());
+        report.gradient_norm = gradient_norm();
         if (!std::isfinite(report.loss) || !std::isfinite(report.gradient_norm)) {
             if (options_.non_finite == NonFinite::stop) fail(report);
             report.skipped = true;
@@ -102,11 +108,12 @@ public:
         } else {
             if (options_.clip > 0.0 && report.gradient_norm > options_.clip)
                 scale_gradient<T>(gradient, options_.clip / report.gradient_norm);
-            optimiser_.step(parameters_.span(), gradient, report.rate / options_.rate.peak,
-                            [&](const ParameterInfo& info) {
+            optimiser_.step(share_.own(parameters_.span()), gradient,
+                            report.rate / options_.rate.peak, [&](const ParameterInfo& info) {
                                 return options_.frozen && options_.frozen(info, step_);
                             });
             expect_finite_update(report.step);
+            share_.publish(parameters_.span());
             give_weights();
         }
         ++step_;
@@ -116,12 +123,16 @@ public:
 
     const Model& model() const noexcept { return model_; }
     const TrainerOptions& options() const noexcept { return options_; }
+    Ranks& ranks() const noexcept { return ranks_; }
+    // Of both moments, on this rank.
+    Index moment_bytes() const noexcept { return 2 * share_.size() * Index{sizeof(T)}; }
     // Updates made and tokens read so far.
     std::int64_t steps() const noexcept { return step_; }
     std::int64_t tokens() const noexcept { return tokens_; }
 
     // All that training carries on, beside the source's position, as sections of a state file:
-    // valid until the next step.
+    // valid until the next step. On several ranks they are whole on rank 0, which takes memory for
+    // the moments of all.
     std::vector<StateSection> sections() {
         progress_ = {step_, tokens_, optimiser_.steps(), states_ ? states_->position() : 0,
                      states_ ? states_->count() : 0};
@@ -129,10 +140,15 @@ public:
             state_bytes_ = states_->bytes();
             bank_bytes_ = states_->bank_bytes();
         }
+        std::span<const T> first = optimiser_.first_moment(), second = optimiser_.second_moment();
+        if (ranks_.count() > 1) {
+            first = first_moments_ = share_.collect(first);
+            second = second_moments_ = share_.collect(second);
+        }
         return {state_section("progress", std::span<const std::int64_t>(progress_)),
                 state_section("parameters", std::span<const T>(parameters_.span())),
-                state_section("first_moment", std::span<const T>(optimiser_.first_moment())),
-                state_section("second_moment", std::span<const T>(optimiser_.second_moment())),
+                state_section("first_moment", first),
+                state_section("second_moment", second),
                 {"states", state_bytes_},
                 {"banks", bank_bytes_}};
     }
@@ -176,8 +192,8 @@ public:
         expect_values(file, "first_moment", lowest);
         expect_values(file, "second_moment", T(0));
         file.read("parameters", parameters_.span());
-        file.read("first_moment", optimiser_.first_moment());
-        file.read("second_moment", optimiser_.second_moment());
+        read_own(file, "first_moment", optimiser_.first_moment());
+        read_own(file, "second_moment", optimiser_.second_moment());
         step_ = progress[0];
         tokens_ = progress[1];
         optimiser_.set_steps(progress[2]);
@@ -186,7 +202,7 @@ public:
     }
 
 private:
-    static const TrainerOptions& checked(const TrainerOptions& options) {
+    static const TrainerOptions& checked(const TrainerOptions& options, int ranks) {
         const auto refuse = [](const char* field, const char* expected, double found) {
             raise({.field = field,
                    .expected = expected,
@@ -194,6 +210,13 @@ private:
                    .fix = "correct the options of training"});
         };
         if (options.accumulate < 1) refuse("accumulate", "at least 1", options.accumulate);
+        if (ranks > 1 && (options.accumulate % ranks != 0 ||
+                          !std::has_single_bit(static_cast<unsigned>(options.accumulate / ranks))))
+            raise({.field = "accumulate",
+                   .expected = std::to_string(ranks) +
+                               " ranks times a power of two, for the bits of one process",
+                   .found = std::to_string(options.accumulate),
+                   .fix = "accumulate that many batches, or start another number of ranks"});
         if (!(options.clip >= 0.0) || !std::isfinite(options.clip))
             refuse("clip", "a finite number, at least 0", options.clip);
         if (!(options.rate.peak > 0.0) || !std::isfinite(options.rate.peak))
@@ -223,28 +246,87 @@ private:
                            .fix = "resume from another checkpoint of the run"});
     }
 
+    // out = this rank's elements of a section.
+    void read_own(const StateFile& file, const char* section, std::span<T> out) const {
+        const auto bytes = file.section(section);
+        if (!out.empty())
+            std::memcpy(out.data(), bytes.data() + share_.first() * Index{sizeof(T)},
+                        out.size_bytes());
+    }
+
     // Throws Error for what an update made not finite, before the model takes it. Where steps are
     // skipped, weights that were not finite may stay so.
     void expect_finite_update(std::int64_t step) {
         const auto first = optimiser_.first_moment(), second = optimiser_.second_moment();
-        if (std::isfinite(gradient_norm<T>(parameters_.span()) + gradient_norm<T>(first) +
-                          gradient_norm<T>(second)))
-            return;  // as every element is
-        const bool skip = options_.non_finite == NonFinite::skip;
-        std::size_t i = 0;
-        model_.get_parameters([&](const ParameterInfo& info, std::span<const T> before) {
-            for (const T old : before) {
-                const bool good =
-                    std::isfinite(parameters_.span()[i]) || (skip && !std::isfinite(old));
-                if (!good || !std::isfinite(first[i]) || !std::isfinite(second[i]))
-                    raise({.field = "step " + std::to_string(step),
-                           .expected = "a finite update",
-                           .found = "NaN or infinity in weights or moments of " +
-                                    std::string(info.name()),
-                           .fix = "lower the learning rate, or clip the gradient"});
-                ++i;
-            }
-        });
+        const std::span<const T> weights = share_.own(parameters_.span());
+        Index bad = model_parameters();  // the first tensor
+        if (!std::isfinite(hydralm::gradient_norm<T>(weights) + hydralm::gradient_norm<T>(first) +
+                           hydralm::gradient_norm<T>(second))) {
+            const bool skip = options_.non_finite == NonFinite::skip;
+            Index i = -share_.first(), tensor = 0;
+            model_.get_parameters([&](const ParameterInfo&, std::span<const T> before) {
+                for (const T old : before) {
+                    if (i >= 0 && i < share_.size()) {
+                        const auto at = static_cast<std::size_t>(i);
+                        const bool good =
+                            std::isfinite(weights[at]) || (skip && !std::isfinite(old));
+                        if (!good || !std::isfinite(first[at]) || !std::isfinite(second[at]))
+                            bad = std::min(bad, tensor);
+                    }
+                    ++i;
+                }
+                ++tensor;
+            });
+        }
+        bad = std::ranges::min(ranks_.gather(bad));
+        if (bad < model_parameters())
+            raise({.field = "step " + std::to_string(step),
+                   .expected = "a finite update",
+                   .found = "NaN or infinity in weights or moments of " + name_of(bad),
+                   .fix = "lower the learning rate, or clip the gradient"});
+    }
+    Index model_parameters() const noexcept { return std::ssize(model_.parameters); }
+    std::string name_of(Index tensor) const {
+        return std::string(model_.parameters[static_cast<std::size_t>(tensor)].name());
+    }
+
+    int own_batches() const noexcept { return options_.accumulate / ranks_.count(); }
+    std::vector<Index> element_ends() const {
+        std::vector<Index> ends;
+        for (const Index end : block_ends_) {
+            const auto last = static_cast<std::size_t>(end) - 1;
+            ends.push_back(end == 0 ? 0 : blocks_[last].first + blocks_[last].size);
+        }
+        return ends;
+    }
+
+    // The step's loss, tokens and gradient: of this rank's batches, then of all ranks.
+    void add_batches(BatchSource& source, StepReport& report) {
+        const std::uint64_t begin = source.position();
+        gradient_sum_.clear();  // of a step that an Error ended
+        loss_sum_.clear();
+        if (ranks_.count() > 1)
+            source.seek(begin + static_cast<std::uint64_t>(own_batches() *
+                                                           (ranks_.count() - 1 - ranks_.rank())));
+        for (int i = 0; i < own_batches(); ++i) {
+            source.next(batch_);
+            if (ranks_.count() > 1) expect_fresh(batch_);
+            report.loss = batch_gradient();
+            gradient_sum_.add(gradients_->values());
+            loss_sum_.add({&report.loss, 1});
+            report.tokens += static_cast<std::int64_t>(batch_.tokens.size());
+        }
+        if (ranks_.count() > 1) {
+            source.seek(begin + static_cast<std::uint64_t>(options_.accumulate));
+            share_.sum(gradients_->values());
+            auto losses = ranks_.gather(report.loss);
+            PairwiseSum<double> sum(std::ssize(losses), 1);
+            for (auto loss = losses.rbegin(); loss != losses.rend(); ++loss) sum.add({&*loss, 1});
+            report.loss = losses.front();
+            const auto tokens = ranks_.gather(report.tokens);
+            report.tokens = std::accumulate(tokens.begin(), tokens.end(), std::int64_t{0});
+        }
+        report.loss /= options_.accumulate;
     }
 
     // The mean loss of batch_; its share of the step's gradient is in gradients_.
@@ -269,16 +351,18 @@ private:
         return loss.mean();
     }
 
-    double norm_of(std::span<const T> gradient) {
-        parallel_for(std::ssize(blocks_), [&](Index i) {
-            const auto at = static_cast<std::size_t>(i);
-            squares_[at] =
-                sum_of_squares(gradient.subspan(static_cast<std::size_t>(blocks_[at].first),
-                                                static_cast<std::size_t>(blocks_[at].size)));
+    // Of the gradient, from the squares of each rank's blocks.
+    double gradient_norm() {
+        const std::span<const T> gradient = gradients_->values();
+        const auto me = static_cast<std::size_t>(ranks_.rank());
+        const Index first = me == 0 ? 0 : block_ends_[me - 1];
+        parallel_for(block_ends_[me] - first, [&](Index i) {
+            const ParameterBlock& block = blocks_[static_cast<std::size_t>(first + i)];
+            squares_[static_cast<std::size_t>(first + i)] = sum_of_squares(gradient.subspan(
+                static_cast<std::size_t>(block.first), static_cast<std::size_t>(block.size)));
         });
-        double sum = 0.0;
-        for (const double square : squares_) sum += square;
-        return std::sqrt(sum);
+        ranks_.share(std::span(squares_), block_ends_);
+        return std::sqrt(std::accumulate(squares_.begin(), squares_.end(), 0.0));
     }
 
     void take_weights() {
@@ -299,32 +383,39 @@ private:
     // Back-propagation goes from the loss down, so what is not finite began in the last parameter
     // of file order that shows it, unless a weight itself is not finite.
     [[noreturn]] void fail(const StepReport& report) {
-        std::string weight, gradient;
-        const T* next = parameters_.data();
-        gradients_->for_each([&](const ParameterInfo& info, std::span<const T> values) {
-            const auto bad = [](T x) { return !std::isfinite(x); };
-            if (weight.empty() && std::any_of(next, next + values.size(), bad))
-                weight = "weight " + std::string(info.name());
-            if (std::any_of(values.begin(), values.end(), bad))
-                gradient = "gradient of " + std::string(info.name());
-            next += values.size();
-        });
+        const auto bad = [](T x) { return !std::isfinite(x); };
+        Index weight = -1, gradient = -1;  // the first and the last tensor
+        for (const ParameterBlock& block : blocks_) {
+            const auto of = [&](std::span<const T> all) {
+                return all.subspan(static_cast<std::size_t>(block.first),
+                                   static_cast<std::size_t>(block.size));
+            };
+            const auto tensor = static_cast<Index>(block.tensor);
+            if (weight < 0 && std::ranges::any_of(of(parameters_.span()), bad)) weight = tensor;
+            const bool own =
+                block.first >= share_.first() && block.first < share_.first() + share_.size();
+            if (own && std::ranges::any_of(of(gradients_->values()), bad)) gradient = tensor;
+        }
+        gradient = std::ranges::max(ranks_.gather(gradient));
+        const std::string where = weight >= 0     ? "weight " + name_of(weight)
+                                  : gradient >= 0 ? "gradient of " + name_of(gradient)
+                                                  : "the loss";
         raise({.field = "step " + std::to_string(report.step),
                .expected = "a finite loss and gradient",
                .found = "loss " + short_number(report.loss) + ", gradient norm " +
-                        short_number(report.gradient_norm) + ", first in " +
-                        (!weight.empty()     ? weight
-                         : !gradient.empty() ? gradient
-                                             : "the loss"),
+                        short_number(report.gradient_norm) + ", first in " + where,
                .fix = "lower the learning rate, or clip the gradient (in code, NonFinite::skip "
                       "leaves such steps out)"});
     }
 
     Model& model_;
     TrainerOptions options_;
-    Optimiser<Model> optimiser_;
+    Ranks& ranks_;
     AlignedBuffer<T> parameters_;
     std::vector<ParameterBlock> blocks_;
+    std::vector<Index> block_ends_;  // of the ranks' shares
+    ParameterShare<T> share_;
+    Optimiser<Model> optimiser_;
     std::vector<double> squares_;  // of the gradient, a block each
     PairwiseSum<T> gradient_sum_;
     PairwiseSum<double> loss_sum_;
@@ -336,6 +427,7 @@ private:
     std::int64_t step_ = 0, tokens_ = 0;
     std::array<std::int64_t, 5> progress_{};  // what sections shows
     std::vector<std::byte> state_bytes_, bank_bytes_;
+    std::vector<T> first_moments_, second_moments_;  // of all ranks
 };
 
 }  // namespace HYDRALM_NAMESPACE

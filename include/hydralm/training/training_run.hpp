@@ -2,7 +2,8 @@
 //
 // The directory holds step-<number>.train, the last few (each written whole or not at all, checked
 // by its CRC), and best.safetensors, the weights of the lowest validation loss. A run that was
-// killed and resumed gives bit for bit what it would have given.
+// killed and resumed gives bit for bit what it would have given, on any number of ranks. Rank 0
+// writes; all read.
 #pragma once
 
 #include <signal.h>  // kill
@@ -13,6 +14,7 @@
 #include <limits>
 
 #include "hydralm/training/run_log.hpp"
+#include "hydralm/training/same_ranks.hpp"
 #include "hydralm/training/trainer.hpp"
 
 namespace HYDRALM_NAMESPACE {
@@ -38,12 +40,24 @@ struct RunReport {
     bool interrupted = false;
 };
 
+// The CRC-32 of a model's weights in file order.
+template <class Model>
+std::uint32_t weights_crc(const Model& model) {
+    std::uint32_t crc = 0;
+    model.get_parameters([&](const ParameterInfo&, auto values) {
+        crc = detail::crc_of(std::as_bytes(values), crc);
+    });
+    return crc;
+}
+
 // Trainer, sources and the description must be those of the run that wrote the checkpoints;
 // description: a JSON object of what else the numbers depend on (data, seed, shape of a batch).
 template <class Model>
 class TrainingRun {
 public:
-    // validation: may be null. Throws Error when fewer than one checkpoint is to be kept.
+    // validation: may be null. Throws Error when fewer than one checkpoint is to be kept, and when
+    // ranks differ: in the program, its compiler and instruction set, in what the numbers depend
+    // on, or in the weights they begin with. All ranks call every function of it together.
     TrainingRun(Trainer<Model>& trainer, BatchSource& source, BatchSource* validation,
                 RunOptions options, const std::string& description)
         : trainer_(trainer),
@@ -56,6 +70,7 @@ public:
                    .expected = "at least 1",
                    .found = std::to_string(options_.keep),
                    .fix = "keep one checkpoint"});
+        expect_same_ranks();
     }
 
     // Continues from the newest checkpoint of the directory that can be read; unreadable ones are
@@ -79,23 +94,28 @@ public:
             };
             if (attempt(restored, pass_over)) break;
         }
-        cut_log();
+        expect_same_ranks();
+        trainer_.ranks().on_first([&] { cut_log(); });
         owns_directory_ = true;
     }
 
-    // Trains to options.steps. stop() is asked after every step: true saves and ends early.
-    // progress(const StepReport&, const RunReport&) is told of every step, after its evaluation.
+    // Trains to options.steps. stop() is asked after every step: true, on any rank, saves and ends
+    // early. progress(const StepReport&, const RunReport&) is told of every step, after its
+    // evaluation, on every rank.
     // Creates the directory, and removes from it what killed saves left. Throws Error, before the
     // first step, when it or the log cannot be written, and when the directory holds checkpoints
     // that this run did not resume: its own would mix with them. Throws Error, after saving where
     // there is room, when the log takes no more lines: those before are all there.
     template <class Stop, class Progress>
     RunReport run(const Stop& stop, const Progress& progress) {
-        make_directory();
-        expect_own_directory();
-        remove_killed_saves();
-        std::optional<RunLog> log;
-        if (!options_.log.empty()) log.emplace(options_.log);
+        Ranks& ranks = trainer_.ranks();
+        std::optional<RunLog> log;  // of rank 0
+        ranks.on_first([&] {
+            make_directory();
+            expect_own_directory();
+            remove_killed_saves();
+            if (!options_.log.empty()) log.emplace(options_.log);
+        });
         const auto begin = std::chrono::steady_clock::now();
         const std::int64_t tokens_before = trainer_.tokens();
         std::int64_t saved = -1;
@@ -105,15 +125,15 @@ public:
         while (trainer_.steps() < options_.steps && !report_.interrupted) {
             const StepReport step = trainer_.step(source_);
             report_.train_loss = step.loss;
-            report_.interrupted = stop() && step.step < options_.steps;
+            report_.interrupted = ranks.any(stop()) && step.step < options_.steps;
             if (validation_ && due(step.step, options_.eval_every)) evaluate();
             report_.steps = trainer_.steps();
             report_.tokens = trainer_.tokens();
             report_.tokens_here = report_.tokens - tokens_before;
             report_.seconds =
                 std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-            if (log)
-                attempt([&] { log->append(log_line(step)); },
+            if (!options_.log.empty())
+                attempt([&] { ranks.on_first([&] { log->append(log_line(step)); }); },
                         [&](const Error& full) { save_and_raise(full); });
             progress(step, static_cast<const RunReport&>(report_));
             if (due(step.step, options_.save_every) || report_.interrupted) {
@@ -132,8 +152,15 @@ public:
     // checkpoints before stay, and as run does for a directory of another run.
     void save() {
         if (options_.directory.empty()) return;
+        const auto sections = trainer_.sections();
+        trainer_.ranks().on_first([&] { write(sections); });
+    }
+
+private:
+    using Files = std::map<std::int64_t, std::filesystem::path>;
+
+    void write(std::vector<StateSection> sections) {
         expect_own_directory();
-        auto sections = trainer_.sections();
         const std::uint64_t position = source_.position();
         const std::array losses{report_.train_loss, report_.validation_loss,
                                 report_.best_validation_loss};
@@ -148,9 +175,6 @@ public:
             files.erase(files.begin());
         }
     }
-
-private:
-    using Files = std::map<std::int64_t, std::filesystem::path>;
 
     bool due(std::int64_t step, std::int64_t every) const noexcept {
         return step == options_.steps || (every > 0 && step % every == 0);
@@ -187,6 +211,16 @@ private:
         raise(full);
     }
 
+    void expect_same_ranks() {
+        Ranks& ranks = trainer_.ranks();
+        if (ranks.count() == 1) return;
+        auto facts = detail::program_facts();
+        facts.update(detail::parse_json(fingerprint_, "fingerprint", ""));
+        facts["steps made"] = trainer_.steps();
+        facts["weights, CRC-32"] = weights_crc(trainer_.model());
+        detail::expect_same(ranks, facts);
+    }
+
     void evaluate() {
         if (!evaluator_) {
             Batch shape;
@@ -194,12 +228,14 @@ private:
             validation_->next(shape);
             evaluator_.emplace(trainer_.model(), shape.streams, shape.length);
         }
-        report_.validation_loss =
-            evaluator_->loss(trainer_.model(), *validation_, options_.eval_batches);
+        report_.validation_loss = evaluator_->loss(trainer_.model(), *validation_,
+                                                   options_.eval_batches, trainer_.ranks());
         if (report_.validation_loss < report_.best_validation_loss) {
             report_.best_validation_loss = report_.validation_loss;
             if (!options_.directory.empty())
-                hydralm::save(trainer_.model(), options_.directory / "best.safetensors");
+                trainer_.ranks().on_first([&] {
+                    hydralm::save(trainer_.model(), options_.directory / "best.safetensors");
+                });
         }
     }
 

@@ -1,0 +1,66 @@
+// ParameterShare: the run of parameters that one rank owns. It alone has their moments, sums their
+// gradient over ranks, updates them, and tells the others (ZeRO-1: Rajbhandari et al. 2020, arXiv
+// 1910.02054).
+#pragma once
+
+#include <algorithm>
+
+#include "hydralm/training/pairwise_sum.hpp"
+#include "hydralm/training/ranks.hpp"
+
+namespace HYDRALM_NAMESPACE {
+
+// Of R ranks, rank r owns the elements up to ends[r]. Memory beside one rank's: a gradient, and
+// ⌈log2 R⌉ shares.
+template <Real T>
+class ParameterShare {
+public:
+    ParameterShare(Ranks& ranks, std::vector<Index> ends)
+        : ranks_(ranks),
+          ends_(std::move(ends)),
+          first_(ranks.rank() == 0 ? 0 : ends_[static_cast<std::size_t>(ranks.rank() - 1)]),
+          size_(ends_[static_cast<std::size_t>(ranks.rank())] - first_),
+          received_(ranks.count() > 1 ? ranks.count() * size_ : 0),
+          sum_(ranks.count(), size_) {}
+
+    Index first() const noexcept { return first_; }
+    Index size() const noexcept { return size_; }
+    template <class U>
+    std::span<U> own(std::span<U> all) const noexcept {
+        return all.subspan(static_cast<std::size_t>(first_), static_cast<std::size_t>(size_));
+    }
+
+    // The elements of the gradient that this rank owns become their sum over ranks; the others
+    // stay. A rank sends (R − 1)/R of a gradient. The sum goes on with the tree of PairwiseSum, in
+    // which the batches of the last rank come first.
+    void sum(std::span<T> gradient) {
+        if (ranks_.count() == 1) return;
+        ranks_.exchange(std::span<const T>(gradient), ends_, received_.span(),
+                        ranks_.equal_ends(size_));
+        for (Index r = ranks_.count() - 1; r >= 0; --r) sum_.add(received(r));
+        std::copy_n(received(0).data(), size_, own(gradient).data());
+    }
+    // Every element comes from the rank that owns it to all.
+    void publish(std::span<T> all) { ranks_.share(all, ends_); }
+    // What the ranks have of their elements, [all] on rank 0; empty on the others.
+    std::vector<T> collect(std::span<const T> own_values) {
+        const std::vector<Index> to(ends_.size(), size_), none(ends_.size(), 0);
+        std::vector<T> all(static_cast<std::size_t>(ranks_.rank() == 0 ? ends_.back() : Index{0}));
+        ranks_.exchange(own_values, to, std::span(all), ranks_.rank() == 0 ? ends_ : none);
+        return all;
+    }
+
+private:
+    std::span<T> received(Index r) noexcept {
+        return received_.span().subspan(static_cast<std::size_t>(r * size_),
+                                        static_cast<std::size_t>(size_));
+    }
+
+    Ranks& ranks_;
+    std::vector<Index> ends_;
+    Index first_, size_;
+    AlignedBuffer<T> received_;
+    PairwiseSum<T> sum_;
+};
+
+}  // namespace HYDRALM_NAMESPACE

@@ -1,0 +1,106 @@
+// Ranks: the processes of one run. This class is a run of one process; distributed.hpp has those of
+// an MPI job. What they tell each other goes through two virtual functions.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "hydralm/core/error.hpp"
+#include "hydralm/core/types.hpp"
+
+namespace HYDRALM_NAMESPACE {
+
+// Every rank calls the same functions in the same order, with sizes that agree.
+class Ranks {
+public:
+    Ranks() = default;
+    Ranks(const Ranks&) = delete;
+    Ranks& operator=(const Ranks&) = delete;
+    virtual ~Ranks() = default;
+
+    virtual int rank() const noexcept { return 0; }
+    virtual int count() const noexcept { return 1; }
+
+    // What this rank has spent on the others.
+    struct Traffic {
+        std::int64_t bytes_sent = 0;
+        double seconds = 0.0;  // of sending, receiving and waiting
+    };
+    virtual Traffic traffic() const noexcept { return {}; }
+
+    // all is cut into parts, that of rank r ending at ends[r]; each comes from its rank to all.
+    template <class T>
+    void share(std::span<T> all, std::span<const Index> ends) {
+        if (count() > 1) share_elements(all.data(), sizeof(T), ends);
+    }
+    // Part r of `to`, which ends at to_ends[r], goes to rank r; part r of `from` comes from it.
+    template <class T>
+    void exchange(std::span<const T> to, std::span<const Index> to_ends, std::span<T> from,
+                  std::span<const Index> from_ends) {
+        exchange_elements(to.data(), to_ends, from.data(), from_ends, sizeof(T));
+    }
+
+    // What every rank has.
+    template <class T>
+        requires std::is_trivially_copyable_v<T>
+    std::vector<T> gather(const T& own) {
+        std::vector<T> all(static_cast<std::size_t>(count()));
+        all[static_cast<std::size_t>(rank())] = own;
+        share(std::as_writable_bytes(std::span(all)), equal_ends(Index{sizeof(T)}));
+        return all;
+    }
+    std::vector<std::string> gather(const std::string& own) {
+        std::vector<Index> ends = gather(std::ssize(own));
+        for (std::size_t r = 1; r < ends.size(); ++r) ends[r] += ends[r - 1];
+        std::string all(static_cast<std::size_t>(ends.back()), '\0');
+        const auto text = [&](std::size_t r) {
+            const auto first = static_cast<std::size_t>(r == 0 ? 0 : ends[r - 1]);
+            return std::span(all).subspan(first, static_cast<std::size_t>(ends[r]) - first);
+        };
+        std::copy(own.begin(), own.end(), text(static_cast<std::size_t>(rank())).begin());
+        share(std::span(all), ends);
+        std::vector<std::string> texts;
+        for (std::size_t r = 0; r < ends.size(); ++r)
+            texts.emplace_back(text(r).begin(), text(r).end());
+        return texts;
+    }
+    bool any(bool own) {
+        for (const bool one : gather(static_cast<std::uint8_t>(own)))
+            if (one) return true;
+        return false;
+    }
+    // f() on rank 0; the Error it throws is thrown by all.
+    template <class F>
+    void on_first(const F& f) {
+        std::optional<ErrorDetail> error;
+        if (rank() == 0)
+            attempt([&] { f(); }, [&](const Error& failure) { error = failure.detail(); });
+        if (!any(error.has_value())) return;
+        ErrorDetail all = error.value_or(ErrorDetail{});
+        for (std::string* part : {&all.file, &all.field, &all.expected, &all.found, &all.fix})
+            *part = gather(*part).front();
+        raise(std::move(all));
+    }
+    // Ends of parts of n elements each.
+    std::vector<Index> equal_ends(Index n) const {
+        std::vector<Index> ends(static_cast<std::size_t>(count()));
+        for (std::size_t r = 0; r < ends.size(); ++r) ends[r] = n * static_cast<Index>(r + 1);
+        return ends;
+    }
+
+private:
+    // Of elements of 1, 4 or 8 bytes.
+    virtual void share_elements(void*, std::size_t, std::span<const Index>) {}
+    virtual void exchange_elements(const void*, std::span<const Index>, void*,
+                                   std::span<const Index>, std::size_t) {}
+};
+
+// A run of this process alone.
+inline Ranks& one_rank() noexcept {
+    static Ranks ranks;
+    return ranks;
+}
+
+}  // namespace HYDRALM_NAMESPACE

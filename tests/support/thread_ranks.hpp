@@ -1,0 +1,81 @@
+// Ranks that are threads of this process.
+#pragma once
+
+#include <barrier>
+#include <thread>
+#include <vector>
+
+#include "hydralm/training/ranks.hpp"
+
+namespace hydralm::test {
+
+// What the ranks of one run have in common.
+struct Meeting {
+    explicit Meeting(int ranks) : barrier(ranks), memory(static_cast<std::size_t>(ranks)) {}
+
+    std::barrier<> barrier;
+    struct Memory {
+        const std::byte* data = nullptr;
+        std::span<const Index> ends;
+    };
+    std::vector<Memory> memory;  // what each shows the others
+};
+
+class ThreadRank final : public Ranks {
+public:
+    ThreadRank(Meeting& meeting, int rank) : meeting_(meeting), rank_(rank) {}
+    int rank() const noexcept override { return rank_; }
+    int count() const noexcept override { return static_cast<int>(meeting_.memory.size()); }
+
+private:
+    static Index first_of(std::span<const Index> ends, std::size_t part) {
+        return part == 0 ? 0 : ends[part - 1];
+    }
+    void show(const void* data, std::span<const Index> ends) {
+        meeting_.memory[static_cast<std::size_t>(rank_)] = {static_cast<const std::byte*>(data),
+                                                            ends};
+        meeting_.barrier.arrive_and_wait();
+    }
+    void share_elements(void* all, std::size_t size, std::span<const Index> ends) override {
+        show(all, ends);
+        for (std::size_t r = 0; r < ends.size(); ++r) {
+            const Index first = first_of(ends, r) * static_cast<Index>(size),
+                        last = ends[r] * static_cast<Index>(size);
+            if (static_cast<int>(r) != rank_)
+                std::copy(meeting_.memory[r].data + first, meeting_.memory[r].data + last,
+                          static_cast<std::byte*>(all) + first);
+        }
+        meeting_.barrier.arrive_and_wait();
+    }
+    void exchange_elements(const void* to, std::span<const Index> to_ends, void* from,
+                           std::span<const Index> from_ends, std::size_t size) override {
+        show(to, to_ends);
+        for (std::size_t r = 0; r < from_ends.size(); ++r) {
+            const auto& [data, ends] = meeting_.memory[r];
+            const auto me = static_cast<std::size_t>(rank_);
+            std::copy(
+                data + first_of(ends, me) * static_cast<Index>(size),
+                data + ends[me] * static_cast<Index>(size),
+                static_cast<std::byte*>(from) + first_of(from_ends, r) * static_cast<Index>(size));
+        }
+        meeting_.barrier.arrive_and_wait();
+    }
+
+    Meeting& meeting_;
+    int rank_;
+};
+
+// f(Ranks&) on each of so many ranks.
+template <class F>
+void on_ranks(int count, const F& f) {
+    Meeting meeting(count);
+    std::vector<std::thread> threads;
+    for (int r = 0; r < count; ++r)
+        threads.emplace_back([&, r] {
+            ThreadRank rank(meeting, r);
+            f(rank);
+        });
+    for (auto& thread : threads) thread.join();
+}
+
+}  // namespace hydralm::test
