@@ -15,6 +15,9 @@ import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests" / "support"))
+import compiling
+
 FLAGS = ["-std=c++20", "-O2", "-march=native", "-pthread", "-DNDEBUG"]
 
 BARE = "#include <hydralm/hydralm.hpp>\n"
@@ -29,8 +32,7 @@ void step(const Model& model, hydralm::token_id token, Model::State& state) {{
     model.step(token, state);
 }}
 """
-EVERYTHING = "".join(f"#include <{path.relative_to(ROOT / 'include')}>\n"
-                     for path in sorted((ROOT / "include").rglob("*.hpp")))
+EVERYTHING = "".join(f"#include <{header}>\n" for header in compiling.PUBLIC_HEADERS)
 DEEP = "[] {{ auto c = hydralm::presets::deep; c.n_layers = {layers}; return c; }}()"
 UNITS = {"the bare include": BARE, "every header": EVERYTHING} | {
     f"prefill and step of {layers} layers of two mixers": MODEL.format(

@@ -27,7 +27,7 @@ ERROR = re.compile(r"\b(?:raise|Error)\(\s*(?=\{)")
 MAKER = re.compile(r"(?:\bvoid (\w+)|\bauto (\w+) = \[[^\]]*\])\s*(?=\()")
 CONSTANT = re.compile(rf"static constexpr const char\* (\w+) =\s*((?:{LITERAL}\s*)+);")
 ASSERTION = re.compile(rf'\bstatic_assert\([^;]*?((?:{LITERAL}\s*)+)\);')
-PRINTED = re.compile(rf'fprintf\(\s*stderr,\s*((?:{LITERAL}\s*)+)')
+PRINTED = re.compile(rf'(?:fprintf\(\s*stderr,|say_error\()\s*((?:{LITERAL}\s*)+)')
 ROW = re.compile(r"^\| (`.*`) \| (.*) \| (.*) \|$", re.M)
 
 

@@ -13,6 +13,7 @@
 
 #include "as_written.hpp"
 #include "options.hpp"
+#include "ranks.hpp"
 #include "standard_streams.hpp"
 
 namespace {
@@ -480,12 +481,11 @@ int main(int argc, char** argv) {
             hydralm::Error({.field = "command line: " + line, .fix = "see hydralm --help"}).what());
         return 2;
     } catch (const std::bad_alloc&) {
-        std::fprintf(stderr,
-                     "hydralm: memory: expected more than this machine gives; use a smaller model "
-                     "or chunk\n");
+        say_error(
+            "hydralm: memory: expected more than this machine gives; use a smaller model or chunk");
         return 1;
     } catch (const std::exception& error) {
-        std::fprintf(stderr, "%s\n", error.what());
+        say_error(error.what());
         return 1;
     }
     return 0;

@@ -14,6 +14,7 @@
 
 #include "model_config.hpp"
 #include "options.hpp"
+#include "ranks.hpp"
 #include "runtime_kernels.hpp"
 #include "with_scalar.hpp"
 
@@ -114,6 +115,7 @@ Model load_program_model(const std::string& path, const std::string& format) {
     using T = typename Model::Scalar;
     expect_no_training(path);
     const auto warn = [](const std::string& line) {
+        if (!speaks()) return;
         std::fprintf(stderr, "warning: %s\n", line.c_str());
     };
     if constexpr (built_for_one_config) {

@@ -7,6 +7,7 @@
 #include "bank_policy.hpp"
 #include "options.hpp"
 #include "program_model.hpp"
+#include "ranks.hpp"
 #include "standard_streams.hpp"
 #include "task_model.hpp"
 
@@ -75,10 +76,12 @@ void evaluate(const Options& o, hydralm::TaskKind kind) {
     Json result{{"task", o.task.name}, {"zero_retrieval", o.task.zero_retrieval}};
     for (const Index length : o.task.lengths) {
         const auto begin = std::chrono::steady_clock::now();
-        const auto score = hydralm::score_task(model, kind, task_shape(o.task, kind, length, vocab),
-                                               o.task.count, o.seed, o.task.trailers, policy);
+        const auto score =
+            hydralm::score_task(model, kind, task_shape(o.task, kind, length, vocab), o.task.count,
+                                o.seed, o.task.trailers, policy, program_ranks());
         const double seconds =
             std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+        if (!speaks()) continue;
         std::fprintf(stderr, "length %lld: %.4f of %lld answers, %.0f tokens/s\n",
                      static_cast<long long>(length), score.accuracy(),
                      static_cast<long long>(score.answers),
@@ -93,17 +96,17 @@ void evaluate(const Options& o, hydralm::TaskKind kind) {
                                      {"answers", score.answers},
                                      {"seconds", seconds}});
     }
-    std::printf("%s\n", result.dump().c_str());
+    if (speaks()) std::printf("%s\n", result.dump().c_str());
 }
 
 }  // namespace
 
 void task(const Options& o) {
     const auto kind = *hydralm::task_kind(o.task.name);
-    if (o.task.print) {
+    if (!o.task.print) {
+        with_model(o, [&]<class Model>() { evaluate<Model>(o, kind); });
+    } else if (program_ranks().rank() == 0) {
         const Index usual = task_vocab(std::max<Index>(512, program_config.vocab_size), kind);
         print_sequences(o, kind, o.task.vocab > 0 ? o.task.vocab : usual);
-    } else {
-        with_model(o, [&]<class Model>() { evaluate<Model>(o, kind); });
     }
 }

@@ -8,6 +8,7 @@
 
 #include "options.hpp"
 #include "program_model.hpp"
+#include "ranks.hpp"
 #include "task_model.hpp"
 #include "text_input.hpp"
 
@@ -99,7 +100,7 @@ constexpr LossUnit nats_per_answer{"nats per answer", 1.0};
 void print_progress(const hydralm::StepReport& step, const hydralm::RunReport& run,
                     std::int64_t steps, std::int64_t here, const LossUnit& unit) {
     static double last = -1.0;
-    if (step.step != steps && run.seconds - last < 1.0) return;
+    if (!speaks() || (step.step != steps && run.seconds - last < 1.0)) return;
     last = run.seconds;
     const double rate = static_cast<double>(run.tokens_here) / run.seconds;
     const double left =
@@ -121,7 +122,19 @@ struct Lessons {
     std::string sizes{};  // said before the first step
 };
 
-void print_result(const hydralm::RunReport& report, const LossUnit& unit) {
+// The ranks of a run, and what it has of each; empty on one.
+template <class Model>
+std::string bytes_of_moments(const hydralm::Trainer<Model>& trainer) {
+    hydralm::Ranks& ranks = trainer.ranks();
+    if (ranks.count() == 1) return "";
+    std::string line = std::to_string(ranks.count()) + " ranks, bytes of moments of each:";
+    for (const hydralm::Index bytes : ranks.gather(trainer.moment_bytes()))
+        line += " " + std::to_string(bytes);
+    return line + "\n";
+}
+
+void print_result(const hydralm::RunReport& report, const LossUnit& unit,
+                  const hydralm::Ranks& ranks) {
     const auto number = [](double x) {
         return std::isfinite(x) ? hydralm::detail::Json(x).dump() : std::string("null");
     };
@@ -131,15 +144,21 @@ void print_result(const hydralm::RunReport& report, const LossUnit& unit) {
                suffix + "\": " + number(report.best_validation_loss / nats);
     };
     const bool of_text = unit.nats != 1.0;
+    const auto traffic = ranks.traffic();
+    const std::string spent = ranks.count() == 1
+                                  ? ""
+                                  : ", \"ranks\": " + std::to_string(ranks.count()) +
+                                        ", \"bytes_sent\": " + std::to_string(traffic.bytes_sent) +
+                                        ", \"communication_seconds\": " + number(traffic.seconds);
     std::printf(
         "{\"steps\": %lld, \"seconds\": %s, \"tokens_per_second\": %s, %s, \"loss_unit\": "
-        "\"%s\"%s}\n",
+        "\"%s\"%s%s}\n",
         static_cast<long long>(report.steps), number(report.seconds).c_str(),
         number(report.seconds > 0.0 ? static_cast<double>(report.tokens_here) / report.seconds
                                     : 0.0)
             .c_str(),
         losses("loss", 1.0).c_str(), of_text ? "nats per byte" : "nats per answer",
-        of_text ? (", " + losses("bits_per_byte", unit.nats)).c_str() : "");
+        of_text ? (", " + losses("bits_per_byte", unit.nats)).c_str() : "", spent.c_str());
 }
 
 // Trains the model and writes it.
@@ -147,12 +166,9 @@ template <class Model>
 void train_on(const Options& o, Model& model, const Lessons& lessons,
               const hydralm::TrainerOptions& trainer_options) {
     const TrainOptions& t = o.train;
-    expect_writable(o.out);
-    std::uint32_t weights = 0;  // the checksum of those it begins with
-    model.get_parameters([&](const hydralm::ParameterInfo&, auto values) {
-        weights = hydralm::detail::crc_of(std::as_bytes(values), weights);
-    });
-    hydralm::Trainer<Model> trainer(model, trainer_options);
+    hydralm::Ranks& ranks = program_ranks();
+    hydralm::Trainer<Model> trainer(model, trainer_options, ranks);
+    ranks.on_first([&] { expect_writable(o.out); });
     const hydralm::RunOptions options{.steps = trainer_options.rate.total,
                                       .eval_every = t.eval_every,
                                       .eval_batches = lessons.eval_batches,
@@ -160,22 +176,27 @@ void train_on(const Options& o, Model& model, const Lessons& lessons,
                                       .keep = t.keep,
                                       .directory = run_directory(o),
                                       .log = t.log};
-    const std::string description = "{\"seed\":" + std::to_string(o.seed) + "," +
-                                    (t.init.empty() ? "\"scheme\":\"" + t.scheme + "\""
-                                                    : "\"init\":" + std::to_string(weights)) +
-                                    "," + lessons.data + "}";
+    const std::string description =
+        "{\"seed\":" + std::to_string(o.seed) + "," +
+        (t.init.empty() ? "\"scheme\":\"" + t.scheme + "\""
+                        : "\"init\":" + std::to_string(hydralm::weights_crc(model))) +
+        "," + lessons.data + "}";
     hydralm::TrainingRun<Model> run(trainer, lessons.training, &lessons.validation, options,
                                     description);
     if (!t.resume.empty())
-        run.resume([](const std::string& text) { std::fprintf(stderr, "%s\n", text.c_str()); });
+        run.resume([](const std::string& text) {
+            if (speaks()) std::fprintf(stderr, "%s\n", text.c_str());
+        });
     const std::int64_t begin = trainer.steps();
+    const std::string moments = bytes_of_moments(trainer);
 
     std::signal(SIGINT, stop_after_this_step);
     std::signal(SIGTERM, stop_after_this_step);
     const auto report =
         run.run([] { return interrupted != 0; },
                 [&](const auto& step, const auto& so_far) {
-                    if (step.step == begin + 1) std::fputs(lessons.sizes.c_str(), stderr);
+                    if (step.step == begin + 1 && speaks())
+                        std::fputs((lessons.sizes + moments).c_str(), stderr);
                     print_progress(step, so_far, options.steps, step.step - begin, lessons.unit);
                 });
     if (report.interrupted) {
@@ -186,8 +207,8 @@ void train_on(const Options& o, Model& model, const Lessons& lessons,
                       ", which is saved",
              .fix = "to go on, give the same command with --resume " + options.directory.string()});
     }
-    hydralm::save(model, o.out);
-    print_result(report, lessons.unit);
+    ranks.on_first([&] { hydralm::save(model, o.out); });
+    if (speaks()) print_result(report, lessons.unit, ranks);
 }
 
 std::uint32_t checksum(const hydralm::TextCorpus& corpus) {
@@ -290,6 +311,7 @@ void run_train(const Options& o) {
 }  // namespace
 
 void train(const Options& o) {
+    program_ranks();  // so that an error of all is said once
     with_scalar(o.scalar, [&]<class T>(T) { run_train<ProgramModel<T>>(o); });
 }
 void gradients(const Options& o) {

@@ -9,8 +9,6 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "support"))
 import compiling
 
-ROOT = HERE.parent.parent / "include"
-
 
 def check(base, header):
     line = f"#include <{header}>\n"
@@ -19,5 +17,4 @@ def check(base, header):
 
 
 base = compiling.command(sys.argv[1])
-headers = sorted(p.relative_to(ROOT).as_posix() for p in ROOT.rglob("*.hpp"))
-compiling.run_all([functools.partial(check, base, header) for header in headers])
+compiling.run_all([functools.partial(check, base, header) for header in compiling.PUBLIC_HEADERS])

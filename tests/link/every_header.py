@@ -2,7 +2,10 @@
 """One line a public header, all of them: the unit that clang-tidy reads. Prints it."""
 
 import pathlib
+import sys
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent.parent / "include"
-for header in sorted(ROOT.rglob("*.hpp")):
-    print(f"#include <{header.relative_to(ROOT).as_posix()}>")
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "support"))
+import compiling
+
+for header in compiling.PUBLIC_HEADERS:
+    print(f"#include <{header}>")

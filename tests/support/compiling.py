@@ -10,6 +10,10 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent / "include"
+# As they are included; without those that need MPI, which are compiled where it is.
+PUBLIC_HEADERS = [path.relative_to(ROOT).as_posix() for path in sorted(ROOT.rglob("*.hpp"))
+                  if "#include <mpi.h>" not in path.read_text()]
 KEPT = re.compile(r"-(D|W|std=|march=|pthread)")
 PATH = re.compile(r"(-isystem|-I)(.+)")
 
