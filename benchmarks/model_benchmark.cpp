@@ -3,9 +3,9 @@
 // the limit, memory bandwidth where weights are read.
 #include <benchmark/benchmark.h>
 
-#include <algorithm>
 #include <vector>
 
+#include "cost.hpp"
 #include "counters.hpp"
 #include "hydralm/hydralm.hpp"
 #include "hydralm/inference/batch_decoder.hpp"
@@ -41,25 +41,6 @@ const Model& initialised() {
     return model;
 }
 
-// FLOP of N tokens from the start of a stream: every matrix once per token (embedding: as the head,
-// heads times), 6 D² per delta-rule head, 4 D per visible pair of attention.
-template <class Model>
-double flop(Index N, Index heads) {
-    const auto& c = Model::config;
-    double matrices = 0;
-    for (const auto& info : Model::parameters)
-        if (info.rank == 2 && info.law.role != ParameterRole::embedding)
-            matrices += 2.0 * static_cast<double>(info.size());
-    double pairs = 0;
-    for (Index t = 0; t < N; ++t)
-        pairs += static_cast<double>(std::min<Index>(t + 1, c.swa_window));
-    const double D = c.head_dim, H = c.n_heads;
-    return static_cast<double>(N) *
-               (matrices + c.layer_types.count_of(LayerType::deltanet) * H * 6 * D * D) +
-           c.layer_types.count_of(LayerType::swa) * H * 4 * D * pairs +
-           2.0 * static_cast<double>(heads) * c.vocab_size * c.d_model;
-}
-
 template <class Model>
 void prefill(benchmark::State& run) {
     const Model& model = initialised<Model>();
@@ -72,7 +53,8 @@ void prefill(benchmark::State& run) {
     const auto rounds = static_cast<double>(run.iterations());
     run.counters["tokens/s"] = {rounds * static_cast<double>(run.range(0)),
                                 benchmark::Counter::kIsRate};
-    benchmarks::report_flop<float>(run, flop<Model>(run.range(0), 1), num_threads());
+    benchmarks::report_flop<float>(run, benchmarks::forward_flop(Model::config, run.range(0), 1),
+                                   num_threads());
     run.SetComplexityN(run.range(0));
 }
 
@@ -100,11 +82,20 @@ void stream(benchmark::State& run) {
     const auto rounds = static_cast<double>(run.iterations());
     run.counters["tokens/s"] = {rounds * static_cast<double>(run.range(0)),
                                 benchmark::Counter::kIsRate};
-    benchmarks::report_flop<float>(run, flop<Model>(run.range(0), run.range(0)), num_threads());
+    benchmarks::report_flop<float>(
+        run, benchmarks::forward_flop(Model::config, run.range(0), run.range(0)), num_threads());
 }
 
 using Medium = HydraLM<medium>;
 using MediumBf16 = HydraLM<medium, float, weights::BF16>;
+// Half as many layers, with attention to the whole past where the window was.
+using MediumFull = HydraLM<HydraConfig{.vocab_size = 4096,
+                                       .d_model = 512,
+                                       .n_layers = 4,
+                                       .n_heads = 8,
+                                       .n_kv_heads = 2,
+                                       .layer_types = {LayerType::deltanet, LayerType::deltanet,
+                                                       LayerType::deltanet, LayerType::full}}>;
 using Tiny = HydraLM<presets::tiny>;
 
 BENCHMARK(prefill<Medium>)
@@ -114,6 +105,7 @@ BENCHMARK(prefill<Medium>)
     ->Unit(benchmark::kMillisecond)
     ->UseRealTime()
     ->Complexity();
+BENCHMARK(prefill<MediumFull>)->Arg(1024)->Arg(4096)->Unit(benchmark::kMillisecond)->UseRealTime();
 BENCHMARK(decode<Medium>)->Arg(1)->Arg(8)->Arg(32)->Unit(benchmark::kMillisecond)->UseRealTime();
 BENCHMARK(decode<MediumBf16>)
     ->Arg(1)

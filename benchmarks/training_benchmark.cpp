@@ -2,8 +2,10 @@
 // as a fraction of the FMA peak measured in the same process; and the bytes of its tape.
 #include <benchmark/benchmark.h>
 
+#include "cost.hpp"
 #include "counters.hpp"
 #include "hydralm/training.hpp"
+#include "random_bytes.hpp"
 
 namespace {
 
@@ -15,35 +17,9 @@ constexpr HydraConfig config{
 using Model = HydraLM<config>;
 constexpr Index streams = 8, length = 256;
 
-// Bytes drawn by a seed: speed does not depend on them.
-class RandomBytes : public BatchSource {
-public:
-    void next(Batch& batch) override {
-        batch.streams = streams;
-        batch.length = length;
-        batch.tokens.resize(static_cast<std::size_t>(streams * length));
-        Random random(1, position_++);
-        for (token_id& token : batch.tokens) token = static_cast<token_id>(random.below(256));
-        batch.labels = batch.tokens;
-    }
-    std::uint64_t position() const override { return position_; }
-    void seek(std::uint64_t position) override { position_ = position; }
-
-private:
-    std::uint64_t position_ = 0;
-};
-
-// 6 FLOP a parameter and token (the embedding counts as the head), and three times the forward
-// FLOP of the mixers: 6 D² a delta-rule head and token, 4 D a visible pair of attention.
+// Forward, and twice that for the gradients; logits of every token.
 double flop_of_step() {
-    double pairs = 0;
-    for (Index t = 0; t < length; ++t)
-        pairs += static_cast<double>(std::min<Index>(t + 1, Model::config.swa_window));
-    const double D = Model::config.head_dim, H = Model::config.n_heads;
-    const auto& types = Model::config.layer_types;
-    const double mixers = types.count_of(LayerType::deltanet) * H * 6 * D * D * length +
-                          types.count_of(LayerType::swa) * H * 4 * D * pairs;
-    return streams * (6.0 * static_cast<double>(Model::parameter_count) * length + 3.0 * mixers);
+    return 3.0 * streams * benchmarks::forward_flop(Model::config, length, length);
 }
 
 void train_step(benchmark::State& run, OptimiserKind kind, Keep keep) {
@@ -54,7 +30,7 @@ void train_step(benchmark::State& run, OptimiserKind kind, Keep keep) {
     options.rate = {.peak = 1e-4, .least = 1e-5, .warmup = 0, .total = 1 << 20};
     options.keep = keep;
     Trainer<Model> trainer(model, options);
-    RandomBytes source;
+    benchmarks::RandomBytes source(streams, length);
     trainer.step(source);  // allocates the tape
     for (auto _ : run) benchmark::DoNotOptimize(trainer.step(source).loss);
     const auto rounds = static_cast<double>(run.iterations());
