@@ -23,4 +23,5 @@
 #include "hydralm/training/text_corpus.hpp"
 #include "hydralm/training/text_source.hpp"
 #include "hydralm/training/trainer.hpp"
+#include "hydralm/training/trainer_options.hpp"
 #include "hydralm/training/training_run.hpp"

@@ -14,10 +14,7 @@
 // its ParameterShare. The same numbers for any R.
 #pragma once
 
-#include <bit>
 #include <cmath>
-#include <cstdio>
-#include <functional>
 #include <limits>
 #include <memory>
 #include <numeric>
@@ -26,36 +23,10 @@
 #include "hydralm/io/model_file.hpp"
 #include "hydralm/training/evaluator.hpp"
 #include "hydralm/training/gradient_clip.hpp"
-#include "hydralm/training/gradients.hpp"
-#include "hydralm/training/learning_rate.hpp"
-#include "hydralm/training/optimiser.hpp"
 #include "hydralm/training/parameter_share.hpp"
+#include "hydralm/training/trainer_options.hpp"
 
 namespace HYDRALM_NAMESPACE {
-
-// What to do when a loss or a gradient is not finite: end with an Error, or leave the step out:
-// weights and carried streams are what they were before it, streams that began in it begin anew.
-enum class NonFinite : std::uint8_t { stop, skip };
-
-struct TrainerOptions {
-    OptimiserOptions optimiser{};
-    LearningRate rate{};  // scales the optimiser's rates by rate(step) / rate.peak
-    int accumulate = 1;   // batches per update, each with the same weight
-    double clip = 1.0;    // largest norm of the whole gradient; 0: any
-    NonFinite non_finite = NonFinite::stop;
-    Keep keep = Keep::everything;  // of the tape: changes memory and time, no number
-    // Whether the update after `step` updates leaves a parameter as it is; empty: none.
-    std::function<bool(const ParameterInfo&, std::int64_t step)> frozen{};
-};
-
-struct StepReport {
-    std::int64_t step = 0;  // updates made, this one included
-    double loss = 0.0;      // of the next token: mean of its batches, in nats, before the update
-    double gradient_norm = 0.0;  // before clipping
-    double rate = 0.0;
-    std::int64_t tokens = 0;  // of this step
-    bool skipped = false;
-};
 
 // The model must outlive the trainer, which changes its weights.
 template <class Model>
@@ -69,7 +40,7 @@ public:
     // sections together, and throw the same Error where numbers are not finite.
     Trainer(Model& model, const TrainerOptions& options, Ranks& ranks = one_rank())
         : model_(model),
-          options_(checked(options, ranks.count())),
+          options_(detail::checked(options, ranks.count())),
           ranks_(ranks),
           parameters_(model.parameter_count),
           blocks_(parameter_blocks(model.parameters)),
@@ -202,36 +173,6 @@ public:
     }
 
 private:
-    static const TrainerOptions& checked(const TrainerOptions& options, int ranks) {
-        const auto refuse = [](const char* field, const char* expected, double found) {
-            raise({.field = field,
-                   .expected = expected,
-                   .found = short_number(found),
-                   .fix = "correct the options of training"});
-        };
-        if (options.accumulate < 1) refuse("accumulate", "at least 1", options.accumulate);
-        if (ranks > 1 && (options.accumulate % ranks != 0 ||
-                          !std::has_single_bit(static_cast<unsigned>(options.accumulate / ranks))))
-            raise({.field = "accumulate",
-                   .expected = std::to_string(ranks) +
-                               " ranks times a power of two, for the bits of one process",
-                   .found = std::to_string(options.accumulate),
-                   .fix = "accumulate that many batches, or start another number of ranks"});
-        if (!(options.clip >= 0.0) || !std::isfinite(options.clip))
-            refuse("clip", "a finite number, at least 0", options.clip);
-        if (!(options.rate.peak > 0.0) || !std::isfinite(options.rate.peak))
-            refuse("learning rate", "a finite number above 0", options.rate.peak);
-        if (!(options.rate.least >= 0.0) || !(options.rate.least <= options.rate.peak))
-            refuse("least learning rate", "in [0, the learning rate]", options.rate.least);
-        return options;
-    }
-
-    static std::string short_number(double x) {
-        std::array<char, 32> text{};
-        std::snprintf(text.data(), text.size(), "%g", x);
-        return text.data();
-    }
-
     // Throws Error unless the values of a section, one for each weight, are finite and not below
     // least.
     void expect_values(const StateFile& file, const char* section, T least) const {
@@ -242,7 +183,7 @@ private:
                     raise({.file = file.name(),
                            .field = std::string(section) + " of " + std::string(info.name()),
                            .expected = least < 0 ? "finite values" : "finite values from 0 up",
-                           .found = short_number(static_cast<double>(*next)),
+                           .found = detail::short_number(static_cast<double>(*next)),
                            .fix = "resume from another checkpoint of the run"});
     }
 
@@ -402,8 +343,8 @@ private:
                                                   : "the loss";
         raise({.field = "step " + std::to_string(report.step),
                .expected = "a finite loss and gradient",
-               .found = "loss " + short_number(report.loss) + ", gradient norm " +
-                        short_number(report.gradient_norm) + ", first in " + where,
+               .found = "loss " + detail::short_number(report.loss) + ", gradient norm " +
+                        detail::short_number(report.gradient_norm) + ", first in " + where,
                .fix = "lower the learning rate, or clip the gradient (in code, NonFinite::skip "
                       "leaves such steps out)"});
     }
