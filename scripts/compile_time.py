@@ -32,13 +32,41 @@ void step(const Model& model, hydralm::token_id token, Model::State& state) {{
     model.step(token, state);
 }}
 """
+OPEN = """
+#include <hydralm/families/open.hpp>
+
+hydralm::RuntimeModel<float> read(const char* path) {{
+    return hydralm::open<float>(path, {kernels});
+}}
+"""
+TRAINER = """
+#include <hydralm/training.hpp>
+
+constexpr hydralm::HydraConfig config{.vocab_size = 256, .d_model = 128, .n_layers = 4, .n_heads = 4,
+                                      .swa_window = 128};
+using Model = hydralm::HydraLM<config>;
+
+void train(Model& model, hydralm::BatchSource& source) {
+    hydralm::Trainer<Model> trainer(model, {});
+    trainer.step(source);
+}
+"""
+PROGRAM = ROOT / "examples" / "cli"
 EVERYTHING = "".join(f"#include <{header}>\n" for header in compiling.PUBLIC_HEADERS)
 DEEP = "[] {{ auto c = hydralm::presets::deep; c.n_layers = {layers}; return c; }}()"
 UNITS = {"the bare include": BARE, "every header": EVERYTHING} | {
     f"prefill and step of {layers} layers of two mixers": MODEL.format(
         config=DEEP.format(layers=layers)) for layers in (4, 20, 24)} | {
     "prefill and step of 20 layers of three mixers": MODEL.format(config="hydralm::presets::hybrid")}
-SECONDS = {"the bare include": 4} | {name: 15 for name in UNITS if "20 layers" in name}
+UNITS |= {
+    "open: one width of heads, one chunk":
+        OPEN.format(kernels="hydralm::Kernels<hydralm::Sizes<32>, hydralm::Sizes<32>>{}"),
+    "open: the usual four and four": OPEN.format(kernels="hydralm::CommonKernels{}"),
+    "Trainer of 4 layers": TRAINER,
+    "the program: layers of float, heads of 64 and 128":
+        (PROGRAM / "runtime_kernels_wide_float.cpp").read_text()}
+SECONDS = {"the bare include": 4, "open: one width of heads, one chunk": 60} | {
+    name: 15 for name in UNITS if "20 layers" in name}
 MEGABYTES = 2048
 
 PAGE = """\
@@ -46,7 +74,8 @@ PAGE = """\
 
 What one translation unit costs: processor time, peak memory of the compiler, size of the object.
 Measured by `./run reports` with `{flags}` on {machine}.
-Bounds, beyond which this report fails: 4 s for the bare include; 15 s and {megabytes} MB for 20 layers.
+Bounds, beyond which this report fails: 4 s for the bare include; 15 s and {megabytes} MB for 20 layers; 60 s for
+`open` with kernels of one width of heads and one chunk.
 
 | compiler | unit | seconds | peak MB | object KB |
 |---|---|---:|---:|---:|
@@ -63,7 +92,7 @@ def machine():
 def includes():
     flags = subprocess.run(["pkg-config", "--cflags", "eigen3", "xsimd"], check=True, text=True,
                            capture_output=True).stdout
-    return [f"-I{ROOT / 'include'}", *shlex.split(flags)]
+    return [f"-I{ROOT / 'include'}", f"-I{PROGRAM}", *shlex.split(flags)]
 
 
 def measured(compiler, text):

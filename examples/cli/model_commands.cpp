@@ -25,9 +25,21 @@ std::string formats(const Model& model) {
     return found;
 }
 
+// "of 32", or "of 24: generic, by kernels for 32" where none is compiled for them.
+std::string sizes(hydralm::Index size, hydralm::Index kernel) {
+    const std::string of = "of " + std::to_string(size);
+    return size == kernel ? of : of + ": generic, by kernels for " + std::to_string(kernel);
+}
+
 template <class Model>
 nlohmann::ordered_json kernel_forms(const Model& model) {
-    return {{"matmul", "packed panels, matrices in " + formats(model)},
+    const auto& c = model.config;
+    hydralm::Index head_dim = c.head_dim, chunk = c.retrieval_chunk_size;
+    if constexpr (requires { model.padding; })
+        head_dim = model.kernel_head_dim, chunk = model.kernel_chunk;
+    return {{"heads", sizes(c.head_dim, head_dim)},
+            {"chunks", sizes(c.retrieval_chunk_size, chunk)},
+            {"matmul", "packed panels, matrices in " + formats(model)},
             {"rms_norm", "simd"},
             {"rotary", "simd, angles in double"},
             {"short_conv", "simd"},

@@ -6,14 +6,16 @@ import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "support"))
-from program import TEXT, json_of, refusal, run, run_checks
+from program import BOUNDS, TEXT, assert_near, json_of, refusal, run, run_checks, tensors
 
 CONFIGS = (
     {"vocab_size": 256, "d_model": 64, "n_layers": 3, "n_heads": 2, "swa_window": 16, "swa_every": 3},
     {"vocab_size": 256, "d_model": 32, "n_layers": 2, "n_heads": 2, "retrieval_chunk_size": 16,
      "layer_types": ["retrieval", "full"], "n_kv_heads": 1, "tie_embeddings": False},
     {"vocab_size": 256, "d_model": 64, "n_layers": 1, "n_heads": 1, "mtp_depth": 2,
-     "dn_negative_eigenvalues": True, "dn_use_gate": False})
+     "dn_negative_eigenvalues": True, "dn_use_gate": False},
+    {"vocab_size": 256, "d_model": 40, "n_layers": 4, "n_heads": 2, "retrieval_chunk_size": 24,
+     "layer_types": ["deltanet", "swa", "retrieval", "full"]})
 
 
 def written(directory, config):
@@ -47,6 +49,32 @@ def every_command(directory):
         assert again["steps"] == 1, again
 
 
+def generic_sizes(directory):
+    """Heads of 12 and chunks of 24 by kernels for 16 and 32: named so, every form and scalar one
+    function, its state in the layout of files."""
+    config = {"vocab_size": 256, "d_model": 24, "n_layers": 4, "n_heads": 2, "swa_window": 16,
+              "layer_types": ["deltanet", "swa", "retrieval", "full"], "retrieval_chunk_size": 24}
+    model, ids, out = directory / "m.safetensors", directory / "ids", directory / "out"
+    run("init", "--out", model, "--config", written(directory, config), "--scheme", "fan_in")
+    kernels = json_of("info", "--model", model, "--json")["kernels"]
+    assert kernels["heads"] == "of 12: generic, by kernels for 16", kernels
+    assert kernels["chunks"] == "of 24: generic, by kernels for 32", kernels
+    ids.write_text(" ".join(str(byte) for byte in TEXT[:90].encode()))
+    found = {}
+    for scalar, form in ("double", "prefill"), ("double", "step"), ("float", "chunked"):
+        run("logits", "--model", model, "--ids", ids, "--out", out, "--scalar", scalar, "--form", form,
+            *(["--chunk", 7] if form == "chunked" else []))
+        found[scalar, form] = tensors(out)
+    expected = found["double", "prefill"]
+    shapes = {name: shape for name, (shape, _) in expected.items()}
+    assert shapes["state.0.S"] == [2, 12, 12] and shapes["state.0.conv_cache"] == [72, 3], shapes
+    assert shapes["state.1.k_cache"] == [2, 16, 12] and shapes["state.3.k_cache"] == [2, 90, 12]
+    assert shapes["state.2.summaries"] == [2, 3, 12], shapes
+    for (scalar, form), values in found.items():
+        for name, value in values.items():
+            assert_near(value, expected[name], BOUNDS[scalar])
+
+
 def without_config(_):
     """The preset, as ever."""
     facts = json_of("info", "--json")["config"]
@@ -56,9 +84,10 @@ def without_config(_):
 def refusals(directory):
     new = directory / "new"
     for config, part in (
-            ({"d_model": 40, "n_heads": 2}, "head_dim: expected one of 16, 32, 64, 128, found 20"),
+            ({"d_model": 272, "n_heads": 2}, "head_dim: expected at most 128, found 136"),
+            ({"d_model": 40, "n_heads": 3}, "head_dim: found d_model 40 / n_heads 3; n_heads must"),
             ({"d_model": 64, "n_heads": 2, "layer_types": ["retrieval"], "n_layers": 1,
-              "retrieval_chunk_size": 24}, "retrieval_chunk_size: expected one of 16, 32, 64, 128"),
+              "retrieval_chunk_size": 129}, "retrieval_chunk_size: expected at most 128, found 129"),
             ({"swa_window": 0}, "swa_window: found 0; must be in"), ({"width": 1}, "width"),
             ("{", "config.json"), ("", "config.json")):
         path = written(directory, config)
@@ -72,4 +101,4 @@ def refusals(directory):
     assert not new.exists()
 
 
-run_checks([every_command, without_config, refusals])
+run_checks([every_command, generic_sizes, without_config, refusals])

@@ -34,7 +34,7 @@ MESSAGES = [pattern
             for row in re.findall(r"^\| `(.*?)` \|",
                                   errors_page.page(errors_page.PAGE.read_text(), every=True), re.M)
             if (pattern := message_pattern(row))]
-MESSAGES.append(re.compile(r"hydralm: .*: \w+: found .*; must .*"))  # a config's rule
+MESSAGES.append(re.compile(r"hydralm: .*: \w+: found .*; (n_heads )?must .*"))  # a config's rule
 assert not any(row.fullmatch("hydralm: a: b: expected c, found d; e") for row in MESSAGES)
 BOUNDS = {"float": 2e-4, "double": 1e-9}  # of golden vectors, relative to a tensor's largest value
 

@@ -80,6 +80,27 @@ TEST_CASE("A model with matrices in bf16 is not trained", "[runtime_training]") 
         {"embed.weight: expected weights of the model's scalar, to be trained, found bf16"});
 }
 
+TEST_CASE("The gradient of heads in wider kernels is that of the heads", "[runtime_training]") {
+    Static model;
+    Runtime padded(small_remembering, Kernels<Sizes<16>, Sizes<13>>{});
+    CHECK(padded.kernel_head_dim == 16);
+    initialise(model, 6, InitScheme::fan_in);
+    initialise(padded, 6, InitScheme::fan_in);
+    const auto gradient = [](const auto& any, Keep keep) {
+        using Model = std::decay_t<decltype(any)>;
+        Gradients<Model> gradients(any, 2, 30, keep);
+        gradients.refresh(any);
+        const auto tokens = random_tokens(60, 53, 7), labels = random_tokens(60, 53, 8);
+        for (int call = 0; call < 2; ++call) {  // the second adds to the first
+            BatchStates<Model> states(any, 2);
+            gradients.add(any, tokens, labels, states.streams(30), 1.0 / 60);
+        }
+        return std::vector<float>(gradients.values().begin(), gradients.values().end());
+    };
+    for (const Keep keep : {Keep::everything, Keep::block_inputs})
+        check_close(gradient(padded, keep), gradient(model, keep), 1e-3, "gradient");
+}
+
 TEST_CASE("Losses of a run-time model are those of the specialised one", "[runtime_training]") {
     Static model;
     Runtime runtime = new_runtime();

@@ -37,8 +37,20 @@ std::string fingerprint(const Model& model) {
     if constexpr (requires { model.hybrid; })
         if (model.hybrid)
             return Json{{"stack", hybrid_json(*model.hybrid)}, {"scalar", scalar}}.dump();
-    if constexpr (Configured<Model>) return state_fingerprint(model.config, scalar);
-    else return "{\"stack\":" + stack_to_json<Model>() + ",\"scalar\":" + quoted(scalar) + "}";
+    if constexpr (Configured<Model>) {
+        std::string text = state_fingerprint(model.config, scalar);
+        if constexpr (requires { model.padding; }) {  // states lie as the kernels read them
+            if (model.kernel_head_dim != model.config.head_dim ||
+                model.kernel_chunk != model.config.retrieval_chunk_size) {
+                text.back() = ',';
+                text += "\"kernel_head_dim\":" + std::to_string(model.kernel_head_dim) +
+                        ",\"kernel_chunk\":" + std::to_string(model.kernel_chunk) + "}";
+            }
+        }
+        return text;
+    } else {
+        return "{\"stack\":" + stack_to_json<Model>() + ",\"scalar\":" + quoted(scalar) + "}";
+    }
 }
 
 // Throws Error, naming the fields or the first module that differ, for the checkpoint of another

@@ -215,7 +215,7 @@ private:
     void write_angles(Streams streams, Index N, MatrixView<T> angles) const noexcept {
         for (Index b = 0; b < streams.count(); ++b)
             kernels::rotary_table<HeadDim>(streams.position(b), shape_.rope_base,
-                                           angles.middle_rows(b * N, N));
+                                           angles.middle_rows(b * N, N), own_head_dim(shape_));
     }
     // Columns of q, or of anything as wide, that read group g; and of its keys and values in qkv.
     MatrixView<T> group_cols(MatrixView<T> q, Index g) const noexcept {

@@ -23,8 +23,8 @@
 
 namespace HYDRALM_NAMESPACE {
 
-// T: scalar of weights, activations and state. HeadDim: D. ChunkSize: C, tokens a chunk. Shape:
-// RetrievalShape or RuntimeRetrievalShape.
+// T: scalar of weights, activations and state. HeadDim: D. ChunkSize: C, tokens a chunk, or the
+// most that the shape may say. Shape: RetrievalShape or RuntimeRetrievalShape.
 template <Real T, Index HeadDim, Index ChunkSize = 32, class Shape = RuntimeRetrievalShape>
 class RetrievalAttention {
     static_assert(RetrievalShaped<Shape>,
@@ -37,7 +37,9 @@ class RetrievalAttention {
 
 public:
     using Scalar = T;
-    using Head = kernels::RetrievalHead<T, HeadDim, ChunkSize>;
+    // Whether the shape says how many tokens a chunk has, at most ChunkSize.
+    static constexpr bool open_chunk = requires(const Shape& s) { s.chunk_size; };
+    using Head = kernels::RetrievalHead<T, HeadDim, ChunkSize, open_chunk>;
     using Selection = kernels::RetrievalSelection<T>;
     static constexpr Index head_dim = HeadDim;
 
@@ -45,6 +47,11 @@ public:
     constexpr explicit RetrievalAttention(Shape shape) : shape_(shape) {}
     constexpr const Shape& shape() const noexcept { return shape_; }
     constexpr Index d_model() const noexcept { return shape_.d_model; }
+    constexpr Index chunk_size() const noexcept {
+        if constexpr (open_chunk)
+            if (shape_.chunk_size > 0) return shape_.chunk_size;
+        return ChunkSize;
+    }
 
     template <class V>
     constexpr void describe(V& v) const {
@@ -52,7 +59,7 @@ public:
         v.option("d_model", shape_.d_model);
         v.option("n_heads", shape_.n_heads);
         v.option("head_dim", HeadDim);
-        v.option("chunk_size", ChunkSize);
+        v.option("chunk_size", chunk_size());
         v.option("top_k", shape_.top_k);
         v.option("conv_kernel", shape_.conv_kernel);
     }
@@ -90,7 +97,7 @@ public:
     template <class S, class V>
     constexpr void visit_state(S& s, V& v) const {
         v.array(s.conv_cache, (shape_.conv_kernel - 1) * 3 * inner());
-        v.growing(s.bank, retrieval_layout<Head>(shape_.n_heads, shape_.top_k));
+        v.growing(s.bank, retrieval_layout<Head>(shape_.n_heads, shape_.top_k, chunk_size()));
     }
 
     // sink(name, shape, values): conv_cache [3I, K−1], keys and values [H, position, D], summaries
@@ -99,9 +106,9 @@ public:
     void export_state(const State& s, std::int64_t position, const Sink& sink) const {
         const Index H = shape_.n_heads, D = HeadDim, channels = 3 * inner(),
                     kept = shape_.conv_kernel - 1, N = static_cast<Index>(position),
-                    m = N / ChunkSize;
+                    C = chunk_size(), m = N / C;
         const PastBounds bounds = s.bank->policy().bounds();
-        const Index exact = bounds.first_exact(m) * ChunkSize;
+        const Index exact = bounds.first_exact(m) * C;
         std::vector<T> values(static_cast<std::size_t>(channels * kept));
         for (Index c = 0; c < channels; ++c)
             for (Index j = 0; j < kept; ++j)
@@ -119,13 +126,13 @@ public:
                 }
             sink(name, std::array{H, end - first, D}, values);
         };
-        rows("keys", exact, N, ChunkSize, [&](const Head& head, Index t, Index count) {
-            const T* const keys = head.read(t / ChunkSize, scratch.data()).keys;
+        rows("keys", exact, N, C, [&](const Head& head, Index t, Index count) {
+            const T* const keys = head.read(t / C, scratch.data()).keys;
             for (Index j = 0; j < count; ++j)
                 for (Index i = 0; i < D; ++i) values.push_back(keys[i * Head::key_stride + j]);
         });
-        rows("values", exact, N, ChunkSize, [&](const Head& head, Index t, Index count) {
-            const T* const v = head.read(t / ChunkSize, scratch.data()).values;
+        rows("values", exact, N, C, [&](const Head& head, Index t, Index count) {
+            const T* const v = head.read(t / C, scratch.data()).values;
             for (Index j = 0; j < count; ++j)
                 values.insert(values.end(), v + j * Head::value_stride,
                               v + j * Head::value_stride + D);
@@ -236,7 +243,7 @@ public:
                          selection(selections, task, N), o.middle_rows(b * N, N), h, own);
             },
             records<R> ||
-                rows * I * (ChunkSize * (shape_.top_k + 1) + furthest / ChunkSize) > 65536);
+                rows * I * (chunk_size() * (shape_.top_k + 1) + furthest / chunk_size()) > 65536);
         project(o, p.o_proj, y, write);
     }
 
@@ -293,8 +300,8 @@ public:
             const T gate =
                 simd::sigmoid(T(8) * dot(view<HeadDim>(w), in(k)) + p.gate_bias[at] - T(2));
             bank.put(position + n, k, part(2).row(n), gate);
-            if ((position + n + 1) % ChunkSize == 0)
-                bank.summarise(static_cast<Index>((position + n) / ChunkSize), decoded);
+            if ((position + n + 1) % chunk_size() == 0)
+                bank.summarise(static_cast<Index>((position + n) / chunk_size()), decoded);
         }
         kernels::retrieval_route<HeadDim, ChunkSize, T>(part(0), position, bank,
                                                         std::exp(p.route_scale[at]),

@@ -9,13 +9,14 @@ namespace HYDRALM_NAMESPACE {
 
 // Chunk pages with keys, values and gates; group pages with the summaries of 64 chunks, and in
 // bounded memory their means; level pages with the sums of 64 groups. Head: a RetrievalHead. top_k:
-// past chunks that a token reads beside its own.
+// past chunks that a token reads beside its own. chunk_tokens: of a chunk.
 template <class Head>
-constexpr PageLayout retrieval_layout(Index heads, Index top_k = 0) noexcept {
+constexpr PageLayout retrieval_layout(Index heads, Index top_k = 0,
+                                      Index chunk_tokens = Head::most_tokens) noexcept {
     constexpr Index group = kernels::RetrievalPast::group;
     const Index summaries = heads * Head::summary_bytes;
     const auto chunk = [heads](BankFormat format) { return heads * Head::chunk_bytes(format); };
-    return {.chunk_tokens = Head::chunk_tokens,
+    return {.chunk_tokens = chunk_tokens,
             .kinds = {PageKind{.chunks = 1,
                                .kept = Kept::exact,
                                .bytes = {chunk(BankFormat::exact), chunk(BankFormat::bf16),
@@ -41,7 +42,8 @@ inline kernels::RetrievalPast retrieval_past(const PageBank& bank) noexcept {
             .heads = bank.layout().parts,
             .format = policy.format,
             .bounds = policy.bounds(),
-            .open_groups = policy.open_groups};
+            .open_groups = policy.open_groups,
+            .chunk_tokens = bank.layout().chunk_tokens};
 }
 
 }  // namespace HYDRALM_NAMESPACE

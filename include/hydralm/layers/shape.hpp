@@ -58,6 +58,7 @@ struct RuntimeWindowShape {
     Index n_heads = 0;
     Index window = 512;
     double rope_base = 10000.0;
+    Index head_dim = 0;  // of a head in a mixer of wider ones (rotary_table); 0: as wide
 };
 
 template <class S>
@@ -82,6 +83,7 @@ struct RuntimeFullShape {
     Index n_heads = 0;
     Index n_kv_heads = 0;
     double rope_base = 10000.0;
+    Index head_dim = 0;  // of a head in a mixer of wider ones (rotary_table); 0: as wide
 };
 
 template <class S>
@@ -143,12 +145,20 @@ struct RuntimeRetrievalShape {
     Index n_heads = 0;
     Index top_k = 8;
     Index conv_kernel = 4;
+    Index chunk_size = 0;  // tokens of a chunk, at most the mixer's ChunkSize; 0: as many
 };
 
 template <class S>
 concept RetrievalShaped = requires(const S& s) {
     { s.d_model + s.n_heads + s.top_k + s.conv_kernel } -> std::convertible_to<Index>;
 };
+
+// The head dimension that a shape says, where it does.
+template <class Shape>
+constexpr Index own_head_dim(const Shape& shape) noexcept {
+    if constexpr (requires { shape.head_dim; }) return shape.head_dim;
+    else return 0;
+}
 
 // SwiGLU: d_model in and out, hidden between.
 template <Index DModel, Index Hidden>

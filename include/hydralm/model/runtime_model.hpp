@@ -2,8 +2,9 @@
 //
 // The same layers as HydraLM's with run-time shapes, each behind one virtual call a tile. What the
 // kernels must know when they are compiled, the head dimension and the chunk of retrieval, is taken
-// from lists: a config of another one is refused by its field. HydraLM of the same config computes
-// the same bits.
+// from lists, and HydraLM of the same config computes the same bits. Sizes between those of the
+// lists are computed by the kernels of the next larger one: heads are padded (head_padding.hpp),
+// chunks are not filled; the same to rounding. Larger ones are refused by their field.
 #pragma once
 
 #include <algorithm>
@@ -22,6 +23,7 @@
 #include "hydralm/layers/sliding_window_attention_backward.hpp"
 #include "hydralm/layers/swiglu_backward.hpp"
 #include "hydralm/model/config_fields.hpp"
+#include "hydralm/model/head_padding.hpp"
 #include "hydralm/model/hybrid_stack.hpp"
 #include "hydralm/model/model_calls.hpp"
 #include "hydralm/model/mtp.hpp"
@@ -32,8 +34,8 @@
 namespace HYDRALM_NAMESPACE {
 
 // Head dimensions, and chunks of retrieval, that a RuntimeModel is compiled for. Each pair of the
-// two is a mixer type more to compile; give `RuntimeModel<T>(config, Kernels<…>())` a list of your
-// own for others.
+// two is a mixer type more to compile; `RuntimeModel<T>(config, Kernels<…>())` takes lists of your
+// own, for sizes of which every bit and every cycle counts.
 template <Index... values>
 struct Sizes {};
 template <class HeadDims, class Chunks>
@@ -59,26 +61,32 @@ struct RuntimeParts {
     }
 };
 
-// f(std::integral_constant) of the size that is wanted. Throws Error naming the field for none.
-template <class Made, Index... values, class F>
-Made with_size(Sizes<values...>, Index wanted, const char* field, const F& f) {
-    Made made{};
-    const bool found =
-        ((wanted == values && (made = f(std::integral_constant<Index, values>{}), true)) || ...);
-    if (!found) {
-        std::string known;
-        ((known += (known.empty() ? "" : ", ") + std::to_string(values)), ...);
+// The smallest of the sizes that has room for what is wanted. Throws Error naming the field for
+// none.
+template <Index... values>
+Index size_for(Sizes<values...>, Index wanted, const char* field) {
+    constexpr Index largest = std::max({Index{0}, values...});
+    if (wanted > largest)
         raise({.field = field,
-               .expected = "one of " + known,
+               .expected = "at most " + std::to_string(largest),
                .found = std::to_string(wanted),
                .fix = "build the program for this config (-Dmodel_config); in code, use "
                       "HydraLM of it, or give Kernels of its sizes"});
-    }
+    Index found = largest;
+    ((found = values >= wanted ? std::min(found, values) : found), ...);
+    return found;
+}
+// f(std::integral_constant) of that size.
+template <class Made, Index... values, class F>
+Made with_size(Sizes<values...> sizes, Index wanted, const char* field, const F& f) {
+    const Index size = size_for(sizes, wanted, field);
+    Made made{};
+    ((size == values && (made = f(std::integral_constant<Index, values>{}), true)) || ...);
     return made;
 }
 
-// Layer i of a valid, resolved config whose head_dim is D. All that is large to compile of a
-// RuntimeModel is here: `extern template` of this spares it (docs/using.md).
+// Layer i of a valid, resolved config whose head_dim is at most D. All that is large to compile of
+// a RuntimeModel is here: `extern template` of this spares it (docs/using.md).
 template <Real T, Index D, class Chunks>
 std::unique_ptr<ErasedBlock<T>> make_block(const HydraConfig& c, int i) {
     const RuntimeParts<T> parts(c);
@@ -88,17 +96,18 @@ std::unique_ptr<ErasedBlock<T>> make_block(const HydraConfig& c, int i) {
                 RuntimeDeltaNetShape{c.d_model, c.n_heads, c.dn_short_conv_kernel, c.dn_use_gate,
                                      c.dn_norm_qk, c.dn_negative_eigenvalues}));
         case LayerType::swa:
-            return parts.block(SlidingWindowAttention<T, D>(
-                RuntimeWindowShape{c.d_model, c.n_heads, c.swa_window, c.swa_rope_base}));
+            return parts.block(SlidingWindowAttention<T, D>(RuntimeWindowShape{
+                c.d_model, c.n_heads, c.swa_window, c.swa_rope_base, c.head_dim}));
         case LayerType::full:
             return parts.block(FullAttention<T, D, 64>(
-                RuntimeFullShape{c.d_model, c.n_heads, c.n_kv_heads, c.swa_rope_base}));
+                RuntimeFullShape{c.d_model, c.n_heads, c.n_kv_heads, c.swa_rope_base, c.head_dim}));
         case LayerType::retrieval: break;
     }
     return with_size<std::unique_ptr<ErasedBlock<T>>>(
         Chunks{}, c.retrieval_chunk_size, "retrieval_chunk_size", [&](auto chunk) {
-            return parts.block(RetrievalAttention<T, D, chunk>(RuntimeRetrievalShape{
-                c.d_model, c.n_heads, c.retrieval_top_k, c.dn_short_conv_kernel}));
+            return parts.block(RetrievalAttention<T, D, chunk>(
+                RuntimeRetrievalShape{c.d_model, c.n_heads, c.retrieval_top_k,
+                                      c.dn_short_conv_kernel, c.retrieval_chunk_size}));
         });
 }
 
@@ -143,6 +152,8 @@ class RuntimeModel : public ModelCalls<RuntimeModel<T>, T> {
         Index mtp_depth = config.mtp_depth;
         Index state_bytes = stack.all_states().bytes;
         std::uint64_t shape = hybrid ? shape_number(*hybrid) : shape_number(config);
+        Index kernel_head_dim = config.head_dim, kernel_chunk = config.retrieval_chunk_size;
+        HeadPadding padding{};
         std::vector<ParameterInfo> parameters{};
         Index parameter_count = 0;
         Index weight_bytes = 0;
@@ -150,6 +161,16 @@ class RuntimeModel : public ModelCalls<RuntimeModel<T>, T> {
 
         Facts(const HydraConfig& c, std::optional<HybridShape> given, RuntimeStack<T> made)
             : config(c), hybrid(std::move(given)), stack(std::move(made)) {}
+        template <class HeadDims, class Chunks>
+        Facts(const HydraConfig& c, Kernels<HeadDims, Chunks> kernels)
+            : Facts(c, std::nullopt, detail::make_runtime_stack<T>(c, kernels)) {
+            kernel_head_dim = detail::size_for(HeadDims{}, c.head_dim, "head_dim");
+            padding = {c.head_dim, kernel_head_dim};
+            for (int i = 0; i < c.n_layers; ++i)
+                if (c.layer_types[i] == LayerType::retrieval)
+                    kernel_chunk =
+                        detail::size_for(Chunks{}, c.retrieval_chunk_size, "retrieval_chunk_size");
+        }
     };
     std::shared_ptr<const Facts> facts_;
 
@@ -166,10 +187,7 @@ public:
     explicit RuntimeModel(const HydraConfig& given, Compiled kernels = {},
                           const FormatChoice& choose = format_choice<T>(weights::Float{}),
                           const ParameterCheck& accept = {})
-        : RuntimeModel(
-              std::make_shared<Facts>(checked(given), std::nullopt,
-                                      detail::make_runtime_stack<T>(checked(given), kernels)),
-              choose, accept) {}
+        : RuntimeModel(std::make_shared<Facts>(checked(given), kernels), choose, accept) {}
     // A hybrid, whose kernels need no lists.
     RuntimeModel(const HybridShape& shape, const FormatChoice& choose, const ParameterCheck& accept)
         : RuntimeModel(std::make_shared<Facts>(summary_of(shape), shape,
@@ -202,6 +220,11 @@ public:
     const std::vector<ParameterInfo>& parameters = facts_->parameters;  // in file order
     const Index& parameter_count = facts_->parameter_count;
     const Index& weight_bytes = facts_->weight_bytes;  // as they are computed with
+    // The head dimension and the chunk of retrieval that the kernels are compiled for: the
+    // config's, or larger ones.
+    const Index& kernel_head_dim = facts_->kernel_head_dim;
+    const Index& kernel_chunk = facts_->kernel_chunk;
+    const HeadPadding& padding = facts_->padding;
     Index vocab_size() const noexcept { return config.vocab_size; }
     Index d_model() const noexcept { return config.d_model; }
     // Models of one number have states of one shape.
@@ -235,15 +258,35 @@ public:
     // As LanguageModel's.
     void set_parameters(const ParameterSource<T>& f) {
         expect_weights();
-        AlignedBuffer<T> scratch(facts_->largest_parameter);
-        ParameterSource<T> source = f;
+        AlignedBuffer<T> scratch(facts_->largest_parameter), narrow(narrow_elements());
+        auto info = parameters.begin();
+        ParameterSource<T> source = [&](const ParameterInfo&, std::span<T> values) {
+            if (padding.pads()) {
+                const auto own = narrow.span().first(static_cast<std::size_t>(info->size()));
+                f(*info, own);
+                padding.widen(*info, own.data(), values.data());
+            } else {
+                f(*info, values);
+            }
+            ++info;
+        };
         StorePacked<T, ParameterSource<T>> store(memory_.data(), scratch.span(), source);
         visit(weights_, store);
     }
     void get_parameters(const ParameterSink<T>& f) const {
         expect_weights();
-        AlignedBuffer<T> scratch(facts_->largest_parameter);
-        ParameterSink<T> sink = f;
+        AlignedBuffer<T> scratch(facts_->largest_parameter), narrow(narrow_elements());
+        auto info = parameters.begin();
+        ParameterSink<T> sink = [&](const ParameterInfo&, std::span<const T> values) {
+            if (padding.pads()) {
+                padding.each_run(*info, [&](Index in_file, Index in_memory, Index count) {
+                    std::copy_n(values.data() + in_memory, count, narrow.data() + in_file);
+                });
+                values = narrow.span().first(static_cast<std::size_t>(info->size()));
+            }
+            f(*info, values);
+            ++info;
+        };
         ReadPacked<T, ParameterSink<T>> read(scratch.span(), sink);
         visit(weights_, read);
     }
@@ -278,7 +321,14 @@ public:
         stack.export_state(Streams(&stream, 1), state.position(),
                            [&](std::size_t layer, const char* name, std::span<const Index> shape,
                                const std::vector<T>& values) {
-                               sink(std::to_string(layer) + "." + name, shape, values);
+                               const std::string path = std::to_string(layer) + "." + name;
+                               if (!padding.pads()) sink(path, shape, values);
+                               else
+                                   padding.narrow_state(
+                                       name, shape, values,
+                                       [&](std::span<const Index> own, const std::vector<T>& v) {
+                                           sink(path, own, v);
+                                       });
                            });
     }
 
@@ -286,7 +336,8 @@ private:
     RuntimeModel(const std::shared_ptr<Facts>& facts, const FormatChoice& choose,
                  const ParameterCheck& accept)
         : facts_(facts) {
-        DescribeParameters<ParameterList> describe([&](const ParameterInfo& info) {
+        DescribeParameters<ParameterList> describe([&](const ParameterInfo& stored) {
+            const ParameterInfo info = padding.in_file(stored);
             if (info.size() > most_parameters - facts->parameter_count)
                 raise({.field = std::string(info.name()),
                        .expected = "at most 2^48 parameters in all",
@@ -296,7 +347,7 @@ private:
             facts->parameters.push_back(info);
             if (info.law.any_format) facts->parameters.back().format = choose(info);
             facts->parameter_count += info.size();
-            facts->largest_parameter = std::max(facts->largest_parameter, info.size());
+            facts->largest_parameter = std::max(facts->largest_parameter, stored.size());
         });
         Parameters<NoStorage> none;
         visit(none, describe);
@@ -312,6 +363,10 @@ private:
                  Parameters<RuntimeStorage<T>>&& weights) noexcept
         : facts_(std::move(facts)), memory_(std::move(memory)), weights_(std::move(weights)) {}
 
+    // Of a tensor as files have it, where memory has another.
+    Index narrow_elements() const noexcept {
+        return padding.pads() ? facts_->largest_parameter : 0;
+    }
     static HydraConfig checked(const HydraConfig& given) {
         if (const BrokenRule broken = broken_rule(given))
             raise({.field = std::string(broken.field),

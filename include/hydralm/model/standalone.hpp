@@ -144,6 +144,13 @@ private:
                 require(shape.hidden > 0, "hidden", shape.hidden);
             if constexpr (requires { shape.rope_base; })
                 require(shape.rope_base > 0.0, "rope_base", shape.rope_base);
+            if constexpr (requires { shape.chunk_size; })
+                if (shape.chunk_size < 0 || shape.chunk_size > Mixer::Head::most_tokens)
+                    raise({.field = "chunk_size",
+                           .expected = "at most " + std::to_string(Mixer::Head::most_tokens) +
+                                       ", the mixer's ChunkSize, or 0 for as many",
+                           .found = std::to_string(shape.chunk_size),
+                           .fix = "give the mixer a larger ChunkSize"});
             if constexpr (requires { shape.n_kv_heads; })
                 if (shape.n_kv_heads < 0 ||
                     (shape.n_kv_heads > 0 && shape.n_heads % shape.n_kv_heads != 0))

@@ -15,6 +15,7 @@
 #include "hydralm/layers/retrieval_attention_backward.hpp"
 #include "hydralm/layers/sliding_window_attention_backward.hpp"
 #include "hydralm/layers/swiglu_backward.hpp"
+#include "hydralm/model/head_padding.hpp"
 #include "hydralm/model/hydra_lm.hpp"
 #include "hydralm/model/recomputation.hpp"
 #include "hydralm/training/batch_states.hpp"
@@ -46,7 +47,9 @@ public:
           streams_(streams),
           tokens_(tokens),
           keep_(keep),
+          padding_(padding_of(model)),
           gradient_(model.parameter_count),
+          padded_(padding_.pads() ? padded_elements() : 0),
           transposed_memory_(transposed_elements()),
           tape_memory_(tape_bytes(model, streams, tokens, keep)),
           workspace_(workspace_bytes(model, streams, tokens)),
@@ -58,7 +61,7 @@ public:
                        .expected = "weights of the model's scalar, to be trained",
                        .found = std::string(weights::name(info.format)),
                        .fix = "open the checkpoint with weights::Float"});
-        BindFlat<T> flat(gradient_.data());
+        BindFlat<T> flat(padding_.pads() ? padded_.data() : gradient_.data());
         model.visit(views_, flat);
         BindTransposed<T> transposed(transposed_memory_.data());
         model.visit(transposed_, transposed);
@@ -109,8 +112,14 @@ public:
     // Takes the model's weights again: after construction and after every change of them.
     void refresh(const Model& model) {
         T* next = transposed_memory_.data();
+        AlignedBuffer<T> wide(padding_.pads() ? largest_padded() : 0);
         model.get_parameters([&](const ParameterInfo& info, std::span<const T> w) {
-            next = store_transposed<T>(info, w, next);
+            const ParameterInfo stored = padding_.in_memory(info);
+            if (padding_.pads()) {
+                padding_.widen(info, w.data(), wide.data());
+                w = wide.span().first(static_cast<std::size_t>(stored.size()));
+            }
+            next = store_transposed<T>(stored, w, next);
         });
     }
 
@@ -165,6 +174,7 @@ private:
             T* const row = views_.embed.row(tokens[static_cast<std::size_t>(r)]);
             out(d, row) += in(dx.row(r));
         }
+        if (padding_.pads()) take_padded();
         return loss;
     }
 
@@ -177,16 +187,45 @@ private:
                    .fix = "give the shape the gradients were made for"});
         model.check(tokens);
     }
+    static HeadPadding padding_of(const Model& model) noexcept {
+        if constexpr (requires { model.padding; }) return model.padding;
+        else return {};
+    }
     Index transposed_elements() const noexcept {
         Index n = 0;
-        for (const ParameterInfo& info : infos_) n += transposed_size<T>(info);
+        for (const ParameterInfo& info : infos_) n += transposed_size<T>(padding_.in_memory(info));
         return n;
+    }
+    Index padded_elements() const noexcept {
+        Index n = 0;
+        for (const ParameterInfo& info : infos_) n += padding_.in_memory(info).size();
+        return n;
+    }
+    Index largest_padded() const noexcept {
+        Index n = 0;
+        for (const ParameterInfo& info : infos_) n = std::max(n, padding_.in_memory(info).size());
+        return n;
+    }
+    // What add left in memory's layout joins the gradient.
+    void take_padded() noexcept {
+        const T* from = padded_.data();
+        T* to = gradient_.data();
+        for (const ParameterInfo& info : infos_) {
+            padding_.each_run(info, [&](Index in_file, Index in_memory, Index count) {
+                for (Index i = 0; i < count; ++i) to[in_file + i] += from[in_memory + i];
+            });
+            from += padding_.in_memory(info).size();
+            to += info.size();
+        }
+        std::fill_n(padded_.data(), padded_.size(), T(0));
     }
 
     std::vector<ParameterInfo> infos_;
     Index streams_, tokens_;
     Keep keep_;
+    HeadPadding padding_;
     AlignedBuffer<T> gradient_;
+    AlignedBuffer<T> padded_;  // in the layout of memory, where that is another
     AlignedBuffer<T> transposed_memory_;
     AlignedBuffer<std::byte> tape_memory_;
     AlignedBuffer<std::byte> workspace_;

@@ -33,6 +33,7 @@ struct BF16 {
     using Matrix = typename detail::Bf16Of<T>::Type;
 };
 
+// Whether P is such a policy, for models of scalar T.
 template <class P, class T>
 concept Policy = requires { typename P::template Matrix<T>; };
 

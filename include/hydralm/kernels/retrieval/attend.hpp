@@ -77,15 +77,16 @@ constexpr Index retrieval_attend_workspace_bytes(Index N, Index top_k) noexcept 
 // out [N, D] for the queries q [N, D] (q̂) at position, position + 1, …, all of whose keys are in
 // the bank, their own included; selection as retrieval_route left it. Any strides; q and out must
 // not overlap. No allocation, no errors. Cost: 4 D C FLOP a chunk read whole, 2 D a mean.
-template <Index D, Index C, Real T>
+template <Index D, Index C, Real T, bool Open>
 void retrieval_attend(MatrixView<const std::type_identity_t<T>> q, std::int64_t position,
-                      const RetrievalHead<T, D, C>& head, const RetrievalSelection<T>& selection,
+                      const RetrievalHead<T, D, C, Open>& head,
+                      const RetrievalSelection<T>& selection,
                       MatrixView<std::type_identity_t<T>> out, Arena& arena) noexcept {
     using Head = RetrievalHead<T, D, C>;
     using detail::ReadKind;
     constexpr Index rows = detail::retrieval_rows, K = Head::key_stride, V = Head::value_stride;
     const Arena::Scope scope(arena);
-    const Index N = q.rows(), top_k = selection.top_k;
+    const Index N = q.rows(), top_k = selection.top_k, chunk_tokens = head.chunk_tokens();
     auto* const reads = arena.take<detail::ChunkRead>(N * (top_k + 1));
     T* const queries = arena.take<T>(rows * D);
     T* const scores = arena.take<T>(rows * K);
@@ -95,11 +96,12 @@ void retrieval_attend(MatrixView<const std::type_identity_t<T>> q, std::int64_t 
         return selection.weights[read.query * (top_k + 1) + read.slot];
     };
     // Chunks from here on have pages.
-    const Index oldest = head.past().bounds.first_exact(static_cast<Index>((position + N - 1) / C));
+    const Index oldest =
+        head.past().bounds.first_exact(static_cast<Index>((position + N - 1) / chunk_tokens));
     for (Index n = 0; n < N; ++n) std::fill_n(out.row(n), D, T(0));
-    const Index count = detail::list_reads(N, position, C, selection, reads);
+    const Index count = detail::list_reads(N, position, chunk_tokens, selection, reads);
     detail::for_runs(
-        head.past().bounds, position, C, reads, count, top_k, rows,
+        head.past().bounds, position, chunk_tokens, reads, count, top_k, rows,
         [&](const detail::ChunkRead* read, Index n, ReadKind kind) {
             if (kind == ReadKind::mean || kind == ReadKind::far) {  // a softmax over one pair is 1
                 const T* const value = kind == ReadKind::mean ? head.mean_value(read->chunk)
@@ -115,9 +117,10 @@ void retrieval_attend(MatrixView<const std::type_identity_t<T>> q, std::int64_t 
             for (Index i = 0; i < n; ++i) std::copy_n(q.row(read[i].query), D, queries + i * D);
             detail::product<T>(n, K, D, {queries, D, 1}, chunk.keys, K, scores, K, false);
             for (Index i = 0; i < n; ++i) {
-                const Index visible = kind == ReadKind::own
-                                          ? static_cast<Index>((position + read[i].query) % C) + 1
-                                          : C;
+                const Index visible =
+                    kind == ReadKind::own
+                        ? static_cast<Index>((position + read[i].query) % chunk_tokens) + 1
+                        : chunk_tokens;
                 detail::scaled_softmax_row<T>(visible, scores + i * K, weight(read[i]),
                                               scores + i * K);
                 if (kind == ReadKind::own)  // no later token's value is touched, not even by a zero
@@ -125,7 +128,8 @@ void retrieval_attend(MatrixView<const std::type_identity_t<T>> q, std::int64_t 
                                        sums + i * V, V, false);
             }
             if (kind == ReadKind::whole)
-                detail::product<T>(n, V, C, {scores, K, 1}, chunk.values, V, sums, V, false);
+                detail::product<T>(n, V, chunk_tokens, {scores, K, 1}, chunk.values, V, sums, V,
+                                   false);
             for (Index i = 0; i < n; ++i) {
                 T* const row = out.row(read[i].query);
                 hydralm::out<D>(row) += in(sums + i * V);

@@ -45,19 +45,20 @@ struct RetrievalRouteGradient {
 // From dout [N, D] to dq [N, D] (of q̂, written), and added to dbank: gradients of keys, values and
 // summaries. q, position, bank, selection as retrieval_attend read them, out as it wrote it. dbank
 // has the pages of tokens up to position + N. No allocation, no errors. Cost: 10 D C FLOP a read.
-template <Index D, Index C, Real T>
+template <Index D, Index C, Real T, bool Open>
 void retrieval_backward(MatrixView<const std::type_identity_t<T>> q, std::int64_t position,
-                        const RetrievalHead<T, D, C>& bank, const RetrievalSelection<T>& selection,
-                        std::type_identity_t<T> lambda,
+                        const RetrievalHead<T, D, C, Open>& bank,
+                        const RetrievalSelection<T>& selection, std::type_identity_t<T> lambda,
                         MatrixView<const std::type_identity_t<T>> out,
                         MatrixView<const std::type_identity_t<T>> dout,
-                        MatrixView<std::type_identity_t<T>> dq, const RetrievalHead<T, D, C>& dbank,
+                        MatrixView<std::type_identity_t<T>> dq,
+                        const RetrievalHead<T, D, C, Open>& dbank,
                         RetrievalRouteGradient<T>& gradient, Arena& arena) noexcept {
     using Head = RetrievalHead<T, D, C>;
     constexpr Index rows = detail::retrieval_rows, K = Head::key_stride, V = Head::value_stride,
                     G = Head::group;
     const Arena::Scope scope(arena);
-    const Index N = q.rows(), top_k = selection.top_k;
+    const Index N = q.rows(), top_k = selection.top_k, chunk_tokens = bank.chunk_tokens();
     auto* const reads = arena.take<detail::ChunkRead>(N * (top_k + 1));
     T* const queries = arena.take<T>(rows * D);
     T* const weights = arena.take<T>(rows * K);
@@ -70,7 +71,7 @@ void retrieval_backward(MatrixView<const std::type_identity_t<T>> q, std::int64_
     T* const dsummary = arena.take<T>(D);
     std::fill_n(dsums, rows * V, T(0));
     for (Index n = 0; n < N; ++n) std::fill_n(dq.row(n), D, T(0));
-    const Index count = detail::list_reads(N, position, C, selection, reads);
+    const Index count = detail::list_reads(N, position, chunk_tokens, selection, reads);
     Index turned = -1;  // the chunk that values_t and keys_t hold
     const auto run = [&](const detail::ChunkRead* read, Index n, detail::ReadKind kind) {
         const Index c = read->chunk;
@@ -85,7 +86,8 @@ void retrieval_backward(MatrixView<const std::type_identity_t<T>> q, std::int64_
             std::copy_n(dout.row(read[i].query), D, dsums + i * V);
         }
         const auto visible = [&](Index i) {
-            return own ? static_cast<Index>((position + read[i].query) % C) + 1 : C;
+            return own ? static_cast<Index>((position + read[i].query) % chunk_tokens) + 1
+                       : chunk_tokens;
         };
         detail::product<T>(n, K, D, {queries, D, 1}, bank.keys(c), K, weights, K, false);
         detail::product<T>(n, K, D, {dsums, V, 1}, values_t, K, dscores, K, false);
@@ -122,30 +124,34 @@ void retrieval_backward(MatrixView<const std::type_identity_t<T>> q, std::int64_
             for (Index d = 0; d < D; ++d) ds[d * G] += dsummary[d];
         }
     };
-    detail::for_runs(bank.past().bounds, position, C, reads, count, top_k, rows, run);
+    detail::for_runs(bank.past().bounds, position, chunk_tokens, reads, count, top_k, rows, run);
 }
 
 // The rest of the way for the N tokens from position on: from dbank, through the summaries of the
 // chunks they complete and through the gates γ = σ(8 w·k̂ + b − 2), to dk and dv [N, D] (of k̂ and v,
 // written) and the gradients dweight [D] of w and dbias of b (added to). What dbank held of these
 // tokens and summaries is zero afterwards; gradients of earlier tokens in the same chunk are added.
-template <Index D, Index C, Real T>
-void retrieval_bank_backward(Index N, std::int64_t position, const RetrievalHead<T, D, C>& bank,
-                             const RetrievalHead<T, D, C>& dbank, const T* weight,
+template <Index D, Index C, Real T, bool Open>
+void retrieval_bank_backward(Index N, std::int64_t position,
+                             const RetrievalHead<T, D, C, Open>& bank,
+                             const RetrievalHead<T, D, C, Open>& dbank, const T* weight,
                              MatrixView<std::type_identity_t<T>> dk,
                              MatrixView<std::type_identity_t<T>> dv, T* dweight,
                              T& dbias) noexcept {
     using Head = RetrievalHead<T, D, C>;
     constexpr Index K = Head::key_stride, V = Head::value_stride, G = Head::group;
     const std::int64_t end = position + N;
+    const Index chunk_tokens = bank.chunk_tokens();
     for (std::int64_t t = position; t < end;) {
-        const auto c = static_cast<Index>(t / C), first = static_cast<Index>(t % C);
-        const Index count = static_cast<Index>(std::min<std::int64_t>(C - first, end - t));
+        const auto c = static_cast<Index>(t / chunk_tokens),
+                   first = static_cast<Index>(t % chunk_tokens);
+        const Index count =
+            static_cast<Index>(std::min<std::int64_t>(chunk_tokens - first, end - t));
         const T* const keys = bank.keys(c);
         const T* const gates = bank.gates(c);
         T* const dkeys = dbank.keys(c);
         T* const dgates = dbank.gates(c);
-        if (first + count == C) {
+        if (first + count == chunk_tokens) {
             T* const ds = dbank.summaries(c / G) + c % G;
             for (Index d = 0; d < D; ++d) {
                 const T g = std::exchange(ds[d * G], T(0));

@@ -20,18 +20,21 @@ struct RetrievalPast {
     Index heads = 1;
     BankFormat format = BankFormat::exact;
     PastBounds bounds{};
-    Index open_groups = 0;  // that a token looks into; 0: all of them
+    Index open_groups = 0;   // that a token looks into; 0: all of them
+    Index chunk_tokens = 0;  // of a chunk, where its type leaves them open
 };
 
-// The past of T, head dimension D, C tokens a chunk.
-template <Real T, Index D, Index C>
+// The past of T, head dimension D, C tokens a chunk; with Open chunks as many as the past says, at
+// most C.
+template <Real T, Index D, Index C, bool Open = false>
 class RetrievalHead {
 public:
     using Page = KeyValuePage<T, D, C>;
     static constexpr Index key_stride = Page::key_stride;
     static constexpr Index value_stride = Page().value_stride();
     static constexpr Index group = RetrievalPast::group;
-    static constexpr Index chunk_tokens = C;
+    static constexpr Index most_tokens = C;
+    constexpr Index chunk_tokens() const noexcept { return Open ? past_.chunk_tokens : C; }
 
     // That a head takes of a chunk page; of a group's summaries, or its sums in a level page; of
     // its means in bounded memory.
@@ -78,7 +81,8 @@ public:
 
     // Token t: unit key and value [D], gate γ.
     void put(std::int64_t t, const T* key, const T* value, T gate) const noexcept {
-        const auto c = static_cast<Index>(t / C), j = static_cast<Index>(t % C);
+        const Index chunk = chunk_tokens();
+        const auto c = static_cast<Index>(t / chunk), j = static_cast<Index>(t % chunk);
         gates(c)[j] = gate;
         Page().put(page(c), past_.format, j, key, value);
     }
@@ -92,7 +96,7 @@ public:
         constexpr Index block = 4;  // D is a multiple of it
         for (Index d = 0; d < D; d += block) {
             T sum[block] = {};
-            for (Index j = 0; j < C; ++j)
+            for (Index j = 0; j < chunk_tokens(); ++j)
                 for (Index i = 0; i < block; ++i)
                     sum[i] = simd::fma<T>(g[j], k[(d + i) * key_stride + j], sum[i]);
             for (Index i = 0; i < block; ++i) s[(d + i) * group] = sum[i];
@@ -123,9 +127,9 @@ private:
         const T* const v = read(c, scratch).values;
         T* const mean = mean_value(c);
         std::fill_n(mean, D, T(0));
-        for (Index j = 0; j < C; ++j)
+        for (Index j = 0; j < chunk_tokens(); ++j)
             for (Index d = 0; d < D; ++d) mean[d] += v[j * value_stride + d];
-        for (Index d = 0; d < D; ++d) mean[d] /= T(C);
+        for (Index d = 0; d < D; ++d) mean[d] /= static_cast<T>(chunk_tokens());
         const auto n = static_cast<double>(past_.bounds.pooled_chunks);
         const T rate =
             static_cast<T>(1 / (n * (1 - std::pow(1 - 1 / n, static_cast<double>(c + 1)))));

@@ -120,9 +120,9 @@ struct OpenGroups {
 
 // Adds to best[i] the chunks of the best open_groups groups among the first whole[i] ≤ whole[i +
 // 1], for the rows of q. scores: scratch [rows, group].
-template <Index D, Index C, Real T>
-void route_by_groups(MatrixView<const T> q, const RetrievalHead<T, D, C>& head, const Index* whole,
-                     BestChunks<T>* best, T* scores, Arena& arena) noexcept {
+template <Index D, Index C, Real T, bool Open>
+void route_by_groups(MatrixView<const T> q, const RetrievalHead<T, D, C, Open>& head,
+                     const Index* whole, BestChunks<T>* best, T* scores, Arena& arena) noexcept {
     constexpr Index group = RetrievalPast::group;
     const Arena::Scope scope(arena);
     const Index count = q.rows(), open = head.past().open_groups;
@@ -170,9 +170,9 @@ constexpr Index retrieval_route_workspace_bytes() noexcept {
 // bounded past the last chunk without a score of its own stands for all before it. No allocation,
 // no errors. Cost: 2 D FLOP a query and chunk; with open groups 2 D a group and 128 D an open
 // group.
-template <Index D, Index C, Real T>
+template <Index D, Index C, Real T, bool Open>
 void retrieval_route(MatrixView<const std::type_identity_t<T>> q, std::int64_t position,
-                     const RetrievalHead<T, D, C>& head, std::type_identity_t<T> lambda,
+                     const RetrievalHead<T, D, C, Open>& head, std::type_identity_t<T> lambda,
                      std::type_identity_t<T> local, const RetrievalSelection<T>& selection,
                      Arena& arena) noexcept {
     constexpr Index rows = detail::retrieval_rows, group = RetrievalPast::group;
@@ -187,7 +187,7 @@ void retrieval_route(MatrixView<const std::type_identity_t<T>> q, std::int64_t p
         const Index count = std::min(rows, N - first);
         for (Index i = 0; i < count; ++i) {
             const auto at = static_cast<std::size_t>(i);
-            const Index n = first + i, m = static_cast<Index>((position + n) / C);
+            const Index n = first + i, m = static_cast<Index>((position + n) / head.chunk_tokens());
             best[at] = {top_k, selection.scores + n * top_k, selection.chunks + n * top_k};
             past[at] = m;
             whole[at] = m / group;

@@ -20,12 +20,15 @@ inline constexpr Index rotary_most = 512;  // elements of a head that turn, read
 // (first_position + n) · base^(−2j/D).
 //   first_position ≥ 0 and below 2^53; base > 0
 //   table          [N, D], written; D even, at most rotary_most where it is dynamic
+//   head           of a head that lies in one of D, the halves of it at the front of the halves of
+//                  the other: θ_j = … base^(−2j/head), and all is times (D/head)^¼, so that scores
+//                  over √D of queries and keys turned so are those of the head over √head; 0: D
 // No allocation. Cost: D/2 powers and sines for the call and sines for every 256 positions; one
 // complex product per entry. Source: SPEC.md §4; arXiv 2104.09864.
 template <Index D, class T, Index Cols>
     requires Real<T>
 void rotary_table(std::int64_t first_position, std::type_identity_t<double> base,
-                  MatrixView<T, Cols> table) noexcept {
+                  MatrixView<T, Cols> table, Index head = 0) noexcept {
     static_assert(
         D == dynamic || (D >= 4 && D % 4 == 0),
         "hydralm: head_dim: must be a multiple of 4; choose n_heads so that d_model / n_heads is");
@@ -46,10 +49,14 @@ void rotary_table(std::int64_t first_position, std::type_identity_t<double> base
         }
     };
     if (table.rows() == 0) return;
+    const Index turned = head > 0 ? head : width;
+    const double scale =
+        turned == width ? 1.0
+                        : std::pow(static_cast<double>(width) / static_cast<double>(turned), 0.25);
     std::array<double, static_cast<std::size_t>(most / 2)> frequency;
     std::array<Turn, levels> power;  // power[i]: the turn of 2^i positions
     for (std::size_t j = 0; j < half; ++j) {
-        frequency[j] = std::pow(base, -2.0 * static_cast<double>(j) / static_cast<double>(width));
+        frequency[j] = std::pow(base, -2.0 * static_cast<double>(j) / static_cast<double>(turned));
         power[0].c[j] = std::cos(frequency[j]);
         power[0].s[j] = std::sin(frequency[j]);
     }
@@ -76,8 +83,8 @@ void rotary_table(std::int64_t first_position, std::type_identity_t<double> base
         }
         T* const row = table.row(n);
         for (std::size_t j = 0; j < half; ++j) {
-            row[j] = static_cast<T>(prefix[0].c[j]);
-            row[half + j] = static_cast<T>(prefix[0].s[j]);
+            row[j] = static_cast<T>(scale * prefix[0].c[j]);
+            row[half + j] = static_cast<T>(scale * prefix[0].s[j]);
         }
     }
 }
