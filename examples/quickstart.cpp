@@ -1,7 +1,7 @@
 #include <hydralm/hydralm.hpp>
-#include <hydralm/inference/generate.hpp>
 #include <hydralm/io/tokenizer.hpp>
 
+#include <cmath>
 #include <cstdio>
 
 int main() {
@@ -11,13 +11,20 @@ int main() {
     hydralm::HydraLM<config> model;
     hydralm::initialise(model, 1, hydralm::InitScheme::fan_in);  // or hydralm::load, from io.hpp
 
-    auto state = model.new_state();
-    const auto prompt = hydralm::ByteTokenizer().encode("Once upon a time");
-    const auto logits = model.prefill(prompt, state);
-    hydralm::Sampler<float> sampler(config.vocab_size, {.temperature = 0.8, .seed = 1});
-    hydralm::generate(model, state, logits, sampler, 8, [](hydralm::token_id token) {
-        std::printf("%d ", token);
-        return true;  // false would end the text
-    });
-    std::printf("\n%td parameters, %td bytes of state\n", model.parameter_count, model.state_bytes);
+    // A text read at once, and the same text token by token: logits of what follows it.
+    const auto text = hydralm::ByteTokenizer().encode("Once upon a time there was a hydra.");
+    auto whole = model.new_state(), steps = model.new_state();
+    const auto at_once = model.prefill(text, whole);
+    auto one_by_one = at_once;
+    for (const auto token : text) one_by_one = model.step(token, steps);
+    bool same = true;
+    for (std::size_t i = 0; i < at_once.size(); ++i)
+        same = same && std::abs(one_by_one[i] - at_once[i]) < 1e-4F;
+    std::printf("%td parameters; %zu tokens at once or one by one: %s\n", model.parameter_count,
+                text.size(), same ? "the same logits" : "they differ");
+
+    // The state does not grow with the text.
+    std::printf("state behind %zu tokens: %td bytes", text.size(), whole.size());
+    for (int i = 0; i < 100; ++i) model.prefill(text, whole);
+    std::printf(", behind %zu: %td\n", 101 * text.size(), whole.size());
 }
