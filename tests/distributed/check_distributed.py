@@ -40,14 +40,14 @@ def ranks(count, *arguments):
     return result
 
 
-def training(directory, out, *options, accumulate=4, steps=4):
+def training(directory, out, *options, accumulate=4, steps=4, every=2):
     text, config = directory / "text", directory / "config.json"
     if not config.exists():
         text.write_text("".join(f"{i}: {TEXT[i:i + 60]}\n" for i in range(400)))
         config.write_text(json.dumps(CONFIG))
     return ["train", "--out", directory / out, "--text", text, "--config", config, "--steps", steps,
-            "--batch", 2, "--seq-len", 40, "--accumulate", accumulate, "--eval-every", 2, "--save-every",
-            2, "--log", directory / f"{out}.log", *options]
+            "--batch", 2, "--seq-len", 40, "--accumulate", accumulate, "--eval-every", every,
+            "--save-every", every, "--log", directory / f"{out}.log", *options]
 
 
 def written(directory, out):
@@ -90,32 +90,33 @@ def same_bits(directory):
                 assert int(said[1]) == len(shares) == count and max(shares) < 2 * sum(shares) / count
 
 
-def other_numbers_of_ranks(directory):
-    """A run of 4 ranks that lost one goes on with 2, and then with 1, to the bits it would have had."""
-    run(*training(directory, "alone", steps=12), env=ENVIRONMENT)
-    expected = written(directory, "alone")
-    command = training(directory, "killed", steps=12)
-    begin, checkpoint = time.monotonic(), directory / "killed.training" / "step-000000002.train"
-    with subprocess.Popen(launch((4, *command)), env=ENVIRONMENT, stderr=subprocess.PIPE,
-                          stdout=subprocess.PIPE, text=True) as process:
-        while not checkpoint.exists():
+def lose_rank(job_line, out, rank, step, how=signal.SIGKILL, environment=ENVIRONMENT):
+    """What a job says that loses a rank when its run has saved a step."""
+    begin = time.monotonic()
+    with subprocess.Popen(job_line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          text=True) as process:
+        while not any(int(file.stem.partition("-")[2]) >= step
+                      for file in pathlib.Path(f"{out}.training").glob("step-*.train")):
             assert process.poll() is None and time.monotonic() - begin < 120, process.communicate()
             time.sleep(0.01)
-        os.kill(process_of(directory / "killed", 2), signal.SIGKILL)
-        said = "".join(process.communicate(timeout=60))
-    assert process.returncode != 0 and not (directory / "killed").exists(), said
+        os.kill(process_of(out, rank), how)
+        said = "".join(process.communicate(timeout=90))
+    assert process.returncode != 0 and not out.exists(), said
+    return said
+
+
+def other_numbers_of_ranks(directory):
+    """A run of 4 ranks that lost one goes on with 2, and then with 1, to the bits it would have had."""
+    options = {"steps": 60, "every": 6}
+    run(*training(directory, "alone", **options), env=ENVIRONMENT)
+    out = directory / "killed"
+    command = training(directory, "killed", **options)
+    said = lose_rank(launch((4, *command)), out, 2, 6)
     assert re.search("rank 2" if OPENMPI else "(?i)killed", said), said
-    resume = [*command, "--resume", directory / "killed.training"]
-    with subprocess.Popen(launch((2, *resume)), env=ENVIRONMENT, stderr=subprocess.PIPE,
-                          stdout=subprocess.PIPE, text=True) as process:
-        later = directory / "killed.training" / "step-000000008.train"
-        while process.poll() is None and not later.exists():
-            time.sleep(0.01)
-        if process.poll() is None:
-            os.kill(process_of(directory / "killed", 1), signal.SIGKILL)
-        process.communicate(timeout=60)
-    run(*resume, env=ENVIRONMENT)
-    assert written(directory, "killed") == expected
+    command += ["--resume", f"{out}.training"]
+    lose_rank(launch((2, *command)), out, 1, 24)
+    run(*command, env=ENVIRONMENT)
+    assert written(directory, "killed") == written(directory, "alone")
 
 
 def process_of(out, rank):
@@ -136,16 +137,8 @@ def process_of(out, rank):
 def stopped_rank(directory):
     """A rank that hangs ends the job, and is named."""
     command = training(directory, "stopped", accumulate=3, steps=100000)
-    options = {"env": {**ENVIRONMENT, "HYDRALM_RANK_PATIENCE": "8"}, "text": True}
-    begin, checkpoint = time.monotonic(), directory / "stopped.training" / "step-000000002.train"
-    with subprocess.Popen(launch((3, *command)), stderr=subprocess.PIPE,
-                          stdout=subprocess.PIPE, **options) as process:
-        while not checkpoint.exists():
-            assert process.poll() is None and time.monotonic() - begin < 120, process.communicate()
-            time.sleep(0.01)
-        os.kill(process_of(directory / "stopped", 1), signal.SIGSTOP)
-        _, said = process.communicate(timeout=90)
-    assert process.returncode != 0, said
+    said = lose_rank(launch((3, *command)), directory / "stopped", 1, 2, signal.SIGSTOP,
+                     {**ENVIRONMENT, "HYDRALM_RANK_PATIENCE": "8"})
     assert "hydralm: rank 1: expected an answer within 8 seconds, found none" in said, said
 
 
