@@ -17,10 +17,15 @@ inline void report_operations(benchmark::State& run, double operations, double p
     run.counters["of_peak"] = {operations / peak, benchmark::Counter::kIsIterationInvariantRate};
 }
 
-// flop: of one iteration, on that many threads. of_peak is FLOP/s over peak.
+// flop: of one iteration, on that many threads. of_peak is FLOP/s over peak, which registers alone
+// reach; of_sustained over what a register tile reaches that is fed from the first-level cache.
 template <Real T>
 void report_flop(benchmark::State& run, double flop, int threads = 1) {
     report_operations(run, flop, measured_fma_peak<T>(threads), "FLOP/s");
+    const double sustained = measured_sustained_peak<T>(threads);
+    run.counters["sustained"] = sustained;
+    run.counters["of_sustained"] = {flop / sustained,
+                                    benchmark::Counter::kIsIterationInvariantRate};
 }
 
 // bytes: read and written by one iteration, on that many threads. of_bandwidth is bytes/s over

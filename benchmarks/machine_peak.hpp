@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "hydralm/core/aligned_buffer.hpp"
+#include "hydralm/core/random.hpp"
 #include "hydralm/simd/batch.hpp"
 
 namespace hydralm::benchmarks {
@@ -74,6 +75,26 @@ T fma_loop(Index steps, T multiplier, T addend) noexcept {
         ((total = total + chain[I]), ...);
         return simd::reduce_add<T>(total);
     }(std::make_integer_sequence<int, fma_chains>{});
+}
+
+// A register tile of a product: half as many rows as chains by two vectors of columns. In each step
+// the values of a row of values and two vectors of weights come from the first-level cache.
+template <Real T>
+T tile_loop(Index steps, const T* values, const T* weights) noexcept {
+    using Batch = simd::Batch<T>;
+    return [&]<int... R>(std::integer_sequence<int, R...>) {
+        std::array<Batch, fma_chains> sums;
+        sums.fill(simd::broadcast(T(0)));
+        for (Index k = 0; k < steps; ++k, values += sizeof...(R), weights += 2 * simd::lanes<T>) {
+            const Batch w0 = simd::load(weights), w1 = simd::load(weights + simd::lanes<T>);
+            ((sums[2 * R] = simd::fma<T>(simd::broadcast(values[R]), w0, sums[2 * R]),
+              sums[2 * R + 1] = simd::fma<T>(simd::broadcast(values[R]), w1, sums[2 * R + 1])),
+             ...);
+        }
+        Batch total = sums[0];
+        ((total = total + (sums[2 * R] + sums[2 * R + 1])), ...);
+        return simd::reduce_add<T>(total);
+    }(std::make_integer_sequence<int, fma_chains / 2>{});
 }
 
 // Keeps a value, so that what computed it is not optimised away.
@@ -138,6 +159,27 @@ double measured_fma_peak(int threads) {
     const double flop =
         2.0 * static_cast<double>(steps * detail::fma_chains * simd::lanes<T> * tasks);
     return known[threads] = flop / seconds;
+}
+
+// The same fed from the first-level cache with random numbers, as a product is: under that load
+// some processors lower their clock. The most that a kernel made of products can reach.
+template <Real T>
+double measured_sustained_peak(int threads) {
+    static std::map<int, double> known;
+    if (const auto found = known.find(threads); found != known.end()) return found->second;
+    constexpr Index steps = 128, rounds = 400, rows = detail::fma_chains / 2;
+    constexpr Index columns = 2 * simd::lanes<T>;
+    AlignedBuffer<T> values(steps * rows), weights(steps * columns);
+    Random random(1);
+    for (auto* buffer : {&values, &weights})
+        for (T& x : *buffer) x = static_cast<T>(random.uniform(-1, 1));
+    const Index tasks = 8 * threads;
+    const double seconds = detail::best_seconds(threads, tasks, [&](Index) {
+        for (Index round = 0; round < rounds; ++round)
+            detail::keep(detail::tile_loop(steps, values.data(), weights.data()));
+    });
+    return known[threads] =
+               2.0 * static_cast<double>(steps * rows * columns * rounds * tasks) / seconds;
 }
 
 // Bytes/s, read and written, of going over a buffer of at least four times the last-level cache in
