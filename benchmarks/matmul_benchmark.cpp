@@ -8,6 +8,8 @@
 
 #include <benchmark/benchmark.h>
 
+#include <vector>
+
 #include "byte_dot_peak.hpp"
 #include "counters.hpp"
 #include "hydralm/core/aligned_buffer.hpp"
@@ -81,6 +83,22 @@ void matmul_bf16(benchmark::State& state) {
                              problem.threads);
 }
 
+// Quantising so many weights takes longer than measuring: the same 4096 blocks again and again.
+template <class Weights>
+AlignedBuffer<std::uint8_t> quantised_weights(const Problem<float>& problem) {
+    using Block = typename Weights::Block;
+    constexpr Index distinct = 4096;
+    std::vector<Block> blocks;
+    for (Index i = 0; i < distinct; ++i)
+        blocks.push_back(Block::quantise(problem.w.data() + i * weights::block_size, 32));
+    const Index count = problem.out * Weights::blocks_of(problem.in);
+    for (Index i = distinct; i < count; ++i)
+        blocks.push_back(blocks[static_cast<std::size_t>(i * 31 % distinct)]);
+    AlignedBuffer<std::uint8_t> storage(Weights::storage_size(problem.out, problem.in));
+    Weights::pack_blocks(blocks.data(), problem.out, problem.in, storage.data());
+    return storage;
+}
+
 // By the leaf of that number in simd::byte_dot_leaves, the fastest first.
 template <class Weights, std::size_t leaf_number>
 void matmul_quantised(benchmark::State& state) {
@@ -90,8 +108,8 @@ void matmul_quantised(benchmark::State& state) {
         return;
     }
     Problem<float> problem(state);
-    AlignedBuffer<std::uint8_t> storage(Weights::storage_size(problem.out, problem.in));
-    const auto packed = Weights::pack(problem.w_view(), storage.data());
+    const auto storage = quantised_weights<Weights>(problem);
+    const Weights packed(storage.data(), problem.out, problem.in);
     problem.time(state, [&] {
         kernels::detail::multiply_by(leaf, problem.x_view(), std::array{&packed}, problem.y_view(),
                                      acc);

@@ -124,9 +124,11 @@ void add_model(CLI::App& app, Options& options) {
 
 // What matrices are kept in while running.
 void add_weights(CLI::App& app, Options& options) {
-    app.add_option("--weights", options.weights,
-                   "keep matrices in float or bf16; default: as the file has them")
-        ->check(one_of({"float", "bf16"}));
+    app.add_option(
+           "--weights", options.weights,
+           "keep matrices in float, bf16, q8, q4 or mixed (q8, MLPs in q4); default: as the "
+           "file has them")
+        ->check(one_of({"float", "bf16", "q8", "q4", "mixed"}));
 }
 // Where training or its gradient is wanted.
 void add_float_weights(CLI::App& app, Options& options) {
@@ -312,9 +314,10 @@ void describe(CLI::App& app, Options& o) {
     convert_command
         .add_option_function<std::string>(
             "--format", [&o](const std::string& f) { o.weights = f == "f32" ? "float" : f; },
-            "of matrices: f32 or bf16; gates, convolutions, norms and biases stay f32")
+            "of matrices: f32, bf16, q8, q4 or mixed (q8, MLPs in q4); gates, convolutions, norms "
+            "and biases stay f32")
         ->required()
-        ->check(one_of({"f32", "bf16"}));
+        ->check(one_of({"f32", "bf16", "q8", "q4", "mixed"}));
     convert_command.add_option("--out", o.out, "checkpoint to write")->required();
 
     auto& logits_command =

@@ -13,15 +13,20 @@
 
 namespace {
 
-// What is kept in which formats, as "float" or "float and bf16".
+// What is kept in which formats, as "float" or "q8 and q4", and what computes with blocks.
 template <class Model>
 std::string formats(const Model& model) {
     std::string found;
-    for (const auto format : {hydralm::weights::Format::scalar, hydralm::weights::Format::bf16})
+    using hydralm::weights::Format;
+    for (const Format format : {Format::scalar, Format::bf16, Format::q8, Format::q4})
         if (std::ranges::any_of(model.parameters, [&](const hydralm::ParameterInfo& info) {
                 return info.law.any_format && info.format == format;
             }))
             (found += found.empty() ? "" : " and ") += name(format);
+    if (std::ranges::any_of(model.parameters, [](const hydralm::ParameterInfo& info) {
+            return hydralm::block_bytes(info.format) != 0;
+        }))
+        found += std::string(", blocks by ") + hydralm::simd::byte_dot_leaf().name;
     return found;
 }
 

@@ -81,6 +81,11 @@ void with_model(const Options& o, const F& f) {
                               .found = o.weights,
                               .fix = "leave one of the two out"});
     if constexpr (built_for_one_config) {
+        if (o.weights == "q8" || o.weights == "q4" || o.weights == "mixed")
+            throw hydralm::Error({.field = "--weights",
+                                  .expected = "float or bf16",
+                                  .found = o.weights,
+                                  .fix = "use the program that is built for any config"});
         if (o.scalar == "float" && o.weights != "float" &&
             (o.weights == "bf16" ||
              (!o.model.empty() && is_bf16<ProgramModel<float>>(hydralm::Checkpoint(o.model))))) {
@@ -108,8 +113,9 @@ inline void expect_no_training(const std::filesystem::path& path) {
                                      "of the run's directory; --resume takes the directory"});
 }
 
-// The checkpoint as the program's model, its matrices in the format that is named: float, bf16, or,
-// empty, as the file has them. Weights that are not finite are a line on standard error.
+// The checkpoint as the program's model, its matrices in the format that is named: float, bf16, q8,
+// q4, mixed, or, empty, as the file has them. Weights that are not finite are a line on standard
+// error.
 template <class Model>
 Model load_program_model(const std::string& path, const std::string& format) {
     using T = typename Model::Scalar;
@@ -126,9 +132,15 @@ Model load_program_model(const std::string& path, const std::string& format) {
         constexpr hydralm::CommonKernels kernels{};
         if (format == "float")
             return hydralm::open<T>(path, hydralm::weights::Float{}, kernels, warn);
-        if constexpr (std::is_same_v<T, float>)
-            if (format == "bf16")
-                return hydralm::open<T>(path, hydralm::weights::BF16{}, kernels, warn);
+        if constexpr (std::is_same_v<T, float>) {
+            const auto open = [&](auto policy) {
+                return hydralm::open<T>(path, policy, kernels, warn);
+            };
+            if (format == "bf16") return open(hydralm::weights::BF16{});
+            if (format == "q8") return open(hydralm::weights::Q8{});
+            if (format == "q4") return open(hydralm::weights::Q4{});
+            if (format == "mixed") return open(hydralm::weights::Mixed{});
+        }
         return hydralm::open<T>(path, kernels, warn);
     }
 }

@@ -1,4 +1,4 @@
-// expect: hydralm: weights: BF16 must be in a model of float
+// expect: hydralm: weights: BF16, Q8, Q4 and Mixed must be in a model of float
 #include <hydralm/model/hydra_lm.hpp>
 
 constexpr hydralm::HydraConfig config{.d_model = 32, .n_layers = 1, .n_heads = 1};

@@ -7,6 +7,7 @@
 #include <csignal>
 
 #include "hydralm/core/random.hpp"
+#include "support/compare.hpp"
 #include "support/files.hpp"
 
 using namespace hydralm;
@@ -186,7 +187,7 @@ TEST_CASE("misuse of the writer is refused and leaves nothing behind", "[io]") {
                   {"a: expected each name once, found this one twice"});
     refused_specs({{"__metadata__", {2}}}, {}, {"the reserved one"});
     refused_specs({{"a", {2}, DType::f16}}, {},
-                  {"a: expected dtype F32, F64, BF16 or I64, found F16"});
+                  {"a: expected dtype F32, F64, BF16, I64 or a matrix of blocks, found F16"});
     refused_specs({{"a", {-2}}}, {}, {"a: expected extents of at least 0, found [-2]"});
     refused_specs({{"\xff", {2}}}, {}, {"header: expected names and metadata in UTF-8"});
     refused_specs({{"a", {2}}}, {{"k", "\xc3"}}, {"header: expected names and metadata in UTF-8"});
@@ -208,4 +209,84 @@ TEST_CASE("when the disk is full the old file stays whole and no other is left",
          "nothing was replaced"});
     CHECK(read_text(path) == "the old file");
     CHECK(directory.names() == std::vector<std::string>{"m.safetensors"});
+}
+
+TEST_CASE("matrices in blocks are written, and read as they were", "[safetensors][quantised]") {
+    const TemporaryDirectory directory;
+    const auto path = directory / "blocks.safetensors";
+    Random random(1);
+    for (const auto& [rows, cols] : {std::pair<Index, Index>{1, 1}, {3, 32}, {5, 33}, {70, 1000}})
+        for (const auto format : {weights::Format::q8, weights::Format::q4}) {
+            std::vector<float> w(static_cast<std::size_t>(rows * cols));
+            for (float& v : w) v = static_cast<float>(random.normal());
+            const std::string formats = "{\"w\":\"" + std::string(weights::name(format)) + "\"}";
+            const auto write = [&](const std::vector<float>& values, auto... pieces) {
+                SafetensorsWriter writer(path, {{"w", {rows, cols}, DType::u8, format}},
+                                         {{"hydra_format", formats}});
+                std::size_t done = 0;
+                for (const std::size_t piece : {static_cast<std::size_t>(pieces)...}) {
+                    writer.write("w", std::span(values).subspan(done, piece));
+                    done += piece;
+                }
+                writer.commit();
+            };
+            write(w, w.size());
+            const std::string once = read_text(path);
+            const std::size_t row = static_cast<std::size_t>(cols);
+            write(w, row, w.size() - row);
+            CHECK(read_text(path) == once);
+            std::vector<float> kept(w.size());
+            std::vector<double> wide(w.size());
+            {
+                const SafetensorsFile file(path);
+                const StoredTensor& tensor = file.tensors()[0];
+                CHECK(tensor.format() == format);
+                CHECK(tensor.shape() ==
+                      std::vector<Index>{rows, ceil_div(cols, 32), block_bytes(format)});
+                tensor.expect_shape(std::array{rows, cols});
+                tensor.expect_floating();
+                tensor.read(std::span(kept));
+                tensor.read(std::span(wide));
+                CHECK(std::equal(kept.begin(), kept.end(), wide.begin()));
+                check_error([&] { tensor.expect_shape(std::array{rows, cols + 32}); },
+                            {"w: expected shape"});
+                check_error([&] { tensor.read(std::span(kept).first(kept.size() - 1)); }, {"w: "});
+                MatrixView<float> out(kept.data(), 1, cols);
+                check_error([&] { tensor.read_rows(0, out); }, {"w: "});
+            }
+            check_close(kept, w, format == weights::Format::q8 ? 0.01 : 0.2, "blocks");
+            write(kept, kept.size());
+            CHECK(read_text(path) == once);
+        }
+}
+
+TEST_CASE("what is not blocks is not taken for them", "[safetensors][quantised]") {
+    const TemporaryDirectory directory;
+    const auto path = directory / "blocks.safetensors";
+    const std::vector<float> w(64);
+    const auto write = [&](const TensorSpec& spec, const std::string& formats) {
+        SafetensorsWriter writer(path, {spec}, {{"hydra_format", formats}});
+        writer.write("w", std::span(w));
+        writer.commit();
+    };
+    const TensorSpec blocks{"w", {2, 32}, DType::u8, weights::Format::q8};
+    for (const auto& [formats, message] :
+         {std::pair{"{", "hydra_format"},
+          {"[]", "hydra_format: expected an object of tensor: format, found []"},
+          {"{\"w\":\"q5\"}", "hydra_format.w: expected q8 or q4, found \"q5\""},
+          {"{\"w\":8}", "hydra_format.w: expected q8 or q4, found 8"},
+          {"{\"w\":\"q4\"}", "w: expected U8 [out, blocks, 18] for q4, found U8 [2, 1, 34]"}}) {
+        write(blocks, formats);
+        check_error([&] { SafetensorsFile file(path); }, {message});
+    }
+    write({"w", {2, 32}}, "{\"w\":\"q8\"}");
+    check_error([&] { SafetensorsFile file(path); }, {"w: expected U8 [out, blocks, 34]"});
+    write(blocks, "{\"v\":\"q8\"}");  // of another shard
+    CHECK(SafetensorsFile(path).tensors()[0].format() == weights::Format::scalar);
+    check_error([&] { write({"w", {64}, DType::u8, weights::Format::q8}, "{}"); },
+                {"w: expected dtype F32, F64, BF16, I64 or a matrix of blocks"});
+    check_error([&] { write({"w", {64}, DType::u8}, "{}"); }, {"or a matrix of blocks, found U8"});
+    SafetensorsWriter writer(path, {blocks});
+    check_error([&] { writer.write("w", std::span(w).first(33)); },
+                {"w: expected whole rows of 32, found 33 values"});
 }

@@ -294,13 +294,14 @@ TEMPLATE_TEST_CASE("quantised weights: what was quantised once stays as it is", 
         if (n % 5 == 4)  // of another's making
             w = values_of(
                 TestType{.scale_bits = f16_from(static_cast<float>(std::min(size, 1e4)))});
-        const auto once = TestType::quantise(w.data(), 32);
-        const auto twice = TestType::quantise(values_of(once).data(), 32);
+        const Index count = n % 7 == 0 ? 1 + n % 31 : 32;
+        const auto once = TestType::quantise(w.data(), count);
+        const auto twice = TestType::quantise(values_of(once).data(), count);
         wrong += std::memcmp(&once, &twice, sizeof once) != 0;
         kept += values_of(once) == w;
     }
     CHECK(wrong == 0);
-    CHECK(kept >= 1200);  // the zeros, and those of another's making
+    CHECK(kept >= 1000);  // the zeros, and those of another's making
 }
 
 TEST_CASE("quantised weights: every block of a foreign file keeps its values", "[quantised]") {

@@ -104,6 +104,27 @@ def bf16(directory):
     assert facts["bf16"]["weight_bytes"] < facts["float"]["weight_bytes"]
 
 
+def few_bits(directory):
+    """Matrices in blocks of 8 and 4 bits: near the numbers of float, and kept bit for bit."""
+    ids, out = ids_file(directory, PROMPT), directory / "out"
+    small, again = directory / "small.safetensors", directory / "again.safetensors"
+    for weights, bound, bits in ("q8", 0.1, 8.5), ("mixed", 0.5, 5), ("q4", 0.7, 4.5):
+        run("logits", *CHECKPOINT, "--ids", ids, "--out", out, "--weights", weights)
+        found = tensors(out)["logits"]
+        assert_near(found, EXPECTED["logits"], bound)
+        said = json_of("convert", *CHECKPOINT, "--format", weights, "--out", small)
+        assert bits < said["bits_per_weight"] < bits + 8, said
+        assert {tensor["format"] for tensor in said["tensors"]} == {
+            "f32", *(("q8", "q4") if weights == "mixed" else (weights,))}, said
+        run("logits", "--model", small, "--ids", ids, "--out", out)
+        assert tensors(out)["logits"] == found, weights
+        said = json_of("convert", "--model", small, "--format", weights, "--out", again)
+        assert said["largest_error"] == 0 and again.read_bytes() == small.read_bytes(), weights
+        run("gradients", "--model", small, "--ids", ids, "--out", out)
+        facts = json_of("info", "--model", small, "--json")
+        assert weights in facts["kernels"]["matmul"] or weights == "mixed", facts["kernels"]
+
+
 def info(_):
     """Told of the checkpoint, or of its config alone: its layers and the names of its weights."""
     facts = json_of("info", *CHECKPOINT, "--json")
@@ -117,4 +138,4 @@ def info(_):
                                            tensors(CHECKPOINT[1]).values())
 
 
-run_checks([logits, greedy, loss, bf16, info])
+run_checks([logits, greedy, loss, bf16, few_bits, info])

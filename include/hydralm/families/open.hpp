@@ -25,17 +25,22 @@ inline std::optional<Json> published_json(const Checkpoint& checkpoint, const st
     return json;
 }
 
-// Every matrix in the format that a checkpoint has it in: BF16 as bf16 in a model of float; all
+// Every matrix in the format that a checkpoint has it in, BF16 and blocks in a model of float; all
 // else in the scalar. tensors(info): those that it is made of.
 template <Real T, class F>
 FormatChoice as_stored(const F& tensors) {
     return [tensors](const ParameterInfo& info) {
         const std::vector<const StoredTensor*> found = tensors(info);
-        const bool bf16 =
-            !found.empty() && std::ranges::all_of(found, [](const StoredTensor* tensor) {
-                return tensor != nullptr && tensor->dtype() == DType::bf16;
-            });
-        return bf16 && sizeof(T) == sizeof(float) ? weights::Format::bf16 : weights::Format::scalar;
+        const auto format_of = [](const StoredTensor* tensor) {
+            if (tensor == nullptr) return weights::Format::scalar;
+            return tensor->dtype() == DType::bf16 ? weights::Format::bf16 : tensor->format();
+        };
+        if (found.empty() || sizeof(T) != sizeof(float)) return weights::Format::scalar;
+        const weights::Format first = format_of(found.front());
+        return std::ranges::all_of(
+                   found, [&](const StoredTensor* tensor) { return format_of(tensor) == first; })
+                   ? first
+                   : weights::Format::scalar;
     };
 }
 

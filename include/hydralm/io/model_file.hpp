@@ -23,8 +23,20 @@ std::vector<TensorSpec> tensor_specs(std::span<const ParameterInfo> parameters) 
     for (const ParameterInfo& info : parameters)
         specs.push_back({std::string(info.name()),
                          {info.shape().begin(), info.shape().end()},
-                         info.format == weights::Format::bf16 ? DType::bf16 : scalar});
+                         block_bytes(info.format) != 0          ? DType::u8
+                         : info.format == weights::Format::bf16 ? DType::bf16
+                                                                : scalar,
+                         info.format});
     return specs;
+}
+
+// From the name of every tensor of blocks to its format; empty where there is none.
+inline std::string block_formats(std::span<const ParameterInfo> parameters) {
+    Json formats;
+    for (const ParameterInfo& info : parameters)
+        if (block_bytes(info.format) != 0)
+            formats[std::string(info.name())] = weights::name(info.format);
+    return formats.is_null() ? "" : formats.dump();
 }
 
 // A model that a config describes; another says in its files what it is made of.
@@ -86,9 +98,12 @@ Metadata model_metadata(const Model& model) {
                    .found = "a published one",
                    .fix = "keep the folder that it was opened from: published models are "
                           "read, not written"});
-    if constexpr (Configured<Model>)
-        return {{"format", "pt"}, {"hydra_config", config_to_json(model.config)}};
-    else return {{"format", "pt"}, {"hydra_stack", stack_to_json<Model>()}};
+    Metadata metadata{{"format", "pt"}};
+    if constexpr (Configured<Model>) metadata["hydra_config"] = config_to_json(model.config);
+    else metadata["hydra_stack"] = stack_to_json<Model>();
+    if (const std::string formats = block_formats(model.parameters); !formats.empty())
+        metadata["hydra_format"] = formats;
+    return metadata;
 }
 
 // Of a state: the model's, and how its banks keep the past unless they keep all of it exactly.
@@ -146,11 +161,11 @@ struct Silent {
 };
 
 // The model with the weights of a checkpoint: a file, an index of shards, or a directory that holds
-// one. F32, F16, BF16 and F64 tensors are converted to the model's scalar. All is validated through
-// a memory map, then every tensor is converted and packed in its turn; the map is released. Weights
-// that are NaN or infinite are loaded as they are; warn is told a line that names their tensors.
-// Throws Error, naming file and tensor, for all that Checkpoint refuses; another config (the fields
-// that differ); missing, unknown and misshaped tensors.
+// one. F32, F16, BF16 and F64 tensors and blocks of 8 or 4 bits are converted to the model's
+// scalar. All is validated through a memory map, then every tensor is converted and packed in its
+// turn; the map is released. Weights that are NaN or infinite are loaded as they are; warn is told
+// a line that names their tensors. Throws Error, naming file and tensor, for all that Checkpoint
+// refuses; another config (the fields that differ); missing, unknown and misshaped tensors.
 template <class Model, class Warn = Silent>
 Model load(const Checkpoint& checkpoint, const Warn& warn = {}) {
     Model model;
@@ -162,9 +177,9 @@ Model load(const std::filesystem::path& path, const Warn& warn = {}) {
     return load<Model>(Checkpoint(path), warn);
 }
 
-// Writes the model's weights, in file order, each in the dtype that the model keeps it in (F32 or
-// F64, BF16), with the config in the metadata; whole or not at all. load gives them back bit for
-// bit. Throws Error as AtomicFile does.
+// Writes the model's weights, in file order, each as the model keeps it (F32 or F64, BF16, blocks
+// in U8), with the config in the metadata; whole or not at all. load gives them back bit for bit.
+// Throws Error as AtomicFile does.
 template <class Model>
 void save(const Model& model, const std::filesystem::path& path) {
     SafetensorsWriter writer(path, detail::tensor_specs<typename Model::Scalar>(model.parameters),

@@ -185,6 +185,27 @@ private:
             tensors_.emplace_back(file_name, std::move(range.spec), bytes);
             by_name_.emplace(tensors_.back().name(), &tensors_.back());
         }
+        name_blocks();
+    }
+
+    // Which tensors are blocks of weights: a JSON object from name to format in the metadata. Names
+    // of other shards are none of ours.
+    void name_blocks() {
+        const auto entry = metadata_.find("hydra_format");
+        if (entry == metadata_.end()) return;
+        const Json formats = detail::parse_json(entry->second, name(), "hydra_format");
+        if (!formats.is_object())
+            fail("hydra_format", "an object of tensor: format", detail::shown(formats), rewrite);
+        for (const auto& [tensor, format] : formats.items()) {
+            const std::string_view named =
+                format.is_string() ? format.get_ref<const std::string&>() : std::string_view();
+            const bool q8 = named == weights::name(weights::Format::q8);
+            if (!q8 && named != weights::name(weights::Format::q4))
+                fail("hydra_format." + tensor, "q8 or q4", detail::shown(format), rewrite);
+            const auto found = std::ranges::find(tensors_, tensor, &StoredTensor::name);
+            if (found != tensors_.end())
+                found->become_blocks(q8 ? weights::Format::q8 : weights::Format::q4);
+        }
     }
 
     [[noreturn]] void fail(const std::string& tensor, std::string expected, std::string found,

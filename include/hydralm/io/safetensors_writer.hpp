@@ -3,16 +3,18 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <set>
+#include <vector>
 
 #include "hydralm/io/atomic_file.hpp"
 #include "hydralm/io/safetensors.hpp"
 
 namespace HYDRALM_NAMESPACE {
 
-// Names, dtypes (F32, F64, BF16, I64) and shapes are given first; values follow in the same order,
-// in pieces of any size; commit() makes the file appear. Header and data are in the order given;
-// the data begin at a multiple of 64 bytes.
+// Names, dtypes (F32, F64, BF16, I64, or U8 in the format q8 or q4) and shapes are given first;
+// values follow in the same order, in pieces of any size; commit() makes the file appear. Header
+// and data are in the order given; the data begin at a multiple of 64 bytes.
 //     SafetensorsWriter writer("m.safetensors", {{"w", {2, 3}, DType::bf16}}, {{"format", "pt"}});
 //     writer.write("w", std::span<const float>(w));
 //     writer.commit();
@@ -28,9 +30,9 @@ public:
     }
 
     // The next values of `tensor`, which must be the first one not complete; converted to its dtype
-    // (F64 → F32 and BF16 round to nearest even). T: float or double for a floating dtype,
-    // std::int64_t or std::int32_t for I64. Throws Error when the tensor is not next, gets too many
-    // values or values of another kind, or the disk is full.
+    // (F64 → F32 and BF16 round to nearest even) or quantised, whole rows at a time. T: float or
+    // double for a floating dtype, std::int64_t or std::int32_t for I64. Throws Error when the
+    // tensor is not next, gets too many values or values of another kind, or the disk is full.
     template <StoredScalar T>
     void write(std::string_view tensor, std::span<const T> values) {
         if (values.empty()) return;
@@ -42,7 +44,7 @@ public:
                  "write tensors in the order they were declared in");
         }
         const TensorSpec& spec = tensors_[next_];
-        if (Real<T> != is_floating(spec.dtype)) {
+        if (Real<T> != (is_floating(spec.dtype) || block_bytes(spec.format) != 0)) {
             fail(spec.name, "values for " + std::string(hydralm::name(spec.dtype)),
                  Real<T> ? "floating-point ones" : "integers", "declare the dtype of the values");
         }
@@ -50,7 +52,12 @@ public:
             fail(spec.name, std::to_string(spec.size()) + " values", std::to_string(done_ + n),
                  "declare the shape of the values");
         }
+        if constexpr (Real<T>) {
+            if (spec.format == weights::Format::q8) put_blocks<weights::Q8Block>(spec, values);
+            if (spec.format == weights::Format::q4) put_blocks<weights::Q4Block>(spec, values);
+        }
         switch (spec.dtype) {
+            case DType::u8: break;
             case DType::f32: put<float>(values, [](T x) { return static_cast<float>(x); }); break;
             case DType::f64: put<double>(values, [](T x) { return static_cast<double>(x); }); break;
             case DType::bf16:
@@ -109,9 +116,11 @@ private:
         const DType d = spec.dtype;
         if (spec.name == "__metadata__")
             fail(spec.name, "another name", "the reserved one", "rename the tensor");
-        if (d != DType::f32 && d != DType::f64 && d != DType::bf16 && d != DType::i64)
-            fail(spec.name, "dtype F32, F64, BF16 or I64", std::string(hydralm::name(d)),
-                 "choose one of them");
+        const bool of_blocks = block_bytes(spec.format) != 0;
+        if (of_blocks ? d != DType::u8 || spec.shape.size() != 2
+                      : d != DType::f32 && d != DType::f64 && d != DType::bf16 && d != DType::i64)
+            fail(spec.name, "dtype F32, F64, BF16, I64 or a matrix of blocks",
+                 std::string(hydralm::name(d)), "choose one of them");
         if (std::any_of(spec.shape.begin(), spec.shape.end(), [](Index n) { return n < 0; }))
             fail(spec.name, "extents of at least 0", shape_text(spec.shape), "correct the shape");
         expect_utf8(spec.name);
@@ -124,11 +133,11 @@ private:
         Index end = 0;
         for (const TensorSpec& spec : tensors_) {
             const Index begin = end;
-            end += spec.size() * byte_size(spec.dtype);
+            end += spec.bytes();
             if (text.size() > 1) text += ',';
             text += detail::quoted(spec.name) +
                     ":{\"dtype\":" + detail::quoted(hydralm::name(spec.dtype)) +
-                    ",\"shape\":" + detail::Json(spec.shape).dump() +
+                    ",\"shape\":" + detail::Json(spec.stored_shape()).dump() +
                     ",\"data_offsets\":" + detail::Json({begin, end}).dump() + "}";
         }
         return text + "}";
@@ -146,6 +155,34 @@ private:
                 file_.write(std::as_bytes(std::span(converted).first(part.size())));
                 values = values.subspan(part.size());
             }
+        }
+    }
+
+    // Whole rows, a stretch of them at a time by all threads.
+    template <class Block, Real T>
+    void put_blocks(const TensorSpec& spec, std::span<const T> values) {
+        const Index cols = spec.shape[1], blocks = ceil_div(cols, weights::block_size);
+        const Index rows = static_cast<Index>(values.size()) / cols;
+        if (rows * cols != static_cast<Index>(values.size()))
+            fail(spec.name, "whole rows of " + std::to_string(cols),
+                 std::to_string(values.size()) + " values", "write as many rows as you like");
+        const Index stretch = std::max<Index>(1, 65'536 / cols);
+        std::vector<Block> made(static_cast<std::size_t>(std::min(stretch, rows) * blocks));
+        for (Index first = 0; first < rows; first += stretch) {
+            const Index count = std::min(stretch, rows - first);
+            parallel_for(count, [&](Index r) {
+                std::array<float, static_cast<std::size_t>(weights::block_size)> w;
+                for (Index b = 0; b < blocks; ++b) {
+                    const Index from = b * weights::block_size;
+                    const Index n = std::min(weights::block_size, cols - from);
+                    const T* const row = values.data() + (first + r) * cols + from;
+                    std::transform(row, row + n, w.begin(),
+                                   [](T x) { return static_cast<float>(x); });
+                    made[static_cast<std::size_t>(r * blocks + b)] = Block::quantise(w.data(), n);
+                }
+            });
+            file_.write(
+                std::as_bytes(std::span(made).first(static_cast<std::size_t>(count * blocks))));
         }
     }
 

@@ -1,7 +1,9 @@
 // StoredTensor: one tensor of a file, seen through the map, and read by conversion in one pass.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <memory>
 #include <span>
 #include <string>
@@ -12,22 +14,44 @@
 #include "hydralm/core/matrix_view.hpp"
 #include "hydralm/core/parallel.hpp"
 #include "hydralm/io/dtype.hpp"
+#include "hydralm/weights/format.hpp"
+#include "hydralm/weights/quantised_block.hpp"
 
 namespace HYDRALM_NAMESPACE {
 
-// What tensors are read as: float and double from F32, F16, BF16, F64; integers from I64, I32.
+// What tensors are read as: float and double from F32, F16, BF16, F64 and blocks of 8 or 4 bits;
+// integers from I64, I32.
 template <class T>
 concept StoredScalar = Real<T> || std::same_as<T, std::int32_t> || std::same_as<T, std::int64_t>;
 
-// A tensor to be written, or one that a model expects (then of any floating dtype).
+// Bytes of a block of 32 weights, as files have it; 0 for a format that has no blocks.
+constexpr Index block_bytes(weights::Format format) noexcept {
+    return format == weights::Format::q8   ? Index{sizeof(weights::Q8Block)}
+           : format == weights::Format::q4 ? Index{sizeof(weights::Q4Block)}
+                                           : 0;
+}
+
+// A tensor to be written, or one that a model expects (then of any floating dtype or format). In
+// the format q8 or q4, a matrix [out, in] is U8 [out, blocks of 32, bytes of a block] in a file.
 struct TensorSpec {
     std::string name;
     std::vector<Index> shape;
     DType dtype = DType::f32;
+    weights::Format format = weights::Format::scalar;
 
     Index size() const noexcept {
         Index n = 1;
         for (const Index extent : shape) n *= extent;
+        return n;
+    }
+    // As the header says it.
+    std::vector<Index> stored_shape() const {
+        if (block_bytes(format) == 0) return shape;
+        return {shape[0], ceil_div(shape[1], weights::block_size), block_bytes(format)};
+    }
+    Index bytes() const {
+        Index n = byte_size(dtype);
+        for (const Index extent : stored_shape()) n *= extent;
         return n;
     }
 };
@@ -59,20 +83,44 @@ public:
     Index rows() const noexcept { return shape().empty() ? 1 : shape()[0]; }
     Index cols() const noexcept { return rows() == 0 ? 0 : size() / rows(); }
 
+    // q8 or q4 where the file says that these bytes are blocks; else scalar, or bf16 by the dtype.
+    weights::Format format() const noexcept { return spec_.format; }
+    // Of the file's word for it. Throws Error for another dtype or shape than blocks have.
+    void become_blocks(weights::Format blocks) {
+        if (dtype() != DType::u8 || shape().size() != 3 || shape()[2] != block_bytes(blocks))
+            fail("U8 [out, blocks, " + std::to_string(block_bytes(blocks)) + "] for " +
+                     std::string(weights::name(blocks)),
+                 std::string(hydralm::name(dtype())) + " " + shape_text(shape()),
+                 "correct hydra_format, or convert the checkpoint again");
+        spec_.format = blocks;
+    }
+
     // Throws Error when the shape is another one.
     void expect_shape(std::span<const Index> expected) const {
-        if (!std::equal(expected.begin(), expected.end(), shape().begin(), shape().end()))
-            fail("shape " + shape_text(expected), shape_text(shape()),
-                 "use the checkpoint of this configuration");
+        if (block_bytes(format()) != 0) {
+            if (expected.size() == 2 && expected[0] == rows() && holds_columns(expected[1])) return;
+        } else if (std::equal(expected.begin(), expected.end(), shape().begin(), shape().end())) {
+            return;
+        }
+        fail("shape " + shape_text(expected), shape_text(shape()),
+             "use the checkpoint of this configuration");
     }
     // Throws Error unless read<float> can read it.
-    void expect_floating() const { expect_readable<float>(); }
+    void expect_floating() const {
+        if (block_bytes(format()) == 0) expect_readable<float>();
+    }
 
-    // out[0, size()) = every element. Throws Error when out has another size, the dtype is of
+    // out[0, size()) = every element; of blocks, as many columns of every row as out has room for,
+    // scale times value. Throws Error when out has another size, the dtype is of
     // another kind, or an integer does not fit. Allocates nothing; large tensors are converted by
     // all threads, to the same bits.
     template <StoredScalar T>
     void read(std::span<T> out) const {
+        if constexpr (Real<T>)
+            if (block_bytes(format()) != 0) {
+                read_blocks(out);
+                return;
+            }
         if (static_cast<Index>(out.size()) != size())
             fail(std::to_string(out.size()) + " elements",
                  std::to_string(size()) + " in shape " + shape_text(shape()),
@@ -81,7 +129,7 @@ public:
     }
 
     // out = rows [first, first + out.rows()) of the [rows(), cols()] matrix. Throws Error as read
-    // does, and when the tensor has no such rows.
+    // does, when the tensor has no such rows, and for blocks.
     template <StoredScalar T>
     void read_rows(Index first, MatrixView<T> out) const {
         if (first < 0 || out.rows() > rows() - first || out.cols() != cols()) {
@@ -92,7 +140,7 @@ public:
         read_rows(first, out, cols());
     }
 
-    // Every element, in a buffer of their own.
+    // Every element, in a buffer of their own; not of blocks.
     template <StoredScalar T>
     AlignedBuffer<T> values() const {
         AlignedBuffer<T> out(size());
@@ -128,6 +176,37 @@ private:
             },
             out.rows() * cols > piece);
         if (!fits) fail("integers of 32 bits", "larger ones", "read it as 64-bit integers");
+    }
+
+    bool holds_columns(Index cols) const noexcept {
+        return shape()[1] == ceil_div(cols, weights::block_size);
+    }
+    template <Real T>
+    void read_blocks(std::span<T> out) const {
+        const Index size = static_cast<Index>(out.size()), cols = rows() == 0 ? 0 : size / rows();
+        if (rows() * cols != size || (rows() > 0 && !holds_columns(cols)))
+            fail(std::to_string(size) + " elements",
+                 std::string(weights::name(format())) + " in shape " + shape_text(shape()),
+                 "use the checkpoint of this configuration");
+        if (format() == weights::Format::q8) read_blocks<weights::Q8Block>(out.data(), cols);
+        else read_blocks<weights::Q4Block>(out.data(), cols);
+    }
+    template <class Block, class T>
+    void read_blocks(T* out, Index cols) const noexcept {
+        const Index blocks = shape()[1], size = Index{sizeof(Block)};
+        parallel_for(
+            rows(),
+            [&](Index r) {
+                for (Index b = 0; b < blocks; ++b) {
+                    Block block;
+                    std::memcpy(&block, bytes_.data() + (r * blocks + b) * size, sizeof block);
+                    const Index first = b * weights::block_size;
+                    for (Index i = 0; i < std::min(weights::block_size, cols - first); ++i)
+                        out[r * cols + first + i] =
+                            static_cast<T>(block.scale() * static_cast<float>(block.value(i)));
+                }
+            },
+            rows() * cols > piece);
     }
 
     template <StoredScalar T>

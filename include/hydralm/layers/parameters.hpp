@@ -22,6 +22,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 
 #include "hydralm/core/arena.hpp"
@@ -39,6 +40,7 @@ struct ParameterInfo {
     Parts parts{};
     int fields = 1;  // matrices the module keeps it in, packed; 0: kept as plain numbers
     ParameterLaw law{};
+    bool of_mlp = false;
     weights::Format format = weights::Format::scalar;  // that the model keeps it in
 
     constexpr std::string_view name() const noexcept { return text.data(); }
@@ -76,6 +78,23 @@ struct PackedStorage {
     using Vector = std::span<T>;
     using Taps = MatrixView<T>;  // [taps, channels]
 };
+
+namespace detail {
+
+template <class Storage>
+struct MlpStorage {
+    using Type = Storage;
+};
+template <Real T, class Weights>
+struct MlpStorage<PackedStorage<T, Weights>> {
+    using Type = PackedStorage<T, weights::MlpWeights<Weights>>;
+};
+
+}  // namespace detail
+
+// The storage of an MLP where all else is in Storage; its tensors are visited within_mlp.
+template <class Storage>
+using MlpStorage = typename detail::MlpStorage<Storage>::Type;
 
 // Storage of gradients and moments: one flat buffer in file order and file layout, without gaps.
 template <Real T>
@@ -130,6 +149,13 @@ public:
                          Index cols) {
         derived().vector_tensor(x, info(name, law, {}, 0, {rows, cols, 1}, 2));
     }
+    // Whoever visits an MLP says so.
+    template <class F>
+    constexpr void within_mlp(const F& visit) {
+        const bool outer = std::exchange(of_mlp_, true);
+        visit();
+        of_mlp_ = outer;
+    }
     template <class F>
     constexpr void nested(std::string_view prefix, const F& visit) {
         const std::size_t outer = length_;
@@ -148,7 +174,7 @@ private:
     }
     constexpr ParameterInfo info(std::string_view name, const ParameterLaw& law, Parts parts,
                                  int fields, std::array<Index, 3> extents, int rank) {
-        ParameterInfo result{prefix_, extents, rank, parts, fields, law, {}};
+        ParameterInfo result{prefix_, extents, rank, parts, fields, law, of_mlp_, {}};
         for (std::size_t i = 0; i < name.size(); ++i) result.text.at(length_ + i) = name[i];
         if (!parts.make(extents[0]))
             raise({.field = result.text.data(),
@@ -160,6 +186,7 @@ private:
 
     std::array<char, 64> prefix_{};
     std::size_t length_ = 0;
+    bool of_mlp_ = false;
 };
 
 // Calls f(info) for every tensor.
@@ -194,7 +221,9 @@ constexpr void describe_parameters(const Module& module, F f) {
 // What a policy (weights/formats.hpp) keeps a tensor in, in a model of scalar T.
 template <Real T, class Weights>
 constexpr weights::Format format_of(const ParameterInfo& info) noexcept {
-    return info.law.any_format ? Weights::template Matrix<T>::format : weights::Format::scalar;
+    if (!info.law.any_format) return weights::Format::scalar;
+    return info.of_mlp ? weights::MlpWeights<Weights>::template Matrix<T>::format
+                       : Weights::template Matrix<T>::format;
 }
 
 namespace detail {
@@ -240,6 +269,12 @@ inline constexpr bool formats_fit = [] {
     return visitor.fit;
 }();
 
+// Whether a matrix may be as wide as this one in a format.
+constexpr bool columns_fit(const ParameterInfo& info, weights::Format format) noexcept {
+    return (format != weights::Format::q8 && format != weights::Format::q4) ||
+           info.cols() <= weights::Q8Matrix::most_cols;
+}
+
 // Bytes of one packed matrix of this one's format, padding and alignment included.
 template <class Matrix>
 constexpr Index packed_bytes(const Matrix& matrix, Index rows, Index cols) noexcept {
@@ -253,17 +288,19 @@ constexpr Index packed_bytes(const Matrix& matrix, Index rows, Index cols) noexc
 // Bytes a tensor occupies in PackedStorage<T, Weights>, padding and alignment included.
 template <Real T, class Weights = weights::Float>
 constexpr Index packed_size(const ParameterInfo& info) noexcept {
-    using Storage = PackedStorage<T, Weights>;
     if (info.fields == 0) return round_up(info.size() * static_cast<Index>(sizeof(T)), alignment);
-    const Index rows = info.rows() / info.fields;
-    return info.fields * (info.law.any_format
-                              ? detail::packed_bytes(typename Storage::Matrix(), rows, info.cols())
-                              : detail::packed_bytes(typename Storage::Exact(), rows, info.cols()));
+    const auto bytes = [&info]<class Matrix>(const Matrix& matrix) {
+        return info.fields * detail::packed_bytes(matrix, info.rows() / info.fields, info.cols());
+    };
+    using Storage = PackedStorage<T, Weights>;
+    if (!info.law.any_format) return bytes(typename Storage::Exact());
+    return info.of_mlp ? bytes(typename MlpStorage<Storage>::Matrix())
+                       : bytes(typename Storage::Matrix());
 }
 
 // Gives the matrices of PackedStorage<T, weights::Any> the formats of infos, which are those of the
 // tensors visited, in order, and counts the bytes of all. Throws Error where a model of scalar T
-// has no such format.
+// has no such format, or the format no such matrix.
 template <Real T>
 class TakeFormats : public ParameterVisitor<TakeFormats<T>> {
 public:
@@ -278,6 +315,12 @@ public:
                        .expected = "weights of double, the model's scalar",
                        .found = std::string(weights::name(format)),
                        .fix = "make the model's scalar float, or leave the format out"});
+            if (!detail::columns_fit(info, format))
+                raise({.field = std::string(info.name()),
+                       .expected = "at most " + std::to_string(weights::Q8Matrix::most_cols) +
+                                   " columns of " + std::string(weights::name(format)),
+                       .found = std::to_string(info.cols()),
+                       .fix = "keep it in bf16 or float"});
             bytes_ += detail::packed_bytes(part, info.rows() / info.fields, info.cols());
         }
     }

@@ -43,12 +43,12 @@ public:
     template <class Storage>
     struct Parameters {
         typename MixerPart::template Parameters<Storage> mixer{};
-        typename MlpPart::template Parameters<Storage> mlp{};
+        typename MlpPart::template Parameters<MlpStorage<Storage>> mlp{};
     };
     template <class P, class V>
     constexpr void visit(P& p, V& v) const {
         mixer_.visit(p.mixer, v, "norm1", "mixer");
-        mlp_.visit(p.mlp, v, "norm2", "mlp");
+        v.within_mlp([&] { mlp_.visit(p.mlp, v, "norm2", "mlp"); });
     }
     template <class S, class V>
     constexpr void visit_state(S& s, V& v) const {

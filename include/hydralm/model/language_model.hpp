@@ -109,6 +109,12 @@ public:
                   "Storage::Exact where not; change the field, or the law");
     // Tensors in file order: name, shape, law, format.
     static constexpr const auto& parameters = detail::parameter_table<Structure, T, Weights>;
+    static_assert(std::all_of(parameters.begin(), parameters.end(),
+                              [](const ParameterInfo& info) {
+                                  return detail::columns_fit(info, info.format);
+                              }),
+                  "hydralm: weights: a matrix of Q8 or Q4 must have at most 196608 columns; give "
+                  "the model Float or BF16");
     static constexpr Index parameter_count = [] {
         Index n = 0;
         for (const auto& info : parameters) n += info.size();

@@ -36,7 +36,7 @@ public:
     struct Parameters {
         typename Norm::template Parameters<Storage> norm_h{}, norm_e{};  // [d]
         typename Storage::Matrix proj{};                                 // [d, 2d], state first
-        typename MlpPart::template Parameters<Storage> mlp{};
+        typename MlpPart::template Parameters<MlpStorage<Storage>> mlp{};
     };
     template <class P, class V>
     constexpr void visit(P& p, V& v) const {
@@ -44,7 +44,7 @@ public:
         v.nested("norm_h", [&] { norm().visit(p.norm_h, v); });
         v.nested("norm_e", [&] { norm().visit(p.norm_e, v); });
         v.matrix(p.proj, "proj.weight", laws::projection, d, 2 * d);
-        mlp_.visit(p.mlp, v, "norm_mlp", "mlp");
+        v.within_mlp([&] { mlp_.visit(p.mlp, v, "norm_mlp", "mlp"); });
     }
 
     // A call of M rows is one of M streams and a token of each.

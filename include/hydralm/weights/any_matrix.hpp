@@ -10,6 +10,7 @@
 
 #include "hydralm/weights/bf16_matrix.hpp"
 #include "hydralm/weights/packed_matrix.hpp"
+#include "hydralm/weights/quantised_matrix.hpp"
 
 namespace HYDRALM_NAMESPACE::weights {
 
@@ -18,7 +19,8 @@ template <Real T>
 class AnyMatrix {
     // One line a format. All but the scalar are for models of float.
     using Forms =
-        std::conditional_t<std::is_same_v<T, float>, std::variant<PackedMatrix<float>, Bf16Matrix>,
+        std::conditional_t<std::is_same_v<T, float>,
+                           std::variant<PackedMatrix<float>, Bf16Matrix, Q8Matrix, Q4Matrix>,
                            std::variant<PackedMatrix<T>>>;
 
 public:

@@ -12,6 +12,7 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <span>
 
 #include "hydralm/core/binary16.hpp"
 #include "hydralm/core/types.hpp"
@@ -23,18 +24,15 @@ inline constexpr Index block_size = 32;
 namespace detail {
 
 using BlockValues = std::array<float, static_cast<std::size_t>(block_size)>;
+// The weights of a block that there are, block_size of them at most: what stands behind them has no
+// say in its scale.
+using BlockWeights = std::span<const float>;
 
-// count ≤ block_size weights, zeros behind them.
-inline BlockValues block_values(const float* w, Index count) noexcept {
-    BlockValues values{};
-    std::copy_n(w, count, values.begin());
-    return values;
-}
 // The element of largest magnitude, the first of them, with its sign. NaN when one is not finite.
-inline float extreme(const BlockValues& values) noexcept {
+inline float extreme(BlockWeights w) noexcept {
     float most = 0;
     bool finite = true;
-    for (const float v : values) {
+    for (const float v : w) {
         if (std::abs(v) > std::abs(most)) most = v;
         finite &= std::abs(v) <= std::numeric_limits<float>::max();
     }
@@ -57,7 +55,7 @@ inline float inverse(float scale) noexcept {
 // The scale with which a block has these very weights: of those that make the largest one a value
 // of the block, the first that is a binary16 and does the same for all. 0 where there is none.
 template <class Block>
-float exact_scale(const BlockValues& w) noexcept {
+float exact_scale(BlockWeights w) noexcept {
     const float most = extreme(w);
     std::uint32_t bits = 0;
     for (const float x : w) bits |= std::bit_cast<std::uint32_t>(x);
@@ -78,17 +76,16 @@ float exact_scale(const BlockValues& w) noexcept {
 // Weights that are a block's already as they are, others as Block::nearest: in either case in the
 // form that exact_scale finds for what is kept.
 template <class Block>
-Block quantise(const float* w, Index count) noexcept {
-    BlockValues values = block_values(w, count);
-    float scale = exact_scale<Block>(values);
-    if (scale == 0) {
-        const Block block = Block::nearest(values);
-        for (std::size_t i = 0; i < values.size(); ++i)
-            values[i] = block.scale() * static_cast<float>(block.value(static_cast<Index>(i)));
-        scale = exact_scale<Block>(values);
-        if (scale == 0) return block;  // zeros, or NaN
-    }
-    return Block::with_scale(values, f16_from(scale));
+Block quantise(BlockWeights w) noexcept {
+    float scale = exact_scale<Block>(w);
+    if (scale != 0) return Block::with_scale(w, f16_from(scale));
+    const Block block = Block::nearest(w);
+    BlockValues values{};
+    for (std::size_t i = 0; i < w.size(); ++i)
+        values[i] = block.scale() * static_cast<float>(block.value(static_cast<Index>(i)));
+    const auto kept = BlockWeights(values).first(w.size());
+    scale = exact_scale<Block>(kept);
+    return scale == 0 ? block : Block::with_scale(kept, f16_from(scale));  // 0: of zeros, or NaN
 }
 
 }  // namespace detail
@@ -99,14 +96,14 @@ struct Q8Block {
     std::uint16_t scale_bits = 0;
     std::array<std::int8_t, 32> values{};
 
-    // w: count in [1, 32] weights; zeros stand for the rest.
+    // w: count in [1, 32] weights; the values behind them are no matter.
     static Q8Block quantise(const float* w, Index count) noexcept {
-        return detail::quantise<Q8Block>(w, count);
+        return detail::quantise<Q8Block>({w, static_cast<std::size_t>(count)});
     }
-    static Q8Block nearest(const detail::BlockValues& w) noexcept {
+    static Q8Block nearest(detail::BlockWeights w) noexcept {
         return with_scale(w, detail::block_scale(std::abs(detail::extreme(w)) / 127));
     }
-    static Q8Block with_scale(const detail::BlockValues& w, std::uint16_t scale_bits) noexcept {
+    static Q8Block with_scale(detail::BlockWeights w, std::uint16_t scale_bits) noexcept {
         Q8Block block{.scale_bits = scale_bits};
         const float inverse = detail::inverse(block.scale());
         for (std::size_t i = 0; i < w.size(); ++i)
@@ -137,12 +134,12 @@ struct Q4Block {
     std::uint16_t scale_bits = 0;
     std::array<std::uint8_t, 16> nibbles{};  // low: weights 0 … 15, high: 16 … 31
 
-    // w: count in [1, 32] weights; zeros stand for the rest.
+    // w: count in [1, 32] weights; the values behind them are no matter.
     static Q4Block quantise(const float* w, Index count) noexcept {
-        return detail::quantise<Q4Block>(w, count);
+        return detail::quantise<Q4Block>({w, static_cast<std::size_t>(count)});
     }
-    static Q4Block nearest(const detail::BlockValues& w) noexcept;
-    static Q4Block with_scale(const detail::BlockValues& w, std::uint16_t scale_bits) noexcept;
+    static Q4Block nearest(detail::BlockWeights w) noexcept;
+    static Q4Block with_scale(detail::BlockWeights w, std::uint16_t scale_bits) noexcept;
     static constexpr int candidates = 16;
     static float candidate(float most, int i) noexcept {
         return most / static_cast<float>(table[static_cast<std::size_t>(i)]);
@@ -164,9 +161,11 @@ namespace detail {
 
 using TableIndices = std::array<int, static_cast<std::size_t>(block_size)>;
 
-// Of the nearest table entry to each w · inverse, the higher one in the middle.
-inline TableIndices nearest_entries(const BlockValues& w, float inverse) noexcept {
+// Of the nearest table entry to each w · inverse, the higher one in the middle; of those behind,
+// that of 0.
+inline TableIndices nearest_entries(BlockWeights w, float inverse) noexcept {
     TableIndices indices{};
+    std::fill(indices.begin() + static_cast<Index>(w.size()), indices.end(), 8);
     for (std::size_t entry = 1; entry < Q4Block::table.size(); ++entry) {
         const float middle =
             0.5F * static_cast<float>(Q4Block::table[entry - 1] + Q4Block::table[entry]);
@@ -180,7 +179,7 @@ inline TableIndices nearest_entries(const BlockValues& w, float inverse) noexcep
 struct TableFit {
     double scale, gain;
 };
-inline TableFit fit_table(const BlockValues& w, const TableIndices& indices) noexcept {
+inline TableFit fit_table(BlockWeights w, const TableIndices& indices) noexcept {
     double product = 0, square = 0;  // of exact products: the same whether fused or not
     for (std::size_t i = 0; i < w.size(); ++i) {
         const double v = Q4Block::table[static_cast<std::size_t>(indices[i])];
@@ -192,8 +191,7 @@ inline TableFit fit_table(const BlockValues& w, const TableIndices& indices) noe
 
 }  // namespace detail
 
-inline Q4Block Q4Block::with_scale(const detail::BlockValues& w,
-                                   std::uint16_t scale_bits) noexcept {
+inline Q4Block Q4Block::with_scale(detail::BlockWeights w, std::uint16_t scale_bits) noexcept {
     Q4Block block{.scale_bits = scale_bits};
     const auto indices = detail::nearest_entries(w, detail::inverse(block.scale()));
     for (std::size_t i = 0; i < 16; ++i)
@@ -203,11 +201,12 @@ inline Q4Block Q4Block::with_scale(const detail::BlockValues& w,
 
 // The largest weight is put at and around either end of the table, in 2 × 17 steps of 1.5; the best
 // of them is fitted twice more.
-inline Q4Block Q4Block::nearest(const detail::BlockValues& w) noexcept {
+inline Q4Block Q4Block::nearest(detail::BlockWeights w) noexcept {
     const float most = detail::extreme(w);
     if (!(std::abs(most) > 0)) return with_scale({}, detail::block_scale(most));
-    detail::BlockValues v;  // of the largest 1, so that squares neither vanish nor overflow
-    for (std::size_t i = 0; i < w.size(); ++i) v[i] = w[i] / most;
+    detail::BlockValues values{};  // the largest 1, so that squares neither vanish nor overflow
+    for (std::size_t i = 0; i < w.size(); ++i) values[i] = w[i] / most;
+    const auto v = detail::BlockWeights(values).first(w.size());
     detail::TableFit best{0, -1};
     const auto consider = [&](float inverse) {
         const auto fit = detail::fit_table(v, detail::nearest_entries(v, inverse));

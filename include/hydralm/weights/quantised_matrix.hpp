@@ -16,6 +16,7 @@
 
 #include "hydralm/core/matrix_view.hpp"
 #include "hydralm/core/parallel.hpp"
+#include "hydralm/weights/format.hpp"
 #include "hydralm/weights/quantised_block.hpp"
 
 namespace HYDRALM_NAMESPACE::weights {
@@ -29,7 +30,9 @@ public:
     using Block = BlockType;
     static constexpr Index panel_rows = 16;
     static constexpr Index pair_cols = 2 * block_size;
+    static constexpr Index most_cols = 196'608;  // of what a product can take
     static constexpr bool four_bits = std::is_same_v<Block, Q4Block>;
+    static constexpr Format format = four_bits ? Format::q4 : Format::q8;
     static constexpr Index pair_bytes = 64 + (four_bits ? 512 : 1024);
 
     QuantisedMatrix() = default;
@@ -37,7 +40,7 @@ public:
     QuantisedMatrix(const Element* data, Index rows, Index cols) noexcept
         : data_(data), rows_(rows), cols_(cols) {}
 
-    // Bytes of the storage, padding included. rows, cols ≥ 0.
+    // Bytes of the storage, padding included. rows ≥ 0, cols in [0, most_cols].
     static constexpr Index storage_size(Index rows, Index cols) noexcept {
         return ceil_div(rows, panel_rows) * ceil_div(cols, pair_cols) * pair_bytes;
     }

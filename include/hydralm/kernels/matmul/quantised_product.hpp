@@ -107,8 +107,7 @@ template <std::size_t Products, class Epilogue>
     }
 }
 
-// y = epilogue of x·Wᵀ for every W of weights, of one shape, by a leaf. x.cols() ≤
-// QuantisedRows::most_cols.
+// y = epilogue of x·Wᵀ for every W of weights, of one shape, by a leaf.
 template <class Block, std::size_t Products, class Epilogue>
 void multiply_by(const simd::ByteDotLeaf& leaf, MatrixView<const float> x,
                  const std::array<const weights::QuantisedMatrix<Block>*, Products>& weights,

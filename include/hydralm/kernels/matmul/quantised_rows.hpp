@@ -22,9 +22,9 @@ class QuantisedRows {
 public:
     static constexpr Index most_tile_rows = 6, most_rows = 192;
     static constexpr Index capacity = 6144;  // blocks
-    static constexpr Index most_cols = capacity * weights::block_size;
+    static_assert(weights::Q8Matrix::most_cols == capacity * weights::block_size);
 
-    // Rows of so many columns, in [0, most_cols], that fit: whole tiles, where there is one.
+    // Rows of so many columns, those of a matrix, that fit: whole tiles, where there is one.
     static constexpr Index fitting_rows(Index cols) noexcept {
         const Index rows =
             std::clamp<Index>(capacity / std::max<Index>(blocks_of(cols), 1), 1, most_rows);
