@@ -1,5 +1,6 @@
 // generate, score and stream: a checkpoint at work on text.
 #include <hydralm/inference/generate.hpp>
+#include <hydralm/inference/hybrid_draft.hpp>
 #include <hydralm/inference/speculative.hpp>
 #include <hydralm/inference/stop_matcher.hpp>
 #include <hydralm/inference/streaming.hpp>
@@ -48,8 +49,8 @@ void print_statistics(const hydralm::SpeculativeStatistics& s) {
                  s.acceptance(), static_cast<long long>(s.rounds), s.tokens_per_round());
 }
 
-// f(the draft that --draft names): the model's own modules, or a checkpoint of the same config,
-// whose banks keep the past by the same policy.
+// f(the draft that --draft names): the model's own module or modules, or a checkpoint of the same
+// config, whose banks keep the past by the same policy.
 template <class Model, class F>
 void with_draft(const Options& o, const Model& model, const hydralm::BankPolicy& policy,
                 const F& f) {
@@ -62,6 +63,14 @@ void with_draft(const Options& o, const Model& model, const hydralm::BankPolicy&
     if constexpr (hydralm::predicts_more<Model>) {
         if (model.mtp_depth > 0) {
             hydralm::MtpDraft<Model> draft(model);
+            f(draft);
+            return;
+        }
+    }
+    if constexpr (requires { model.hybrid; }) {
+        if (model.hybrid && model.hybrid->mtp) {
+            const auto mtp = hydralm::open_mtp<typename Model::Scalar>(o.model);
+            hydralm::HybridDraft draft(model, mtp);
             f(draft);
             return;
         }

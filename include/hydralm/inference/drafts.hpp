@@ -8,6 +8,11 @@
 //                       token fed ever. What it throws leaves the draft as it was: the tokens are
 //                       told again
 //   next(token)         logits [V] of what follows, were token fed next; valid until the next call
+// and, where it has both, for what it must know of every token:
+//   reserve(n)          makes memory to follow n tokens, before the target is fed any of them; what
+//                       it throws leaves the draft as it was
+//   follow(tokens, hidden)  the target was fed these tokens; hidden [n, d] is its output after the
+//                       final norm for each; throws nothing
 #pragma once
 
 #include <algorithm>
@@ -19,6 +24,14 @@
 #include "hydralm/model/hydra_lm.hpp"
 
 namespace HYDRALM_NAMESPACE {
+
+// Whether a draft is told of every token.
+template <class Draft, class T>
+concept FollowsTokens =
+    requires(Draft& draft, std::span<const token_id> tokens, Index n, MatrixView<const T> hidden) {
+        draft.reserve(n);
+        { draft.follow(tokens, hidden) } noexcept;
+    };
 
 // The model's own modules of multi-token prediction, one after the other; beyond mtp_depth, the
 // last again. Begins from the hidden state after the final norm, as in training.

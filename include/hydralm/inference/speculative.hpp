@@ -82,9 +82,12 @@ public:
             tell_draft();
         }
         untold_.reserve(prompt.size());
-        model_.run(prompt, state, Form::parallel, [&](MatrixView<const T> hidden, std::size_t) {
-            std::copy_n(hidden.row(hidden.rows() - 1), d, hidden_.data());
-        });
+        reserve_draft(static_cast<Index>(prompt.size()));
+        model_.run(
+            prompt, state, Form::parallel, [&](MatrixView<const T> hidden, std::size_t first) {
+                std::copy_n(hidden.row(hidden.rows() - 1), d, hidden_.data());
+                show_draft(prompt.subspan(first, static_cast<std::size_t>(hidden.rows())), hidden);
+            });
         model_.head({hidden_.data(), 1, d}, {last_.data(), 1, V});
         pending_.reset();
         taken_ = false;
@@ -111,6 +114,7 @@ public:
             const Index k = std::min(most_, count - fed - 1);
             tell_draft();
             propose(sampler, k);
+            reserve_draft(k + 1);
             const Stream before = verify(state, k + 1);
             taken_ = false;
             bool stop = false;
@@ -157,6 +161,16 @@ private:
     }
     std::span<T> row(AlignedBuffer<T>& rows, Index i) const noexcept {
         return rows.span().subspan(static_cast<std::size_t>(i * V), static_cast<std::size_t>(V));
+    }
+
+    // To a draft that follows every token.
+    void reserve_draft(Index tokens) {
+        if constexpr (FollowsTokens<Draft, T>) draft_.reserve(tokens);
+        else (void)tokens;
+    }
+    void show_draft(std::span<const token_id> tokens, MatrixView<const T> hidden) noexcept {
+        if constexpr (FollowsTokens<Draft, T>) draft_.follow(tokens, hidden);
+        else (void)tokens, (void)hidden;
     }
 
     void tell_draft() {
@@ -222,6 +236,7 @@ private:
         std::copy_n(row(target_, kept - 1).data(), V, last_.data());
         std::copy_n(verified_.row(kept - 1), d, hidden_.data());
         untold_.assign(tokens_.begin(), tokens_.begin() + kept);
+        show_draft(untold_, verified_.middle_rows(0, kept));
     }
 
     const Model& model_;
