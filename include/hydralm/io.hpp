@@ -2,6 +2,7 @@
 #pragma once
 
 #include "hydralm/families/open.hpp"
+#include "hydralm/families/stop_ids.hpp"
 #include "hydralm/io/atomic_file.hpp"
 #include "hydralm/io/checkpoint.hpp"
 #include "hydralm/io/config_json.hpp"

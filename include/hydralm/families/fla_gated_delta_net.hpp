@@ -45,7 +45,8 @@ inline HybridShape fla_shape(const PublishedConfig& config) {
     HybridShape shape = common_shape(config, "norm_eps");
     const double ratio = config.positive_or("hidden_ratio", 4.0);
     const double grown = std::floor(static_cast<double>(shape.d_model) * ratio * 2 / 3);
-    if (grown > 16777216.0) config.refuse("hidden_ratio", "a smaller one", std::to_string(ratio));
+    if (grown < 1 || grown > 16777216.0)
+        config.refuse("hidden_ratio", "one that makes a width of 1 to 2^24", std::to_string(ratio));
     shape.hidden =
         config.size_or("intermediate_size", round_up(static_cast<Index>(grown), Index{256}));
     RuntimeGroupedDeltaNetShape linear{

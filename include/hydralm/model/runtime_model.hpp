@@ -81,7 +81,8 @@ template <class Made, Index... values, class F>
 Made with_size(Sizes<values...> sizes, Index wanted, const char* field, const F& f) {
     const Index size = size_for(sizes, wanted, field);
     Made made{};
-    ((size == values && (made = f(std::integral_constant<Index, values>{}), true)) || ...);
+    static_cast<void>(
+        ((size == values && (made = f(std::integral_constant<Index, values>{}), true)) || ...));
     return made;
 }
 

@@ -1,0 +1,56 @@
+// stop_ids: the tokens at which a published model ends its texts.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "hydralm/core/error.hpp"
+#include "hydralm/core/types.hpp"
+#include "hydralm/io/json_text.hpp"
+#include "hydralm/io/mapped_file.hpp"
+
+namespace HYDRALM_NAMESPACE {
+namespace detail {
+
+// eos_token_id of an object: a number, a list of them, or nothing. True where there is any.
+inline bool take_stop_ids(const Json& json, const std::string& file, std::vector<token_id>& ids) {
+    if (!json.is_object() || !json.contains("eos_token_id") || json["eos_token_id"].is_null())
+        return false;
+    const Json& given = json["eos_token_id"];
+    for (const Json& id : given.is_array() ? given : Json::array({given})) {
+        if (!id.is_number_integer() || id.get<double>() < 0 || id.get<double>() > 2147483647.0)
+            raise({.file = file,
+                   .field = "eos_token_id",
+                   .expected = "an id or a list of ids",
+                   .found = shown(given),
+                   .fix = "correct it, or remove it"});
+        ids.push_back(id.get<token_id>());
+    }
+    return true;
+}
+
+}  // namespace detail
+
+// eos_token_id of the folder's generation_config.json, else of its config.json (of the text's part
+// in a composite one); none where neither says any. folder: or a file in it. Throws Error for a
+// file that is not JSON, and for ids that are none.
+inline std::vector<token_id> stop_ids(const std::filesystem::path& folder) {
+    std::error_code failure;
+    const auto directory =
+        std::filesystem::is_directory(folder, failure) ? folder : folder.parent_path();
+    std::vector<token_id> ids;
+    for (const char* const name : {"generation_config.json", "config.json"}) {
+        const std::string file = (directory / name).string();
+        if (!std::filesystem::exists(file, failure)) continue;
+        const detail::Json json = detail::parse_json(MappedFile(file).text(), file, "");
+        if (detail::take_stop_ids(json, file, ids)) break;
+        if (json.is_object() && json.contains("text_config") &&
+            detail::take_stop_ids(json["text_config"], file, ids))
+            break;
+    }
+    return ids;
+}
+
+}  // namespace HYDRALM_NAMESPACE

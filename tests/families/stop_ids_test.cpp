@@ -1,0 +1,29 @@
+// Where a published model ends its texts.
+#include "hydralm/families/stop_ids.hpp"
+
+#include "support/files.hpp"
+
+using namespace hydralm;
+using namespace hydralm::test;
+
+TEST_CASE("Stop ids are those of generation_config.json, else of config.json", "[families]") {
+    const TemporaryDirectory directory;
+    const auto ids = [&] { return stop_ids(directory.path()); };
+    const auto write = [&](const char* name, const char* text) {
+        write_text(directory / name, text);
+    };
+    CHECK(ids().empty());
+    write("config.json", R"({"text_config":{"eos_token_id":5},"eos_token_id":null})");
+    CHECK(ids() == std::vector<token_id>{5});
+    write("config.json", R"({"eos_token_id":7})");
+    CHECK(stop_ids(directory / "model.safetensors") == std::vector<token_id>{7});
+    write("generation_config.json", R"({"eos_token_id":null})");
+    CHECK(ids() == std::vector<token_id>{7});
+    write("generation_config.json", R"({"eos_token_id":[248046,248044]})");
+    CHECK(ids() == std::vector<token_id>{248046, 248044});
+    for (const char* const bad : {"-1", "1.5", "\"x\"", "[1,null]", "4294967296"}) {
+        write("generation_config.json", (std::string(R"({"eos_token_id":)") + bad + "}").c_str());
+        check_error(ids, {"generation_config.json: eos_token_id: expected an id or a list of ids"});
+    }
+    CHECK(stop_ids(HYDRALM_GOLDEN_DIR "/published/qwen35_text") == std::vector<token_id>{309, 307});
+}
