@@ -61,9 +61,12 @@ struct MixerCost {
             case LayerType::full: numbers = 2 * groups() * D * t; break;
             case LayerType::retrieval: {
                 const double C = c.retrieval_chunk_size;
-                if (policy.bounded())  // chunks with gates, then a summary and two means a chunk
-                    numbers = conv + H * (2 * D + 1) * C * double(policy.exact_chunks + 1) +
-                              3 * I * double(policy.exact_chunks + policy.pooled_chunks);
+                if (policy.bounded())  // chunks that a tile of 256 tokens needs, and pages of means
+                    numbers =
+                        conv + H * (2 * D + 1) * (C * double(policy.exact_chunks + 1) + 256) +
+                        3 * I * 64 *
+                            double(ceil_div(policy.exact_chunks + policy.pooled_chunks, Index{64}) +
+                                   1);
                 else numbers = conv + H * (2 * D + 1) * t + I * t / C;
             }
         }

@@ -37,22 +37,24 @@ A multiply-add is 2 FLOP. Retrieval's formulas are in [the mathematics](math.md)
 | `swa` | 4 d I | 4 I min(t, W) | 2 I W | 2 I min(t, W) |
 | `retrieval` | 4 d I | 6 K I + 2 I s + 4 I (k + ½) C | 3 I (K − 1) + (2I + H) t + I t/C | I s + 2 I (k + ½) C |
 | - flat, two levels of g groups | | s = t/C, t/(64 C) + 64 (g + ½) | | |
-| - bounded, E exact and P means | | s = E + P; a mean is read as one token | (2I + H) C (E + 1) + 3 I (E + P) | |
+| - bounded, E exact and P means | | s = E + P; a mean is read as one token | 3 I (K − 1) + (2I + H) (C (E + 1) + 256) + 192 I (⌈(E + P)/64⌉ + 1) | |
 | `full` | 2 d I + 2 d G D | 4 I t | 2 G D t | 2 G D t |
 | MLP | 3 d h | | | |
 | head | d V | | | |
 | a module of `mtp_depth` | 2 d² + 3 d h, and the head again | | | |
 
-A number is 4 bytes in float, 8 in double; in banks of bf16 or int8 keys and values are 2 or about 1.2. Decoding reads the weights once for all
-streams of a batch, the state once for each; bf16 weights are 2 bytes. Training is three times the FLOP forward, and keeps the inputs of every
-product. So time is linear in the text for `D` and `S`, and a stream's memory constant; `R` is linear with 2 I/C added a token, `F` grows by 4 I.
+A number is 4 bytes in float, 8 in double; in banks of bf16 or int8 keys and values are 2 or about 1.2. Decoding reads the weights, 4 bytes
+each or 2 in bf16, once for all streams of a batch, and the state of each stream. Training is three times the FLOP of prefill. So time is linear in
+the text, and a stream's memory constant, with `D` and `S` alone; a token costs 2 I/C FLOP more for every token before it in `R`, 4 I in `F`.
 
 ## Counted
 
-d 128, H 4, D 32, W 128, C 32, k 4, K 4, h 384, V 256, in float. FLOP: of every instruction that adds, multiplies, divides or compares
-floating-point numbers, as often as it was executed, in code for AVX2; prefill of 256 tokens, and 16 decoded ones, behind as many as the row says. What is
-executed is more than the formulas by norms, exponentials (some 20 FLOP each, one for a pair of attention), masked pairs of a tile, and the WY form of
-the delta rule's prefill. Bytes: 64 for every line that a simulated cache of 64 KiB misses. State: what `state.size()` says.
+d 128, H 4, D 32, W 128, C 32, k 4, K 4, h 384, V 256, in float: prefill of 256 tokens, and 16 decoded ones, behind t others.
+
+FLOP are those of every instruction that adds, multiplies, divides or takes a maximum, as often as it is executed, in code for
+AVX2. That is more than the formulas have by exponentials (16 FLOP each, one for a pair of attention), norms, masked pairs of a tile, and in the
+prefill of the delta rule by its WY form. Bytes read are 64 for every line that a simulated cache of 64 KiB misses, bytes of state what
+`state.size()` says, whole pages. The error is what is counted over the formula.
 
 | layer | t | prefill, FLOP | counted | error | decoding, FLOP | counted | error | bytes read | counted | error | bytes of state | measured | error |
 |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|
