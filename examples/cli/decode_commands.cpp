@@ -81,6 +81,19 @@ void with_draft(const Options& o, const Model& model, const hydralm::BankPolicy&
                           .fix = "train such a model, or draft with another checkpoint"});
 }
 
+// What is to be continued.
+std::vector<hydralm::token_id> prompt_of(const Options& o, const ProgramTokenizer& tokenizer,
+                                         int vocab) {
+    if (!o.ids.empty()) return read_ids(o.ids, vocab);
+    tokenizer.expect_fits(vocab);
+    const auto prefix = tokenizer.prefix();
+    std::vector<hydralm::token_id> prompt(prefix.begin(), prefix.end());
+    const auto text =
+        o.text.empty() ? tokenizer.encode(o.prompt) : TextFile(o.text, tokenizer, vocab).read_all();
+    prompt.insert(prompt.end(), text.begin(), text.end());
+    return prompt;
+}
+
 template <class Model>
 void run_generate(const Options& o) {
     using T = typename Model::Scalar;
@@ -90,10 +103,8 @@ void run_generate(const Options& o) {
                               .found = "none",
                               .fix = "give the model something to continue"});
     const Model model = load_program_model<Model>(o.model, o.weights);
-    const auto prompt = !o.ids.empty() ? read_ids(o.ids, model.vocab_size())
-                        : !o.text.empty()
-                            ? TextFile(o.text, model.vocab_size()).read_all()
-                            : hydralm::ByteTokenizer(model.vocab_size()).encode(o.prompt);
+    const ProgramTokenizer tokenizer = ProgramTokenizer::of(o.model);
+    const auto prompt = prompt_of(o, tokenizer, model.vocab_size());
     hydralm::Sampler<T> sampler(model.vocab_size(), {.temperature = o.temperature,
                                                      .top_k = o.top_k,
                                                      .top_p = o.top_p,
@@ -108,11 +119,8 @@ void run_generate(const Options& o) {
     hydralm::StopMatcher stops(o.stop);
     const auto next = [&](hydralm::token_id token) {
         if (o.print_ids) (ids += ids.empty() ? "" : " ") += std::to_string(token);
-        if (token > 255) return true;  // not text: only ids can show it
-        const char byte = static_cast<char>(token);
-        const std::string_view text = stops.push({&byte, 1});
-        if (!o.print_ids)
-            for (const char c : text) print(utf8.push({&c, 1}));
+        const std::string_view text = stops.push(tokenizer.text(token));
+        if (!o.print_ids) print(utf8.push(text));
         return !stops.found();
     };
     hydralm::SpeculativeStatistics statistics;
@@ -129,7 +137,7 @@ void run_generate(const Options& o) {
     if (o.print_ids) {
         print(ids);
     } else {
-        for (const char c : stops.flush()) print(utf8.push({&c, 1}));
+        print(utf8.push(stops.flush()));
         print(utf8.flush());
     }
     print("\n");
@@ -146,24 +154,30 @@ void run_score(const Options& o) {
     const Model model = load_program_model<Model>(o.model, o.weights);
     auto state = model.new_state(Model::prefill_tile, bank_policy(model, o.bank));
     hydralm::Scorer<Model> scorer(model);
-    std::int64_t tokens = 0;
+    std::int64_t tokens = 0, bytes = 0;  // bytes: those of the tokens that are predicted
     if (!o.ids.empty()) {
         const auto ids = read_ids(o.ids, model.vocab_size());
         scorer.feed(ids, state);
         tokens = static_cast<std::int64_t>(ids.size());
     } else {
-        TextFile text(o.text, model.vocab_size());
+        const ProgramTokenizer tokenizer = ProgramTokenizer::of(o.model);
+        TextFile text(o.text, tokenizer, model.vocab_size());
         std::vector<hydralm::token_id> buffer(chunk_tokens);
         for (std::size_t n = text.read(buffer); n > 0; n = text.read(buffer)) {
             scorer.feed(std::span(buffer).first(n), state);
+            for (std::size_t i = tokens == 0 ? 1 : 0; i < n; ++i)
+                bytes += std::ssize(tokenizer.text(buffer[i]));
             tokens += static_cast<std::int64_t>(n);
         }
     }
     expect_finite(scorer.log_likelihood(), o.model);
+    const double units = o.ids.empty() && tokens > 1
+                             ? static_cast<double>(bytes) / static_cast<double>(tokens - 1)
+                             : 1.0;  // in a token
     const nlohmann::ordered_json result{{"tokens", tokens},
                                         {"log_likelihood", scorer.log_likelihood()},
                                         {o.ids.empty() ? "bits_per_byte" : "bits_per_token",
-                                         bits_or_null(tokens, scorer.bits_per_token())}};
+                                         bits_or_null(tokens, scorer.bits_per_token() / units)}};
     print(result.dump() + "\n");
 }
 
@@ -175,7 +189,9 @@ void run_stream(const Options& o) {
                               .found = "none",
                               .fix = "say how many tokens to stream"});
     const Model model = load_program_model<Model>(o.model, o.weights);
-    TextFile text(o.text, model.vocab_size());
+    const ProgramTokenizer tokenizer = ProgramTokenizer::of(o.model);
+    const char* const unit = tokenizer.is_bytes() ? "byte" : "token";
+    TextFile text(o.text, tokenizer, model.vocab_size());
     const std::int64_t goal = o.tokens > 0 && o.repeat ? o.tokens
                               : o.tokens > 0           ? std::min(o.tokens, text.size())
                                                        : text.size();
@@ -201,7 +217,7 @@ void run_stream(const Options& o) {
             const auto bits = [](const hydralm::StreamReport& at) {
                 return at.bits_per_token * static_cast<double>(at.tokens - 1);
             };
-            std::fprintf(stderr, "bits per byte from token %lld to %lld: %.4f\n",
+            std::fprintf(stderr, "bits per %s from token %lld to %lld: %.4f\n", unit,
                          static_cast<long long>(mark.tokens), static_cast<long long>(r.tokens),
                          (bits(r) - bits(mark)) / static_cast<double>(r.tokens - mark.tokens));
             mark = r;
@@ -232,7 +248,7 @@ void run_stream(const Options& o) {
         {"state_bytes", r.state_bytes},
         {"resident_bytes_first", r.resident_bytes_first},
         {"resident_bytes_peak", r.resident_bytes_peak},
-        {"bits_per_byte", bits_or_null(r.tokens, r.bits_per_token)}};
+        {std::string("bits_per_") + unit, bits_or_null(r.tokens, r.bits_per_token)}};
     print(result.dump() + "\n");
 }
 

@@ -81,7 +81,8 @@ const CLI::Validator with_unit(
 // Refuses an output that would take the place of what is read for it. A checkpoint that training
 // begins from may be replaced by what it becomes.
 void expect_inputs_kept(const Options& o) {
-    std::vector<std::string> inputs{o.ids, o.text, o.in, o.model, o.config, o.train.stages};
+    std::vector<std::string> inputs{o.ids,    o.text,      o.in,          o.model,
+                                    o.config, o.tokenizer, o.train.stages};
     for (const std::string& text : o.train.text) {
         inputs.push_back(text);
         std::error_code unreadable;
@@ -168,6 +169,22 @@ std::vector<std::string> task_words() {
     return {hydralm::task_names.begin(), hydralm::task_names.end()};
 }
 
+void describe_tokenize(CLI::App& app, Options& o) {
+    auto* model = app.add_option("--model", o.model, "checkpoint whose tokenizer it is");
+    auto* file = app.add_option("--tokenizer", o.tokenizer, "tokenizer.json");
+    auto* prompt = app.add_option("--prompt", o.prompt, "text; with --decode, ids");
+    auto* text = app.add_option("--text", o.text, "file of text; with --decode, of ids");
+    auto* lines = app.add_option("--lines", o.lines,
+                                 "file of a JSON string a line, printed as arrays of ids");
+    app.add_flag("--decode", o.decode, "ids to text");
+    auto* by = app.add_option_group("by", "the tokenizer");
+    by->add_options(model, file);
+    by->require_option(1);
+    auto* what = app.add_option_group("what", "what to convert");
+    what->add_options(prompt, text, lines);
+    what->require_option(1);
+}
+
 void describe_train(CLI::App& app, Options& o) {
     TrainOptions& t = o.train;
     app.add_option("--out", o.out, "checkpoint to write")->required();
@@ -175,6 +192,9 @@ void describe_train(CLI::App& app, Options& o) {
     auto* task = app.add_option("--task", t.task, "a task instead: mqar, retrieval_qa, parity, …")
                      ->check(one_of(task_words()))
                      ->excludes(text);
+    app.add_option("--tokenizer", o.tokenizer,
+                   "tokenizer.json to read the text with; default: that of --init, or bytes")
+        ->needs(text);
     app.add_option("--stages", t.stages, "JSON file of the task's stages")->needs(task);
     task->needs(app.get_option("--stages"));
     auto* data = app.add_option_group("data", "what to learn");
@@ -392,6 +412,8 @@ void describe(CLI::App& app, Options& o) {
     stream_command.add_flag("--repeat", o.repeat,
                             "begin the file again at its end, until --tokens");
     add_bank(stream_command, o);
+
+    describe_tokenize(command(app, o, "tokenize", "a text as ids, or ids as a text", tokenize), o);
 
     describe_train(command(app, o, "train", "train the model on text", train), o);
 

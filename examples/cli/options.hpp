@@ -68,6 +68,8 @@ struct Options {
     std::string ids;      // file of token ids
     std::string text;     // file of text
     std::string prompt;
+    std::string lines;      // file of texts or lists of ids, as JSON
+    std::string tokenizer;  // tokenizer.json; empty: the model's
     std::string form;
     std::string draft;  // mtp, or a checkpoint
     std::int64_t draft_tokens = 4;
@@ -83,6 +85,7 @@ struct Options {
     double repetition_penalty = 1.0;
     bool json = false;
     bool print_ids = false;
+    bool decode = false;
     bool repeat = false;
     TrainOptions train;
     TaskOptions task;
@@ -97,6 +100,7 @@ void logits(const Options& options);
 void generate(const Options& options);
 void score(const Options& options);
 void stream(const Options& options);
+void tokenize(const Options& options);
 void train(const Options& options);
 void task(const Options& options);
 void gradients(const Options& options);

@@ -1,15 +1,20 @@
 // Reading what a command is given: files of ids and files of text.
 #pragma once
 
-#include <hydralm/io.hpp>
+#include <hydralm/core/descriptor.hpp>
+#include <hydralm/core/error.hpp>
 
+#include <algorithm>
 #include <cerrno>
 #include <filesystem>
 #include <fstream>
 #include <iomanip>
+#include <iterator>
 #include <limits>
 #include <string>
 #include <vector>
+
+#include "program_tokenizer.hpp"
 
 // The bytes of a file or a pipe. Throws Error when it is missing, may not be read, or is a
 // directory.
@@ -27,9 +32,18 @@ inline std::ifstream open_input(const std::string& path) {
     return file;
 }
 
-// Whitespace-separated decimal integers in [0, vocab).
-inline std::vector<hydralm::token_id> read_ids(const std::string& path, int vocab) {
-    std::ifstream file = open_input(path);
+// Throws Error when reading went wrong.
+inline void expect_readable(const std::ifstream& file, const std::string& path) {
+    if (file.bad())
+        throw hydralm::Error({.file = path,
+                              .expected = "readable bytes",
+                              .found = "a read error",
+                              .fix = "check the disk"});
+}
+
+// Whitespace-separated decimal integers in [0, vocab). path: for messages.
+inline std::vector<hydralm::token_id> parse_ids(std::istream& file, const std::string& path,
+                                                int vocab) {
     std::vector<hydralm::token_id> ids;
     constexpr std::size_t longest = 40;  // a word that goes on behind it is no id
     for (std::string word; file >> std::setw(longest + 1) >> word;) {
@@ -65,25 +79,42 @@ inline std::vector<hydralm::token_id> read_ids(const std::string& path, int voca
     return ids;
 }
 
-// A text file as byte tokens, a chunk at a time; memory does not grow with the file.
+// A file of such.
+inline std::vector<hydralm::token_id> read_ids(const std::string& path, int vocab) {
+    std::ifstream file = open_input(path);
+    return parse_ids(file, path, vocab);
+}
+
+// All bytes of a file.
+inline std::string read_text(const std::string& path) {
+    std::ifstream file = open_input(path);
+    std::string text{std::istreambuf_iterator<char>(file), {}};
+    expect_readable(file, path);
+    return text;
+}
+
+// A text file as tokens, a chunk at a time. As bytes, memory does not grow with the file; ids of
+// another tokenizer are all there from the beginning.
 class TextFile {
 public:
-    TextFile(const std::string& path, int vocab) : path_(path), file_(open_input(path)) {
-        if (vocab < 256)
-            throw hydralm::Error({.field = "vocab_size",
-                                  .expected = "at least 256 to read text",
-                                  .found = std::to_string(vocab),
-                                  .fix = "give --ids, or build for a model with 256 ids or more"});
+    // Throws Error, too, when the tokenizer has more ids than the model, and for a file of nothing.
+    TextFile(const std::string& path, const ProgramTokenizer& tokenizer, int vocab)
+        : path_(path), file_(open_input(path)), is_bytes_(tokenizer.is_bytes()) {
+        tokenizer.expect_fits(vocab);
         if (file_.peek() == std::ifstream::traits_type::eof())
             throw hydralm::Error({.file = path,
                                   .field = "text",
                                   .expected = "at least one byte",
                                   .found = file_.bad() ? "a read error" : "none",
                                   .fix = "give a text"});
+        if (!is_bytes_)
+            ids_ = tokenizer.encode(std::string{std::istreambuf_iterator<char>(file_), {}});
+        expect_readable(file_, path_);
     }
 
-    // Bytes of the file; as many as there could be when it has no size (a pipe, a device).
+    // Tokens of the file; as many as there could be when it has no size (a pipe, a device).
     std::int64_t size() {
+        if (!is_bytes_) return std::ssize(ids_);
         std::error_code unknown;
         if (!std::filesystem::is_regular_file(path_, unknown))
             return std::numeric_limits<std::int64_t>::max();
@@ -98,14 +129,16 @@ public:
 
     // Fills tokens as far as the file goes; 0 at its end.
     std::size_t read(std::span<hydralm::token_id> tokens) {
+        if (!is_bytes_) {
+            const std::size_t n = std::min(tokens.size(), ids_.size() - place_);
+            std::copy_n(ids_.begin() + static_cast<std::ptrdiff_t>(place_), n, tokens.begin());
+            place_ += n;
+            return n;
+        }
         bytes_.resize(tokens.size());
         file_.read(bytes_.data(), static_cast<std::streamsize>(bytes_.size()));
         const auto n = static_cast<std::size_t>(file_.gcount());
-        if (file_.bad())
-            throw hydralm::Error({.file = path_,
-                                  .expected = "readable bytes",
-                                  .found = "a read error",
-                                  .fix = "check the disk"});
+        expect_readable(file_, path_);
         for (std::size_t i = 0; i < n; ++i) tokens[i] = static_cast<unsigned char>(bytes_[i]);
         return n;
     }
@@ -118,10 +151,11 @@ public:
         return all;
     }
 
-    // To the first byte again. Throws Error for a pipe.
+    // To the first token again. Throws Error for a pipe.
     void rewind() {
+        place_ = 0;
         file_.clear();
-        if (!file_.seekg(0))
+        if (is_bytes_ && !file_.seekg(0))
             throw hydralm::Error({.file = path_,
                                   .expected = "a file that can be read from its beginning again",
                                   .found = "a pipe",
@@ -131,5 +165,8 @@ public:
 private:
     std::string path_;
     std::ifstream file_;
+    bool is_bytes_;
     std::vector<char> bytes_;
+    std::vector<hydralm::token_id> ids_;  // of another tokenizer
+    std::size_t place_ = 0;               // in ids_
 };

@@ -89,13 +89,18 @@ std::filesystem::path run_directory(const Options& o) {
 // Refuses before the training what could not be written after it.
 void expect_writable(const std::filesystem::path& path) { hydralm::AtomicFile{path}; }
 
-// What a progress line gives losses in, and how many nats one is.
+// What losses are given in: on a progress line, how many nats one is, and in the result.
 struct LossUnit {
     const char* name;
     double nats;
+    const char* in_nats;
+    const char* field;
 };
-constexpr LossUnit bits_per_byte{"bits per byte", std::numbers::ln2};
-constexpr LossUnit nats_per_answer{"nats per answer", 1.0};
+constexpr LossUnit bits_per_byte{"bits per byte", std::numbers::ln2, "nats per byte",
+                                 "bits_per_byte"};
+constexpr LossUnit bits_per_token{"bits per token", std::numbers::ln2, "nats per token",
+                                  "bits_per_token"};
+constexpr LossUnit nats_per_answer{"nats per answer", 1.0, "nats per answer", ""};
 
 void print_progress(const hydralm::StepReport& step, const hydralm::RunReport& run,
                     std::int64_t steps, std::int64_t here, const LossUnit& unit) {
@@ -143,7 +148,6 @@ void print_result(const hydralm::RunReport& report, const LossUnit& unit,
                suffix + "\": " + number(report.validation_loss / nats) + ", \"best_validation_" +
                suffix + "\": " + number(report.best_validation_loss / nats);
     };
-    const bool of_text = unit.nats != 1.0;
     const auto traffic = ranks.traffic();
     const std::string spent = ranks.count() == 1
                                   ? ""
@@ -157,8 +161,8 @@ void print_result(const hydralm::RunReport& report, const LossUnit& unit,
         number(report.seconds > 0.0 ? static_cast<double>(report.tokens_here) / report.seconds
                                     : 0.0)
             .c_str(),
-        losses("loss", 1.0).c_str(), of_text ? "nats per byte" : "nats per answer",
-        of_text ? (", " + losses("bits_per_byte", unit.nats)).c_str() : "", spent.c_str());
+        losses("loss", 1.0).c_str(), unit.in_nats,
+        *unit.field != '\0' ? (", " + losses(unit.field, unit.nats)).c_str() : "", spent.c_str());
 }
 
 // Trains the model and writes it.
@@ -229,33 +233,82 @@ std::string sizes_of(const hydralm::TextCorpus& training, const hydralm::TextCor
     return line + "\n";
 }
 
-template <class Model>
-void train_on_text(const Options& o, Model& model) {
+std::string sizes_of(const hydralm::TokenCorpus& training, const hydralm::TokenCorpus& validation,
+                     std::int64_t) {
+    return "text: " + std::to_string(training.size()) + " tokens to train on, " +
+           std::to_string(validation.size()) + " held out\n";
+}
+
+// Windows is a source of the corpora's tokens. data: what they were made of.
+template <class Windows, class Model, class Corpus>
+void train_on_corpora(const Options& o, Model& model, const Corpus& training,
+                      const Corpus& validation, const LossUnit& unit, const std::string& data) {
     const TrainOptions& t = o.train;
-    if (model.vocab_size() < 256)
-        throw hydralm::Error({.field = "vocab_size",
-                              .expected = "at least 256 to read text",
-                              .found = std::to_string(model.vocab_size()),
-                              .fix = "use a config with 256 ids or more"});
-    const auto [training, validation] = hydralm::TextCorpus(t.text).split(0.05, o.seed, t.seq_len);
-    hydralm::RandomWindows source(training, t.batch, t.seq_len, o.seed);
+    Windows source(training, t.batch, t.seq_len, o.seed);
     // What is held out is read as training reads: windows from everywhere in it, each from an empty
     // state, as long as those it has room for.
-    const hydralm::Index length = std::min<hydralm::Index>(t.seq_len, validation.longest() - 1);
-    hydralm::RandomWindows held_out(validation, t.batch, length, o.seed);
+    const auto length = std::clamp<hydralm::Index>(validation.longest() - 1, 1, t.seq_len);
+    Windows held_out(validation, t.batch, length, o.seed);
     train_on(o, model,
              {.training = source,
               .validation = held_out,
               .eval_batches = std::clamp<std::int64_t>(validation.size() / t.batch / length, 1, 32),
-              .unit = bits_per_byte,
-              .data = "\"batch\":" + std::to_string(t.batch) +
-                      ",\"seq_len\":" + std::to_string(t.seq_len) + ",\"held_out\":\"pieces\"" +
-                      ",\"training_bytes\":" + std::to_string(training.size()) +
-                      ",\"training_crc32\":" + std::to_string(checksum(training)) +
-                      ",\"validation_bytes\":" + std::to_string(validation.size()) +
-                      ",\"validation_crc32\":" + std::to_string(checksum(validation)),
+              .unit = unit,
+              .data = "\"batch\":" + std::to_string(t.batch) + ",\"seq_len\":" +
+                      std::to_string(t.seq_len) + ",\"held_out\":\"pieces\"" + data,
               .sizes = sizes_of(training, validation, t.seq_len)},
              trainer_options(t, t.steps));
+}
+
+// The tokenizer that --tokenizer names, or that of the checkpoint training begins from, or bytes.
+ProgramTokenizer training_tokenizer(const Options& o) {
+    if (!o.tokenizer.empty()) return ProgramTokenizer(o.tokenizer);
+    return o.train.init.empty() ? ProgramTokenizer() : ProgramTokenizer::of(o.train.init);
+}
+
+// A checkpoint read by other tokens than bytes has its tokenizer beside it.
+void save_tokenizer(const std::string& text, const std::filesystem::path& checkpoint) {
+    hydralm::AtomicFile file(tokenizer_file_of(checkpoint));
+    file.write(text);
+    file.commit();
+}
+
+// One of bytes has none, that it be read as bytes.
+void expect_no_tokenizer(const std::filesystem::path& checkpoint) {
+    std::error_code unknown;
+    const auto file = tokenizer_file_of(checkpoint);
+    if (std::filesystem::exists(file, unknown))
+        throw hydralm::Error({.file = file.string(),
+                              .expected = "no tokenizer beside a checkpoint trained on bytes",
+                              .found = "one",
+                              .fix = "train with --tokenizer, or write to another folder or name"});
+}
+
+template <class Model>
+void train_on_text(const Options& o, Model& model) {
+    const TrainOptions& t = o.train;
+    const ProgramTokenizer tokenizer = training_tokenizer(o);
+    hydralm::Ranks& ranks = program_ranks();
+    tokenizer.expect_fits(model.vocab_size());
+    const auto [training, validation] = hydralm::TextCorpus(t.text).split(0.05, o.seed, t.seq_len);
+    const std::string data = ",\"training_bytes\":" + std::to_string(training.size()) +
+                             ",\"training_crc32\":" + std::to_string(checksum(training)) +
+                             ",\"validation_bytes\":" + std::to_string(validation.size()) +
+                             ",\"validation_crc32\":" + std::to_string(checksum(validation));
+    if (tokenizer.is_bytes()) {
+        ranks.on_first([&] { expect_no_tokenizer(o.out); });
+        train_on_corpora<hydralm::RandomWindows>(o, model, training, validation, bits_per_byte,
+                                                 data);
+        return;
+    }
+    const std::string text = read_text(tokenizer.file().string());
+    ranks.on_first([&] { expect_writable(tokenizer_file_of(o.out)); });
+    train_on_corpora<hydralm::RandomTokenWindows>(
+        o, model, hydralm::TokenCorpus(training, tokenizer),
+        hydralm::TokenCorpus(validation, tokenizer), bits_per_token,
+        data + ",\"tokenizer_crc32\":" +
+            std::to_string(hydralm::detail::crc_of(std::as_bytes(std::span(text)), 0)));
+    ranks.on_first([&] { save_tokenizer(text, o.out); });
 }
 
 // Output projections of DeltaNet mixers at zero: such a mixer adds nothing.

@@ -22,6 +22,7 @@
 #include "hydralm/training/same_ranks.hpp"
 #include "hydralm/training/text_corpus.hpp"
 #include "hydralm/training/text_source.hpp"
+#include "hydralm/training/token_corpus.hpp"
 #include "hydralm/training/trainer.hpp"
 #include "hydralm/training/trainer_options.hpp"
 #include "hydralm/training/training_run.hpp"

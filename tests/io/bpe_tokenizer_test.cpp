@@ -39,7 +39,8 @@ const BpeTokenizer& qwen() {
 }
 
 TEST_CASE("bpe: every golden text and its ids, both ways") {
-    for (const std::string folder : {"", "gpt4/"}) {
+    for (const auto& [folder, count] :
+         std::map<std::string, std::size_t>{{"", 562}, {"gpt4/", 562}, {"llama/", 176}}) {
         INFO("folder: " << folder);
         const BpeTokenizer tokenizer = open_tokenizer(golden + folder + "tokenizer.json");
         const Json cases = read(folder + "cases.json");
@@ -51,7 +52,7 @@ TEST_CASE("bpe: every golden text and its ids, both ways") {
             CHECK(tokenizer.encode(text) == ids);
             const std::string decoded = c.at("decoded");
             CHECK(utf8(tokenizer.decode(ids)) == decoded);
-            CHECK(streamed(tokenizer, ids) == decoded);
+            if (folder != "llama/") CHECK(streamed(tokenizer, ids) == decoded);
             CHECK(utf8(tokenizer.decode(ids, false)) ==
                   c.value("decoded_without_special", decoded));
             ++compared;
@@ -60,10 +61,10 @@ TEST_CASE("bpe: every golden text and its ids, both ways") {
             const std::vector<token_id> ids = c.at("ids");
             INFO("ids: " << c.at("ids").dump());
             CHECK(utf8(tokenizer.decode(ids)) == c.at("decoded"));
-            CHECK(streamed(tokenizer, ids) == c.at("decoded"));
+            if (folder != "llama/") CHECK(streamed(tokenizer, ids) == c.at("decoded"));
             ++compared;
         }
-        CHECK(compared == 562);
+        CHECK(compared == count);
     }
 }
 
@@ -140,6 +141,34 @@ TEST_CASE("bpe: any bytes come back") {
     CHECK(without_nfc.decode(without_nfc.encode(bytes)) == bytes);
     CHECK(qwen().encode("").empty());
     CHECK(qwen().decode({}).empty());
+}
+
+TEST_CASE("bpe: a space before a text, and none behind decoding") {
+    const std::string file = golden + "llama/tokenizer.json";
+    const BpeTokenizer llama = open_tokenizer(file);
+    CHECK(std::vector<token_id>(llama.prefix().begin(), llama.prefix().end()) ==
+          std::vector<token_id>{1});
+    CHECK(llama.encode("a b") == llama.encode("a\xE2\x96\x81"
+                                              "b"));
+    CHECK(streamed(llama, llama.encode("a b")) == " a b");
+    const std::string bytes = "a\xFF \xE2\x82 b";
+    CHECK(llama.decode(llama.encode(bytes)) == bytes);
+    // Where it is put when a pre-tokenizer does it: before what begins with none.
+    Json json = Json::parse(test::read_text(file));
+    json["normalizer"] = nullptr;
+    json["pre_tokenizer"] = {{"type", "Metaspace"},
+                             {"replacement", "\xE2\x96\x81"},
+                             {"split", false},
+                             {"prepend_scheme", "first"}};
+    const auto made = [&](const char* scheme) {
+        json["pre_tokenizer"]["prepend_scheme"] = scheme;
+        return BpeTokenizer(tokenizer_from_json(json.dump(), "t.json"));
+    };
+    const std::string text = "a<s>a";
+    CHECK(streamed(made("first"), made("first").encode(text)) == " a<s>a");
+    CHECK(streamed(made("always"), made("always").encode(text)) == " a<s> a");
+    CHECK(streamed(made("never"), made("never").encode(text)) == text);
+    CHECK(made("always").encode(" a") == llama.encode("a"));
 }
 
 TEST_CASE("bpe: long pieces merge as short ones do") {

@@ -186,6 +186,50 @@ TEST_CASE("Random windows lie in one text, and one number resumes them", "[data]
                       containing("at least 1 stream"));
 }
 
+namespace {
+
+// Two bytes a token, so that ids go beyond a byte; the last byte of an odd text is left out.
+struct PairTokenizer {
+    Index vocab_size() const { return 65536; }
+    std::vector<token_id> encode(std::string_view text) const {
+        std::vector<token_id> ids;
+        for (std::size_t i = 0; i + 1 < text.size(); i += 2)
+            ids.push_back(256 * static_cast<unsigned char>(text[i]) +
+                          static_cast<unsigned char>(text[i + 1]));
+        return ids;
+    }
+    std::string decode(std::span<const token_id>) const { return {}; }
+    std::string_view text(token_id) const { return {}; }
+};
+
+}  // namespace
+
+TEST_CASE("Random windows of the ids of a tokenizer", "[data]") {
+    const TemporaryDirectory folder;
+    write_text(folder / "1", "abcdefghijk");
+    write_text(folder / "2", "AB");
+    const TextCorpus text({folder.path().string()});
+    const TokenCorpus corpus = [&] {
+        const TokenCorpus made(text, PairTokenizer());
+        return made;  // the ids stay where they are
+    }();
+    REQUIRE(corpus.texts().size() == 2);
+    CHECK(corpus.size() == 5 + 1);
+    CHECK(corpus.longest() == 5);
+    CHECK(corpus.texts()[0][1] == 256 * 'c' + 'd');
+    RandomTokenWindows source(corpus, 2, 3, 1);
+    Batch batch;
+    for (int i = 0; i < 20; ++i) {
+        source.next(batch);
+        for (std::size_t n = 0; n < 6; ++n) {
+            CHECK(batch.labels[n] - batch.tokens[n] == 2 * 257);
+            CHECK(batch.tokens[n] >= 256 * 'a' + 'b');
+        }
+    }
+    CHECK_THROWS_WITH(RandomTokenWindows(corpus, 1, 5, 1),
+                      containing("at least 6 tokens") && containing("at most 5"));
+}
+
 TEST_CASE("Consecutive chunks are the text in order, across its files", "[data]") {
     const TemporaryDirectory folder;
     write_text(folder / "1", "abcde");

@@ -21,6 +21,7 @@ namespace HYDRALM_NAMESPACE {
 class TextCorpus {
 public:
     using Text = std::span<const std::byte>;
+    static constexpr const char* unit = "bytes";
 
     TextCorpus() = default;
     // Files, and all regular files below folders, in the order of their paths; hidden and empty

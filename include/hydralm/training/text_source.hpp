@@ -9,6 +9,7 @@
 #include "hydralm/kernels/cross_entropy/cross_entropy.hpp"
 #include "hydralm/training/batch_source.hpp"
 #include "hydralm/training/text_corpus.hpp"
+#include "hydralm/training/token_corpus.hpp"
 
 namespace HYDRALM_NAMESPACE {
 namespace detail {
@@ -30,13 +31,15 @@ inline void shape_batch(Batch& batch, Index streams, Index length) {
 
 }  // namespace detail
 
-// Every stream of every batch is a window of length + 1 bytes of one text (the last is a label
+// Every stream of every batch is a window of length + 1 tokens of one text (the last is a label
 // only), each window of the corpus equally likely. Texts shorter than that are not used. Cost of a
-// batch: its bytes, and log(texts) a window.
-class RandomWindows : public BatchSource {
+// batch: its tokens, and log(texts) a window. Corpus: TextCorpus, whose tokens are bytes, or
+// TokenCorpus.
+template <class Corpus>
+class RandomWindowsOf : public BatchSource {
 public:
     // Throws Error when no text is long enough, or for a count below 1.
-    RandomWindows(TextCorpus corpus, Index streams, Index length, std::uint64_t seed)
+    RandomWindowsOf(Corpus corpus, Index streams, Index length, std::uint64_t seed)
         : corpus_(std::move(corpus)), streams_(streams), length_(length), seed_(seed) {
         detail::check_batch_shape(streams, length);
         std::uint64_t windows = 0;
@@ -49,7 +52,8 @@ public:
         }
         if (windows == 0)
             raise({.field = "text",
-                   .expected = "a file of at least " + std::to_string(length + 1) + " bytes",
+                   .expected =
+                       "a file of at least " + std::to_string(length + 1) + " " + Corpus::unit,
                    .found = "at most " + std::to_string(longest),
                    .fix = "give a longer text, or a smaller length"});
     }
@@ -63,11 +67,11 @@ public:
             const auto text = static_cast<std::size_t>(
                 std::upper_bound(ends_.begin(), ends_.end(), window) - ends_.begin());
             const std::uint64_t before = text == 0 ? 0 : ends_[text - 1];
-            const std::byte* const bytes = corpus_.texts()[text].data() + (window - before);
+            const auto* const tokens = corpus_.texts()[text].data() + (window - before);
             const auto first = static_cast<std::size_t>(b * length_);
             for (std::size_t n = 0; n < static_cast<std::size_t>(length_); ++n) {
-                batch.tokens[first + n] = static_cast<token_id>(bytes[n]);
-                batch.labels[first + n] = static_cast<token_id>(bytes[n + 1]);
+                batch.tokens[first + n] = static_cast<token_id>(tokens[n]);
+                batch.labels[first + n] = static_cast<token_id>(tokens[n + 1]);
             }
         }
     }
@@ -77,11 +81,14 @@ public:
 private:
     static constexpr std::uint64_t window_stream = std::uint64_t{1} << 63;  // apart from weights
 
-    TextCorpus corpus_;
+    Corpus corpus_;
     Index streams_, length_;
     std::uint64_t seed_, position_ = 0;
     std::vector<std::uint64_t> ends_;  // windows in the texts up to each
 };
+
+using RandomWindows = RandomWindowsOf<TextCorpus>;
+using RandomTokenWindows = RandomWindowsOf<TokenCorpus>;
 
 // The corpus as one long text, in as many equal parts as there are streams; batch i holds piece i
 // of each, so that states are carried from batch to batch. After the last whole piece it begins

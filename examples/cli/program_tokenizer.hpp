@@ -1,0 +1,47 @@
+// The tokenizer of a checkpoint: that of the tokenizer.json beside it, or bytes.
+#pragma once
+
+#include <filesystem>
+#include <hydralm/io/tokenizer.hpp>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace HYDRALM_NAMESPACE {
+class BpeTokenizer;
+}
+
+// The file that a checkpoint's tokenizer is in, whether it is there or not: tokenizer.json in a
+// folder and beside model.safetensors, NAME.tokenizer.json beside NAME.safetensors.
+std::filesystem::path tokenizer_file_of(const std::filesystem::path& checkpoint);
+
+// A value; copies share the tables.
+class ProgramTokenizer {
+public:
+    ProgramTokenizer() = default;  // bytes
+    explicit ProgramTokenizer(
+        const std::filesystem::path& path);  // a tokenizer.json, or its folder
+    // Of a checkpoint.
+    static ProgramTokenizer of(const std::filesystem::path& checkpoint);
+
+    bool is_bytes() const noexcept { return bpe_ == nullptr; }
+    // The tokenizer.json; empty for bytes.
+    const std::filesystem::path& file() const noexcept { return file_; }
+
+    hydralm::Index vocab_size() const noexcept;
+    std::vector<hydralm::token_id> encode(std::string_view text) const;
+    std::string decode(std::span<const hydralm::token_id> ids) const;
+    std::string_view text(hydralm::token_id id) const noexcept;
+    // The ids that begin a text to go on with.
+    std::span<const hydralm::token_id> prefix() const noexcept;
+
+    // Throws Error unless a model of so many ids can read what is encoded.
+    void expect_fits(hydralm::Index model_vocab_size) const;
+
+private:
+    std::filesystem::path file_;
+    std::shared_ptr<const hydralm::BpeTokenizer> bpe_;
+};
+static_assert(hydralm::Tokenizer<ProgramTokenizer>);
