@@ -1,6 +1,7 @@
 // Normalisation form C of a text (Unicode Standard Annex 15), by the tables' version of Unicode.
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -55,6 +56,7 @@ private:
     struct Part {
         char32_t value;
         std::uint8_t combining_class;
+        std::size_t place = 0;  // among the marks it stands with
     };
 
     void compose(std::string_view run) {
@@ -108,8 +110,11 @@ private:
         for (auto begin = parts_.begin(); begin != parts_.end();) {
             const auto is_starter = [](const Part& p) { return p.combining_class == 0; };
             const auto end = std::find_if(begin, parts_.end(), is_starter);
-            std::stable_sort(begin, end, [](const Part& a, const Part& b) {
-                return a.combining_class < b.combining_class;
+            for (auto part = begin; part != end; ++part)
+                part->place = static_cast<std::size_t>(part - begin);
+            std::sort(begin, end, [](const Part& a, const Part& b) {
+                return std::pair(a.combining_class, a.place) <
+                       std::pair(b.combining_class, b.place);
             });
             begin = std::find_if_not(end, parts_.end(), is_starter);
         }
