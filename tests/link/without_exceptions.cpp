@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdio>
 
 #if defined(__cpp_exceptions) || defined(__cpp_rtti)
 #error "compile with -fno-exceptions -fno-rtti"

@@ -3,9 +3,10 @@
 // Everything lives in hydralm::<abi>, an inline namespace named after the vector instructions the
 // translation unit is compiled for. Two units whose names differ do not share inline functions:
 // both work in one program, and passing a hydralm type between them is a link error instead of a
-// wrong answer. Units without exceptions (-fno-exceptions), which end where others throw, have a
-// namespace of their own in it. Flags beyond the names (-march=haswell, icelake-server) must be
-// those of all units.
+// wrong answer. What they share of other libraries is that of the unit linked first, which should
+// be the one for the oldest processor. Units without exceptions (-fno-exceptions), which end where
+// others throw, have a namespace of their own in it. Flags beyond the names (-march=haswell,
+// icelake-server) must be those of all units.
 #pragma once
 
 #if __cplusplus < 202002L
