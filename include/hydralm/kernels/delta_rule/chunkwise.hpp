@@ -6,6 +6,8 @@
 // (double) of the largest value, at any decay.
 #pragma once
 
+#include <algorithm>
+
 #include "hydralm/core/arena.hpp"
 #include "hydralm/kernels/delta_rule/block.hpp"
 
@@ -37,6 +39,17 @@ struct GatedDeltaCheckpoints {
     Index interval = 0;
 };
 
+namespace detail {
+
+// size ≤ Width elements; Width of them by whole vectors.
+template <Index Width, Real T>
+void copy_row(const T* from, Index size, T* to) noexcept {
+    if (size == Width) std::copy_n(from, Width, to);
+    else std::copy_n(from, size, to);
+}
+
+}  // namespace detail
+
 // gated_delta_reference for all tokens of input, in blocks of Block tokens.
 //   first_block   tokens of the first block, in (0, Block]: Block − position mod Block, so that
 //                 blocks lie on absolute positions whatever a stream has seen; Block when
@@ -55,20 +68,27 @@ void gated_delta_chunkwise(const GatedDeltaInput<T, D, V>& input, MatrixView<T, 
     const detail::GatedDeltaScratch<T, D, V, Block> w(arena, keys, values);
 
     // [D, V] ↔ [panels, D, width], zeros in the columns behind V
-    const auto element = [&](Index i, Index j) -> T& {
-        return w.state[(j / width * keys + i) * width + j % width];
-    };
     const Index padded = round_up(values, width);
-    for (Index i = 0; i < keys; ++i)
-        for (Index j = 0; j < padded; ++j) element(i, j) = j < values ? state(i, j) : T(0);
+    const auto each_row =
+        [&](auto&& copy) {  // of S's panels: the row there, where it is from, size
+            for (Index column = 0; column < values; column += width)
+                for (Index i = 0; i < keys; ++i)
+                    copy(w.state + column * keys + i * width, i, column,
+                         std::min(width, values - column));
+        };
+    each_row([&](T* row, Index i, Index column, Index size) {
+        if (size < width) std::fill_n(row, width, T(0));
+        detail::copy_row<width>(state.row(i) + column, size, row);
+    });
 
     const Index last = padded - width;  // where the last panel begins, which alone may be partial
     for (Index t = 0, c = std::min(first_block, tokens); t < tokens;
          t += c, c = std::min(Block, tokens - t)) {
         if (checkpoints.data != nullptr && t % checkpoints.interval == 0) {
             T* kept = checkpoints.data + t / checkpoints.interval * keys * values;
-            for (Index i = 0; i < keys; ++i)
-                for (Index j = 0; j < values; ++j) kept[i * values + j] = element(i, j);
+            each_row([&](const T* row, Index i, Index column, Index size) {
+                detail::copy_row<width>(row, size, kept + i * values + column);
+            });
         }
         const auto block = input.middle(t, c);
         const auto block_out = out.middle_rows(t, c);
@@ -84,8 +104,9 @@ void gated_delta_chunkwise(const GatedDeltaInput<T, D, V>& input, MatrixView<T, 
         else panel(std::true_type(), last);
     }
 
-    for (Index i = 0; i < keys; ++i)
-        for (Index j = 0; j < values; ++j) state(i, j) = element(i, j);
+    each_row([&](const T* row, Index i, Index column, Index size) {
+        detail::copy_row<width>(row, size, state.row(i) + column);
+    });
 }
 
 // The same with the default block.

@@ -53,7 +53,11 @@ template <Real T, Index D, Index V, Index Tail>
         u[c] = b * (load(v, c) - a * (sk[0][c] + sk[1][c]));
         store(out, c, simd::fma(dot, u[c], a * (sq[0][c] + sq[1][c])));
     });
-    for (Index i = 0; i < keys; ++i) {
+    // Backwards where a panel does not fit the first-level cache, of which rows so far apart use
+    // only some sets: the rows read last are still there.
+    const bool backwards = stride * static_cast<Index>(sizeof(T)) > 256;
+    for (Index n = 0; n < keys; ++n) {
+        const Index i = backwards ? keys - 1 - n : n;
         const Batch<T> ki(k[i]);
         simd::unroll<V>([&](auto c) {
             store(state + i * stride, c, simd::fma(ki, u[c], a * load(state + i * stride, c)));

@@ -90,9 +90,24 @@ struct AttentionStrip {
     }
 
     void end(T* out, Index stride, Index rows, T* log_sum_exp) noexcept {
+        constexpr Index L = Tile::lanes;
+        constexpr Index squares = D / L * L;
+        for (Index i = 0; i < rows; i += L) {
+            const Batch inverse = Batch(T(1)) / simd::load(sum + i);
+            for (Index d = 0; d < squares; d += L) {
+                std::array<Batch, static_cast<std::size_t>(L)> x;
+                simd::unroll<L>([&](auto l) {
+                    x[l] = simd::load(output + (d + l) * Tile::strip + i) * inverse;
+                });
+                simd::transpose<T>(x);
+                simd::unroll<L>([&](auto l) {
+                    if (i + l < rows) simd::store<T>(out + (i + l) * stride + d, x[l]);
+                });
+            }
+        }
         for (Index i = 0; i < rows; ++i) {
             const T inverse = T(1) / sum[i];
-            for (Index d = 0; d < D; ++d)
+            for (Index d = squares; d < D; ++d)
                 out[i * stride + d] = output[d * Tile::strip + i] * inverse;
             if (log_sum_exp != nullptr)
                 log_sum_exp[i] = largest[i] * std::numbers::ln2_v<T> + std::log(sum[i]);

@@ -10,6 +10,7 @@
 
 #include "hydralm/core/matrix_view.hpp"
 #include "hydralm/simd/batch.hpp"
+#include "hydralm/simd/transpose.hpp"
 #include "hydralm/simd/unroll.hpp"
 
 namespace HYDRALM_NAMESPACE::kernels {
@@ -116,6 +117,7 @@ template <class Tile, Index D, Index Rows, Index Batches, Real T>
     LocalGrid<simd::Batch<T>, Rows, Batches> sum;
     simd::unroll<Rows>(
         [&](auto r) { simd::unroll<Batches>([&](auto b) { sum[r][b] = simd::Batch<T>(T(0)); }); });
+#pragma GCC unroll 4
     for (Index d = 0; d < D; ++d) {
         LocalArray<simd::Batch<T>, Batches> p;
         simd::unroll<Batches>(
@@ -160,6 +162,7 @@ inline void accumulate(const T* matrix, Index stride, Index rows, const T* weigh
                 sum[i][b] = simd::load(p + i * Tile::strip + b * Tile::lanes) * factor[b];
             });
         });
+#pragma GCC unroll 4
         for (Index r = 0; r < rows; ++r) {
             LocalArray<simd::Batch<T>, Batches> w;
             simd::unroll<Batches>(
@@ -184,11 +187,21 @@ inline void accumulate(const T* matrix, Index stride, Index rows, const T* weigh
 // packed[d, i] = factor · matrix[i, d] for i < rows, 0 for the rest of the strip.
 template <class Tile, Index D, Real T>
 inline void pack_strip(const T* matrix, Index stride, Index rows, T factor, T* packed) noexcept {
-    constexpr Index strip = Tile::strip;
-    for (Index i = 0; i < rows; ++i)
-        for (Index d = 0; d < D; ++d) packed[d * strip + i] = factor * matrix[i * stride + d];
-    for (Index d = 0; d < D; ++d)
-        std::fill(packed + d * strip + rows, packed + (d + 1) * strip, T(0));
+    constexpr Index L = Tile::lanes;
+    constexpr Index squares = D / L * L;  // columns that are packed a square of lanes at a time
+    for (Index i = 0; i < Tile::strip; i += L)
+        for (Index d = 0; d < squares; d += L) {
+            std::array<simd::Batch<T>, static_cast<std::size_t>(L)> x;
+            simd::unroll<L>([&](auto l) {
+                x[l] = i + l < rows ? factor * simd::load(matrix + (i + l) * stride + d)
+                                    : simd::broadcast(T(0));
+            });
+            simd::transpose<T>(x);
+            simd::unroll<L>([&](auto l) { simd::store(packed + (d + l) * Tile::strip + i, x[l]); });
+        }
+    for (Index d = squares; d < D; ++d)
+        for (Index i = 0; i < Tile::strip; ++i)
+            packed[d * Tile::strip + i] = i < rows ? factor * matrix[i * stride + d] : T(0);
 }
 
 }  // namespace detail
