@@ -23,8 +23,10 @@ template <class Keep>
 void write_weights(const Model& model, const std::filesystem::path& path, DType dtype,
                    const Keep& keep) {
     std::vector<TensorSpec> specs;
-    for (const auto& spec : detail::tensor_specs(model.parameters, dtype))
+    for (TensorSpec spec : detail::tensor_specs(model.parameters)) {
+        spec.dtype = dtype;
         if (keep(spec.name)) specs.push_back(spec);
+    }
     SafetensorsWriter writer(path, specs, {{"hydra_config", config_to_json(Model::config)}});
     model.get_parameters([&](const ParameterInfo& info, std::span<const float> values) {
         if (keep(info.name())) writer.write(info.name(), values);

@@ -16,8 +16,13 @@ enum class Format : std::uint8_t {
 };
 
 constexpr std::string_view name(Format format) noexcept {
-    constexpr std::string_view names[]{"float", "bf16", "q8", "q4"};
-    return names[static_cast<std::size_t>(format)];
+    switch (format) {
+        case Format::bf16: return "bf16";
+        case Format::q8: return "q8";
+        case Format::q4: return "q4";
+        case Format::scalar: break;
+    }
+    return "float";
 }
 
 }  // namespace HYDRALM_NAMESPACE::weights
