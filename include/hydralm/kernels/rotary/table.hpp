@@ -40,7 +40,7 @@ void rotary_table(std::int64_t first_position, std::type_identity_t<double> base
     struct Turn {  // of every pair
         std::array<double, static_cast<std::size_t>(most / 2)> c, s;
     };
-    const auto multiply = [half](const Turn& a, const Turn& b, Turn& out) {
+    const auto multiply = [&](const Turn& a, const Turn& b, Turn& out) {
         for (std::size_t j = 0; j < half; ++j) {
             const double c = a.c[j] * b.c[j] - a.s[j] * b.s[j],
                          s = a.c[j] * b.s[j] + a.s[j] * b.c[j];
