@@ -1,4 +1,4 @@
-// The program `hydralm`: one model, made for one configuration, on the command line.
+// The program `hydralm`: models of any configuration, on the command line.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>

@@ -222,21 +222,25 @@ std::uint32_t checksum(const hydralm::TextCorpus& corpus) {
 }
 
 // How much of the text is read for what.
-std::string sizes_of(const hydralm::TextCorpus& training, const hydralm::TextCorpus& validation,
-                     std::int64_t seq_len) {
-    const hydralm::Index read = training.bytes_in_longer_than(seq_len);
-    std::string line = "text: " + std::to_string(read) + " bytes to train on, " +
-                       std::to_string(validation.size()) + " held out";
-    if (read < training.size())
-        line += "; " + std::to_string(training.size() - read) + " unread, in texts of at most " +
-                std::to_string(seq_len) + " bytes: give a smaller --seq-len to read them";
+std::string sizes_line(hydralm::Index all, hydralm::Index read, hydralm::Index held_out,
+                       std::int64_t seq_len, const char* unit) {
+    const auto of = [&](hydralm::Index n) { return std::to_string(n); };
+    std::string line =
+        "text: " + of(read) + " " + unit + " to train on, " + of(held_out) + " held out";
+    if (read < all)
+        line += "; " + of(all - read) + " unread, in texts of at most " + of(seq_len) + " " + unit +
+                ": give a smaller --seq-len to read them";
     return line + "\n";
 }
-
+std::string sizes_of(const hydralm::TextCorpus& training, const hydralm::TextCorpus& validation,
+                     std::int64_t seq_len) {
+    return sizes_line(training.size(), training.bytes_in_longer_than(seq_len), validation.size(),
+                      seq_len, "bytes");
+}
 std::string sizes_of(const hydralm::TokenCorpus& training, const hydralm::TokenCorpus& validation,
-                     std::int64_t) {
-    return "text: " + std::to_string(training.size()) + " tokens to train on, " +
-           std::to_string(validation.size()) + " held out\n";
+                     std::int64_t seq_len) {
+    return sizes_line(training.size(), training.tokens_in_longer_than(seq_len), validation.size(),
+                      seq_len, "tokens");
 }
 
 // Windows is a source of the corpora's tokens. data: what they were made of.
@@ -290,7 +294,9 @@ void train_on_text(const Options& o, Model& model) {
     const ProgramTokenizer tokenizer = training_tokenizer(o);
     hydralm::Ranks& ranks = program_ranks();
     tokenizer.expect_fits(model.vocab_size());
-    const auto [training, validation] = hydralm::TextCorpus(t.text).split(0.05, o.seed, t.seq_len);
+    // Pieces are cut in bytes; of published tokenizers a token is rarely longer than 8.
+    const auto [training, validation] = hydralm::TextCorpus(t.text).split(
+        0.05, o.seed, tokenizer.is_bytes() ? t.seq_len : 8 * t.seq_len);
     const std::string data = ",\"training_bytes\":" + std::to_string(training.size()) +
                              ",\"training_crc32\":" + std::to_string(checksum(training)) +
                              ",\"validation_bytes\":" + std::to_string(validation.size()) +

@@ -84,7 +84,8 @@ TEST_CASE("bpe: the pieces of every golden text") {
     for (const auto& [folder, rule] : std::map<std::string, SplitRule>{
              {"", {.marks_are_letters = true}}, {"gpt4/", {.most_digits = 3}}}) {
         const detail::Splitter splitter(rule);
-        for (const Json& c : read(folder + "cases.json").at("pieces")) {
+        const Json cases = read(folder + "cases.json");
+        for (const Json& c : cases.at("pieces")) {
             const std::string text = c.at("text");
             std::vector<std::string> pieces;
             for (std::string_view left = text; !left.empty();) {

@@ -2,14 +2,11 @@
 // answers, and calls that are refused.
 #pragma once
 
-#include <hydralm/hydralm.hpp>
-#include <hydralm/inference/sampling.hpp>
-#include <hydralm/io.hpp>
-
-#include <cstdio>
 #include <limits>
 #include <string>
 #include <vector>
+
+#include "answers.hpp"
 
 // In the unit with exceptions.
 std::vector<float> answers_with_exceptions();

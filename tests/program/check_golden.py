@@ -7,7 +7,8 @@ import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "support"))
-from program import BOUNDS, GOLDEN, assert_near, json_of, refusal, run, run_checks, tensors
+from program import (BOUNDS, GOLDEN, PROGRAM, assert_near, json_of, refusal, run, run_checks,
+                     tensors)
 
 MODEL = GOLDEN / "model" / "hybrid_4l"
 CHECKPOINT = ("--model", MODEL / "model.safetensors")
@@ -108,6 +109,10 @@ def few_bits(directory):
     """Matrices in blocks of 8 and 4 bits: near the numbers of float, and kept bit for bit."""
     ids, out = ids_file(directory, PROMPT), directory / "out"
     small, again = directory / "small.safetensors", directory / "again.safetensors"
+    if PROGRAM.name == "hydralm_golden":  # built for one config, it has fewer formats
+        assert "--weights: expected float or bf16" in refusal(
+            "logits", *CHECKPOINT, "--ids", ids, "--out", out, "--weights", "q8")
+        return
     for weights, bound, bits in ("q8", 0.1, 8.5), ("mixed", 0.7, 5), ("q4", 0.9, 4.5):
         run("logits", *CHECKPOINT, "--ids", ids, "--out", out, "--weights", weights)
         found = tensors(out)["logits"]

@@ -5,11 +5,13 @@ tokenizer. Arguments as check_program.py.
 
 import json
 import pathlib
+import re
 import shutil
+import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "support"))
-from program import GOLDEN, TEXT, json_of, refusal, run, run_checks
+from program import GOLDEN, PROGRAM, TEXT, json_of, refusal, run, run_checks
 
 TOKENIZERS = GOLDEN / "tokenizer"
 
@@ -106,10 +108,26 @@ def trained(directory):
 
     assert "at most the model's 256" in refusal(*train, "--out", named, "--tokenizer", tokenizer)
     assert "no tokenizer beside" in refusal(*train, "--out", out)
-    shutil.copy(TOKENIZERS / "tokenizer.json", directory / "small.tokenizer.json")
-    run("init", "--out", directory / "small.safetensors")
-    assert "at most the model's 256" in refusal(
-        "score", "--model", directory / "small.safetensors", "--text", text)
+    small = directory / "small" / "model.safetensors"
+    small.parent.mkdir()
+    shutil.copy(TOKENIZERS / "tokenizer.json", small.parent / "tokenizer.json")
+    run("init", "--out", small)
+    assert "at most the model's 256" in refusal("score", "--model", small, "--text", text)
+
+    # What no window is drawn from is said: texts of fewer tokens than one has.
+    texts = directory / "texts"
+    texts.mkdir()
+    for i in range(40):
+        (texts / f"{i}").write_text(f"{i} " + TEXT[:30 if i % 2 else 2000])
+    said = subprocess.run([PROGRAM, *map(str, (
+        "train", "--text", texts, "--steps", 1, "--batch", 1, "--seq-len", 16, "--eval-every", 0,
+        "--save-every", 0, "--out", directory / "few.safetensors", "--init", named))],
+        text=True, capture_output=True, check=True).stderr.splitlines()[0]
+    sizes = re.fullmatch(r"text: (\d+) tokens to train on, (\d+) held out; (\d+) unread, in texts of "
+                         r"at most 16 tokens: give a smaller --seq-len to read them", said)
+    assert sizes, said
+    read, held_out, unread = map(int, sizes.groups())
+    assert 0.02 < held_out / (read + held_out) < 0.15 and unread > 0, said
 
 
 run_checks([golden_cases, one_text, refused, trained])

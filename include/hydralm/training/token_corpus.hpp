@@ -42,6 +42,13 @@ public:
         for (const Text& text : texts_) most = std::max(most, std::ssize(text));
         return most;
     }
+    // Of texts longer than length: what windows of it are drawn from.
+    Index tokens_in_longer_than(Index length) const noexcept {
+        Index n = 0;
+        for (const Text& text : texts_)
+            if (std::ssize(text) > length) n += std::ssize(text);
+        return n;
+    }
 
 private:
     std::shared_ptr<const std::vector<std::vector<token_id>>> owner_;

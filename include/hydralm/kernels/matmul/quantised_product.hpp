@@ -107,11 +107,13 @@ template <std::size_t Products, class Epilogue>
     }
 }
 
-// y = epilogue of x·Wᵀ for every W of weights, of one shape, by a leaf.
+// y = epilogue of x·Wᵀ for every W of weights, of one shape, by a leaf. Its 340 KiB of stack are
+// its own: a product that may meet other formats too does not take them.
 template <class Block, std::size_t Products, class Epilogue>
-void multiply_by(const simd::ByteDotLeaf& leaf, MatrixView<const float> x,
-                 const std::array<const weights::QuantisedMatrix<Block>*, Products>& weights,
-                 MatrixView<float> y, const Epilogue& epilogue) noexcept {
+[[gnu::noinline]] void multiply_by(
+    const simd::ByteDotLeaf& leaf, MatrixView<const float> x,
+    const std::array<const weights::QuantisedMatrix<Block>*, Products>& weights,
+    MatrixView<float> y, const Epilogue& epilogue) noexcept {
     const auto& w = *weights[0];
     if (w.rows() == 0 || x.rows() == 0) return;
     const Index fitting = QuantisedRows::fitting_rows(w.cols());
