@@ -200,6 +200,7 @@ private:
         const auto at = places(asked_ * shape_.values);
         const auto owner = distinct(random_, asked_ * shape_.values, asked_ * shape_.values);
         std::vector<std::vector<Index>> values;
+        values.reserve(keys.size());
         for (Index i = 0; i < asked_; ++i)
             values.push_back(distinct(random_, shape_.values, others()));
         std::vector<Index> first(keys.size(), plan_.trailer);

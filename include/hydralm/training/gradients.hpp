@@ -140,7 +140,7 @@ private:
                        .expected = "layers with a way back",
                        .found = "layers of a published model, which only run",
                        .fix = "train a model of a HydraConfig"});
-        return model;
+        return model;  // NOLINT(bugprone-return-const-ref-from-parameter)
     }
     // stack: the model's, or Recomputed.
     template <class Stack>

@@ -62,6 +62,7 @@ public:
         std::copy(own.begin(), own.end(), text(static_cast<std::size_t>(rank())).begin());
         share(std::span(all), ends);
         std::vector<std::string> texts;
+        texts.reserve(ends.size());
         for (std::size_t r = 0; r < ends.size(); ++r)
             texts.emplace_back(text(r).begin(), text(r).end());
         return texts;

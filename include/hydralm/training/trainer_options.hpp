@@ -69,7 +69,7 @@ inline const TrainerOptions& checked(const TrainerOptions& options, int ranks) {
         refuse("learning rate", "a finite number above 0", options.rate.peak);
     if (!(options.rate.least >= 0.0) || !(options.rate.least <= options.rate.peak))
         refuse("least learning rate", "in [0, the learning rate]", options.rate.least);
-    return options;
+    return options;  // NOLINT(bugprone-return-const-ref-from-parameter)
 }
 
 }  // namespace detail

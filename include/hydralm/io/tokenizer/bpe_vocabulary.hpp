@@ -22,7 +22,7 @@ public:
     // twice, a byte without a token, and merges that do not make a token of two others.
     explicit BpeVocabulary(const TokenizerParts& parts)
         : file_(parts.file), by_bytes_(parts.symbols == TokenizerParts::Symbols::bytes) {
-        const auto ids = static_cast<std::size_t>(largest_id(parts) + 1);
+        const auto ids = static_cast<std::size_t>(largest_id(parts)) + 1;
         tokens_ = TokenTable(ids, parts.vocabulary.size() + parts.added.size());
         special_.resize(ids);
         bytes_.fill(-1);
