@@ -113,7 +113,10 @@ inline TensorMap qwen_mtp_tensors(const HybridShape& shape) {
     map.put("block.norm1.weight", {whole(layer + "input_layernorm.weight", d)}, 1.0);
     map.put("block.norm2.weight", {whole(layer + "post_attention_layernorm.weight", d)}, 1.0);
     map.put_mlp("block.", layer + "mlp.", d, shape.hidden);
-    detail::put_qwen_attention(map, "block.mixer.", layer + "self_attn.", shape.mtp.value());
+    // Asked for of models with such a module only.
+    // NOLINTNEXTLINE(bugprone-unchecked-optional-access)
+    const auto& attention = *shape.mtp;
+    detail::put_qwen_attention(map, "block.mixer.", layer + "self_attn.", attention);
     map.put("norm.weight", {whole("mtp.norm.weight", d)}, 1.0);
     return map;
 }
