@@ -234,6 +234,11 @@ def judge_questions(budget, results):
                        for n in (16384, 131072, 1048576)]) for model in QUESTION_MODELS]
     pictures.append(("c8_length.svg", plot.lines(
         "Questions: accuracy over length", "tokens", "accuracy", series, x_log=2, y_limits=(0, 1))))
+    lengths = (16384, 131072, 1048576)
+    pictures.append(("c8_depth_length.svg", plot.heat_map(
+        "With retrieval: accuracy by depth and length", "tokens", "quarter of the text",
+        [f"{n:,}" for n in lengths], [1, 2, 3, 4],
+        [[found[RETRIEVES, 1, n, False]["by_quartile"][i] for n in lengths] for i in range(4)])))
     passed = min(accuracy) >= 0.98 and worst >= 0.95 and zeroed < 0.1
     return Verdict(min(accuracy), passed, (min(accuracy), max(accuracy)), 3, tuple(rows),
                    tuple(pictures), f"Worst quarter of any seed: {worst:.3f}; retrieval zeroed: at "

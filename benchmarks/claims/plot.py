@@ -7,8 +7,9 @@ too. A plot is a function of its data: the same data, the same bytes.
 import html
 import math
 
-WIDTH, HEIGHT = 640, 380
-LEFT, RIGHT, TOP, BOTTOM = 74, 150, 34, 52
+HEIGHT = 380
+LEFT, RIGHT, TOP, BOTTOM = 74, 490, 34, 52  # where the plot itself begins and ends; below: from HEIGHT
+LETTER = 7.2  # at most, on average, of a name
 STYLE = """<style>
 .plot { font: 12px system-ui, sans-serif; --ink: #1d1d1f; --faint: #d4d4d8; --paper: #ffffff;
   --c0: #0060b0; --c1: #c04000; --c2: #00805a; --c3: #8a4fb5; --c4: #8a6d00; --c5: #b0306a; }
@@ -52,6 +53,7 @@ class Axis:
     """Values to pixels, linear or logarithmic, with ticks."""
 
     def __init__(self, values, begin, end, logarithmic, base=10, limits=None):
+        self.whole = all(isinstance(value, int) for value in values)
         self.logarithmic, self.base, self.begin, self.end = logarithmic, base, begin, end
         low, high = limits or (min(values), max(values))
         if logarithmic:
@@ -77,23 +79,28 @@ class Axis:
         if self.logarithmic:
             every = max(1, math.ceil((self.high - self.low) / 8))
             return [self.base ** e for e in range(int(self.low), int(self.high) + 1, every)]
-        step = self.step(self.low, self.high)
+        step = max(self.step(self.low, self.high), 1 if self.whole else 0)
         first = math.ceil(self.low / step - 1e-9)
         return [i * step for i in range(first, math.floor(self.high / step + 1e-9) + 1)]
 
 
-def frame(title, parts, width=WIDTH, height=HEIGHT):
+def letters(names):
+    """Pixels that the longest takes."""
+    return math.ceil(LETTER * max(len(str(name)) for name in names))
+
+
+def frame(title, parts, width):
     return "\n".join([
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="plot" viewBox="0 0 {width} {height}" '
-        f'width="{width}" height="{height}" role="img" aria-label="{html.escape(title)}">',
-        STYLE, f'<rect width="{width}" height="{height}" fill="var(--paper)"/>',
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="plot" viewBox="0 0 {width} {HEIGHT}" '
+        f'width="{width}" height="{HEIGHT}" role="img" aria-label="{html.escape(title)}">',
+        STYLE, f'<rect width="{width}" height="{HEIGHT}" fill="var(--paper)"/>',
         text(LEFT, 20, title, 'class="title"'), *parts, "</svg>\n"])
 
 
 def lines(title, x_label, y_label, series, x_log=0, y_log=0, y_limits=None):
     """series: [(name, [(x, y) or (x, y, lowest, highest)])]; x_log, y_log: the base, 0 for linear."""
     points = [point for _, all_of in series for point in all_of]
-    x_axis = Axis([p[0] for p in points], LEFT, WIDTH - RIGHT, x_log, x_log or 10)
+    x_axis = Axis([p[0] for p in points], LEFT, RIGHT, x_log, x_log or 10)
     y_axis = Axis([v for p in points for v in p[1:]], HEIGHT - BOTTOM, TOP, y_log, y_log or 10,
                   y_limits)
     parts = []
@@ -103,10 +110,10 @@ def lines(title, x_label, y_label, series, x_log=0, y_log=0, y_limits=None):
                   text(x, HEIGHT - BOTTOM + 18, short(tick), 'text-anchor="middle"')]
     for tick in y_axis.ticks():
         y = y_axis(tick)
-        parts += [f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>',
+        parts += [f'<path class="grid" d="M{LEFT} {y:.1f}H{RIGHT}"/>',
                   text(LEFT - 6, y + 4, short(tick), 'text-anchor="end"')]
-    parts.append(f'<path class="axis" d="M{LEFT} {TOP}V{HEIGHT - BOTTOM}H{WIDTH - RIGHT}"/>')
-    parts.append(text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 12, x_label, 'text-anchor="middle"'))
+    parts.append(f'<path class="axis" d="M{LEFT} {TOP}V{HEIGHT - BOTTOM}H{RIGHT}"/>')
+    parts.append(text((LEFT + RIGHT) / 2, HEIGHT - 12, x_label, 'text-anchor="middle"'))
     middle = (TOP + HEIGHT - BOTTOM) / 2
     parts.append(text(16, middle, y_label,
                       f'text-anchor="middle" transform="rotate(-90 16 {middle:.1f})"'))
@@ -120,31 +127,34 @@ def lines(title, x_label, y_label, series, x_log=0, y_log=0, y_limits=None):
                              f'stroke="{colour}" stroke-width="1.2"/>')
             parts.append(mark(kind, x_axis(p[0]), y_axis(p[1]), colour))
         y = TOP + 14 + 20 * i
-        parts += [mark(kind, WIDTH - RIGHT + 16, y - 4, colour),
-                  text(WIDTH - RIGHT + 26, y, name)]
-    return frame(title, parts)
+        parts += [mark(kind, RIGHT + 16, y - 4, colour),
+                  text(RIGHT + 26, y, name)]
+    return frame(title, parts, max(RIGHT + 34 + letters(name for name, _ in series),
+                                   LEFT + 10 + letters([title])))
 
 
 def heat_map(title, x_label, y_label, columns, rows, values):
     """values[row][column] in [0, 1], or None where nothing was measured; each cell says its number."""
-    width, height = (WIDTH - RIGHT - LEFT) / len(columns), (HEIGHT - TOP - BOTTOM) / len(rows)
+    left = 30 + letters(rows)
+    width, height = (RIGHT - LEFT) / len(columns), (HEIGHT - TOP - BOTTOM) / len(rows)
     parts = []
     for r, row in enumerate(rows):
         y = TOP + r * height
-        parts.append(text(LEFT - 6, y + height / 2 + 4, row, 'text-anchor="end"'))
+        parts.append(text(left - 6, y + height / 2 + 4, row, 'text-anchor="end"'))
         for c in range(len(columns)):
             value = values[r][c]
             share = 0 if value is None else value
-            box = f'x="{LEFT + c * width:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"'
+            box = f'x="{left + c * width:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"'
             parts += [f'<rect {box} fill="var(--c0)" fill-opacity="{0.1 + 0.5 * share:.2f}" '
                       'stroke="var(--paper)"/>',
-                      text(LEFT + (c + 0.5) * width, y + height / 2 + 4,
+                      text(left + (c + 0.5) * width, y + height / 2 + 4,
                            "–" if value is None else f"{value:.2f}", 'text-anchor="middle"')]
     for c, column in enumerate(columns):
-        parts.append(text(LEFT + (c + 0.5) * width, HEIGHT - BOTTOM + 18, column,
+        parts.append(text(left + (c + 0.5) * width, HEIGHT - BOTTOM + 18, column,
                           'text-anchor="middle"'))
-    parts.append(text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 12, x_label, 'text-anchor="middle"'))
+    parts.append(text(left + width * len(columns) / 2, HEIGHT - 12, x_label, 'text-anchor="middle"'))
     middle = (TOP + HEIGHT - BOTTOM) / 2
     parts.append(text(16, middle, y_label,
                       f'text-anchor="middle" transform="rotate(-90 16 {middle:.1f})"'))
-    return frame(title, parts)
+    return frame(title, parts, math.ceil(max(left + width * len(columns),
+                                             LEFT + letters([title]))) + 10)

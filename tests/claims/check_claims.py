@@ -157,15 +157,22 @@ def pictures(directory):
     heat = plot.heat_map("depth", "length", "depth", ["1k", "2k"], ["0", "1"], [[1, 0.5], [None, 0]])
     flat = plot.lines("flat", "x", "y", [("one", [(1, 5), (2, 5)])])
     tiny = plot.lines("tiny", "x", "y", [("one", [(1024, 1e-6), (2**20, 3e-3)])], x_log=2, y_log=10)
-    for text in (heat, flat, tiny):
+    quarters = plot.lines("depth", "quarter", "y", [("a name of some length, to be read",
+                                                     [(1, 0.8), (2, 0.9), (3, 0.9), (4, 1.0)])])
+    for text in (heat, flat, tiny, quarters):
         root = xml.etree.ElementTree.fromstring(text)
+        width = float(root.get("width"))
         assert root.tag.endswith("svg") and "prefers-color-scheme: dark" in text
         for element in root.iter():
             for key in ("x", "cx"):
-                assert -1 <= float(element.get(key, 0)) <= plot.WIDTH, element.attrib
+                assert -1 <= float(element.get(key, 0)) <= width, element.attrib
             for key in ("y", "cy"):
                 assert -1 <= float(element.get(key, 0)) <= plot.HEIGHT, element.attrib
-    assert ">2^20<" in tiny
+    assert ">2^20<" in tiny and ">1.5<" not in quarters
+    begin, end = (next(float(e.get("x")) for e in xml.etree.ElementTree.fromstring(quarters).iter()
+                       if e.text == name) for name in ("a name of some length, to be read", "1"))
+    assert begin > end and begin + 5 * len("a name of some length, to be read") < float(
+        xml.etree.ElementTree.fromstring(quarters).get("width"))
     status, _ = run(directory, [a_claim("C1", made_up(1.0))], "smoke")
     parsed = (directory / "out" / "index.html").read_text()
     assert parsed.count("<svg") == 1 and "a &lt; b &amp; c" in parsed and status == 0
