@@ -13,24 +13,36 @@ import pathlib
 import re
 import sys
 
-SOURCE = pathlib.Path(__file__).resolve().parent.parent / "include/hydralm/model/config.hpp"
+HEADERS = pathlib.Path(__file__).resolve().parent.parent / "include/hydralm"
 KINDS = {"int": int, "double": float, "bool": bool, "LayerTypes": list}
 
 
 def declared(source):
-    """{field: kind} of HydraConfig in its order, and the names of the layer types, from the header."""
+    """{field: kind} of HydraConfig in its order, the names of the layer types, and how many there may be,
+    from the header."""
     members = re.search(r"^struct HydraConfig \{\n(.*?)\n\n", source, re.M | re.S)[1]
     fields = {name: KINDS[kind] for kind, name in re.findall(r"^    (\w+) (\w+)(?: =|\{)", members, re.M)}
     names = re.search(r"\blayer_type_names\{([^}]*)\}", source)[1]
-    return fields, re.findall(r'"(\w+)"', names)
+    most = re.search(r"\bint capacity = (\d+);", source)[1]
+    return fields, re.findall(r'"(\w+)"', names), int(most)
 
 
-FIELDS, LAYER_TYPES = declared(SOURCE.read_text(encoding="utf-8"))
+def unseen(source):
+    """Ranges of characters that a message shows as ?, from the header."""
+    table = re.search(r"\bunseen_characters\[\] = \{(.*?)\};", source, re.S)[1]
+    return [range(int(first, 16), int(last, 16) + 1)
+            for first, last in re.findall(r"\{0x(\w+), 0x(\w+)\}", table)]
+
+
+FIELDS, LAYER_TYPES, MOST_LAYERS = declared((HEADERS / "model/config.hpp").read_text(encoding="utf-8"))
+UNSEEN = unseen((HEADERS / "core/utf8.hpp").read_text(encoding="utf-8"))
+SURROGATES = range(0xD800, 0xE000)  # bytes that are no UTF-8, in the name of a file
+MOST_BYTES = 20_000_000
 EXPECTED = {
     int: "an integer from 0 to 2^31 - 1",
     float: "a number",
     bool: "true or false",
-    list: "a list of " + ", ".join(f'"{name}"' for name in LAYER_TYPES),
+    list: f"a list of at most {MOST_LAYERS} of " + ", ".join(f'"{name}"' for name in LAYER_TYPES),
 }
 
 HEADER = """\
@@ -57,18 +69,28 @@ def object_without_duplicates(pairs):
     fields = {}
     for name, value in pairs:
         if name in fields:
-            raise ConfigError(shown(name), "each field once", "it twice", "remove one")
+            raise ConfigError(on_one_line(name), "each field once", "it twice", "remove one")
         fields[name] = value
     return fields
 
 
-def on_one_line(text):
-    return "".join(c if c.isprintable() else "?" for c in text)
+def on_one_line(text, longest=4096):
+    """As one_line in include/hydralm/core/utf8.hpp: so many bytes and then "...", ? for what cannot be
+    seen."""
+    line, size = "", 0
+    for character in text:
+        hidden = any(ord(character) in some for some in (SURROGATES, *UNSEEN))
+        character = "?" if hidden else character
+        size += len(character.encode())
+        if size > longest:
+            return line + "..."
+        line += character
+    return line
 
 
-def shown(text):
-    """What a file says, as part of a message: on one line, and not long."""
-    return on_one_line(text if len(text) <= 80 else text[:77] + "...")
+def shown(value):
+    """What a file holds, as part of a message, as the program shows it."""
+    return on_one_line(json.dumps(value, ensure_ascii=False, separators=(",", ":")), 80)
 
 
 def is_default(field, value):
@@ -82,7 +104,8 @@ def has_kind(value, kind):
     if kind is float:
         return type(value) in (int, float) and abs(value) < 1e300
     if kind is list:
-        return type(value) is list and all(item in LAYER_TYPES for item in value)
+        return (type(value) is list and len(value) <= MOST_LAYERS
+                and all(item in LAYER_TYPES for item in value))
     return type(value) is kind
 
 
@@ -99,17 +122,17 @@ def emitted(value, kind):
 
 def initialisers(config):
     if type(config) is not dict:
-        raise ConfigError("(top)", "an object", shown(json.dumps(config)), "see docs/configuration.md")
+        raise ConfigError("(top)", "an object", shown(config), "see docs/configuration.md")
     for field in config:
         if field not in FIELDS:
-            raise ConfigError(shown(field), "a field of HydraConfig", "an unknown one",
+            raise ConfigError(on_one_line(field), "a field of HydraConfig", "an unknown one",
                               "known are " + ", ".join(FIELDS))
     lines = []
     for field, kind in FIELDS.items():
         if field not in config or is_default(field, config[field]):
             continue
         if not has_kind(config[field], kind):
-            raise ConfigError(field, EXPECTED[kind], shown(json.dumps(config[field])),
+            raise ConfigError(field, EXPECTED[kind], shown(config[field]),
                               "correct it or leave it out for the default")
         lines.append(f"    .{field} = {emitted(config[field], kind)},\n")
     return "{\n" + "".join(lines) + "}"
@@ -117,6 +140,8 @@ def initialisers(config):
 
 def parsed(content):
     """The value of JSON, by the rules of include/hydralm/io/json_text.hpp."""
+    if len(content) > MOST_BYTES:
+        raise ValueError(f"{len(content)} bytes, more than {MOST_BYTES}")
     if content.startswith(codecs.BOM_UTF8):
         raise ValueError("a byte-order mark before it; save it as UTF-8 without one")
     if b"\0" in content:

@@ -58,7 +58,7 @@ void write_checkpoint(const std::filesystem::path& path, const Metadata& metadat
 
 }  // namespace
 
-TEST_CASE("the build takes the same texts as this reader", "[io]") {
+TEST_CASE("the build takes the same texts as this reader, and shows the same of others", "[io]") {
     // The other half is tests/scripts/check_config_header.py.
     const auto texts =
         detail::Json::parse(read_text(HYDRALM_GOLDEN_DIR "/../support/json_texts.json"));
@@ -73,6 +73,8 @@ TEST_CASE("the build takes the same texts as this reader", "[io]") {
             if (part == "taken") CHECK_NOTHROW(parsed(bytes));
             else CHECK_THROWS_AS(parsed(bytes), Error);
         }
+    for (const auto& entry : texts.at("shown"))
+        check_refused(entry[0].get<std::string>(), {entry[1].get<std::string>()});
 }
 
 TEST_CASE("every field travels through JSON", "[io]") {

@@ -33,14 +33,14 @@ BAD = {
     '{"head_dim": false}': "field head_dim: expected an integer",
     '{"rms_eps": NaN}': "expected JSON, found: NaN, which is no JSON",
     '{"dn_use_gate": 1}': "field dn_use_gate: expected true or false, found 1",
-    '{"layer_types": ["mamba"]}': 'field layer_types: expected a list of "deltanet", "swa", '
-                                  '"retrieval", "full", found ["mamba"]',
+    '{"layer_types": ["mamba"]}': 'field layer_types: expected a list of at most 256 of '
+                                  '"deltanet", "swa", "retrieval", "full", found ["mamba"]',
     '{"layer_types": [["swa"]]}': "field layer_types",
     '{"d_model": 64, "d_model": 32}': "field d_model: expected each field once, found it twice",
     "[1]": "expected an object, found [1]",
     '{"a\\u001b[2J\\nb\\u009b": 1}': "field a?[2J?b?: expected a field of HydraConfig",
     '{"n_heads": "' + "x" * 1000000 + '"}': 'field n_heads: expected an integer from 0 to 2^31 - 1, '
-                                            'found "' + "x" * 76 + "...;",
+                                            'found "' + "x" * 79 + "...;",
     "{" + ", ".join(f'"key{i}": 1' for i in range(20000)) + "}": "field key0: expected a field",
     "[" * 200000: "expected JSON, found: ",
     '{"d_model": 64': "expected JSON, found: ",
@@ -50,6 +50,9 @@ BAD = {
 DECLARATIONS = """
 inline constexpr std::array layer_type_names{"one",
                                              "two"};
+struct LayerTypes {
+    static constexpr int capacity = 3;
+};
 struct Other {
     int before = 1;
 };
@@ -70,7 +73,7 @@ struct Another {
 
 def reads_declarations():
     found = generate_config_header.declared(DECLARATIONS)
-    if found != ({"a": int, "b_c": float, "d": list, "e": bool}, ["one", "two"]) or list(found[0]) != [
+    if found != ({"a": int, "b_c": float, "d": list, "e": bool}, ["one", "two"], 3) or list(found[0]) != [
             "a", "b_c", "d", "e"]:
         return f"the declarations are read as {found}"
 
@@ -117,6 +120,12 @@ def same_verdict(text, taken):
     return None if as_it_should else f"{text!r} gave\n{header}{errors}"
 
 
+def same_form(text, part):
+    """A part of the message is what the program says, byte for byte."""
+    header, errors = generated(text)
+    return None if part in errors and not header else f"{text!r} gave\n{header}{errors}"
+
+
 def refuses(config, part):
     header, errors = generated(config)
     one_line = errors.count("\n") == 1 and "config.json: " in errors
@@ -144,5 +153,6 @@ compiling.run_all(
     [reads_declarations, fields_are_documented, resolves, cannot_be_left]
     + [lambda text=text, part=part: same_verdict(text, part == "taken")
        for part in ("taken", "refused") for text in TEXTS[part]]
+    + [lambda case=case: same_form(*case) for case in TEXTS["shown"]]
     + [lambda case=case: emits(*case) for case in GOOD.items()]
     + [lambda case=case: refuses(*case) for case in BAD.items()])
