@@ -108,6 +108,7 @@ TEMPLATE_TEST_CASE("chunked writes are writes one by one", "[memory]", float, do
     for (const Index N : {0, 1, 2, 7, 8, 9, 63, 64, 65, 197}) {
         check_against_reference<T, 24, 37>(N, T(1), T(1), 10);
         check_against_reference<T, 24, 37>(N, T(0.9), T(0.7), 20);
+        check_against_reference<T, 24, 37>(N, T(0), T(0.7), 25);
     }
     check_against_reference<T, 1, 1>(70, T(0.9), T(0.7), 30);
     check_against_reference<T, 5, 3>(70, T(1), T(0.5), 40);
@@ -167,6 +168,26 @@ TEST_CASE("writing again overwrites; alpha forgets, beta blends", "[memory]") {
     bank.reset();
     bank.recall(key, out);
     CHECK(out == std::vector<double>{0, 0});
+}
+
+TEMPLATE_TEST_CASE("a fact with alpha 0 begins anew", "[memory]", float, double) {
+    using T = TestType;
+    constexpr Index K = 24, V = 37;
+    for (const Index N : {1, 2, 9, 64, 65, 130}) {
+        const Rows<T> keys(N, K, 1), values(N, V, 2), old(70, K, 3), of_old(70, V, 4);
+        FactBank<T, K, V> bank, fresh;
+        bank.write(old.view(), of_old.view());
+        bank.write(keys.row(0), values.row(0), T(0), T(0.5));
+        fresh.write(keys.row(0), values.row(0), T(1), T(0.5));
+        INFO("N " << N << ", seeds 1 to 4");
+        CHECK(matrix(bank) == matrix(fresh));  // nothing is left of the old facts
+        for (auto* one : {&bank, &fresh}) one->write(keys.view(), values.view(), T(0.9));
+        CHECK(matrix(bank) == matrix(fresh));
+        bank.write(keys.view(), values.view(), T(0), T(0.5));  // of each fact, the last one stays
+        fresh.reset();
+        fresh.write(keys.row(N - 1), values.row(N - 1), T(1), T(0.5));
+        CHECK(matrix(bank) == matrix(fresh));
+    }
 }
 
 TEST_CASE("a thousand facts in 1024 x 1024", "[memory]") {

@@ -50,6 +50,11 @@ def one_text(directory):
     assert run("tokenize", "--model", directory, "--decode", "--prompt", "97 300 195") == \
         "a\ufffd\n".encode()
     assert run(*by_file, "--prompt", "") == b"\n"
+    # a value is taken as it is written: no list, no quotes, no escapes, no option
+    for prompt in ("[a]", "[a,b]", "[[a]]", "[]", "{}", "'a'", '"a\\n"', "--text", "--decode"):
+        expected = " ".join(map(str, prompt.encode())).encode() + b"\n"
+        for words in (["--prompt", prompt], [f"--prompt={prompt}"]):
+            assert run("tokenize", "--model", directory, *words) == expected, words
 
 
 def refused(directory):
