@@ -1,4 +1,3 @@
 // expect: hydralm: -freciprocal-math: must be off
-// with: -freciprocal-math
-// on: g++
+// with: -c -O1 -freciprocal-math
 #include <hydralm/core/types.hpp>
