@@ -119,7 +119,8 @@ TEMPLATE_TEST_CASE("published models compute what they should, in every form", "
     for (const char* const name :
          {"qwen35_text", "qwen35_untied_odd", "qwen35_composite_sharded", "qwen35_composite_bf16",
           "qwen35_real_heads", "qwen3next_dense", "qwen3next_dense_r3", "olmo_hybrid_nope",
-          "olmo_hybrid_rope_gqa", "fla_gdn_pure", "fla_gdn_hybrid"})
+          "olmo_hybrid_rope_gqa", "fla_gdn_pure", "fla_gdn_hybrid", "fla_gdn_plain",
+          "fla_gdn_sigmoid"})
         check_all<TestType>(name);
 }
 
@@ -161,6 +162,29 @@ TEMPLATE_TEST_CASE(
     }
     check_error([] { open_mtp<float>(folder + "qwen35_text"); }, {"mtp_num_hidden_layers"});
     check_error([] { open_mtp<float>(folder + "fla_gdn_pure"); }, {"mtp_num_hidden_layers"});
+}
+
+TEST_CASE("windows of a published model take the same memory however long the stream",
+          "[families]") {
+    const auto model = open_published<float>(folder + "fla_gdn_hybrid");
+    std::vector<token_id> text(2000);
+    for (std::size_t i = 0; i < text.size(); ++i) text[i] = static_cast<token_id>(i * 37 % 191);
+    auto whole = model.new_state(), pieces = model.new_state();
+    model.prefill(std::span(text).first(512), whole);
+    const Index bytes = whole.size();
+    model.prefill(std::span(text).subspan(512), whole);
+    CHECK(whole.size() == bytes);
+    for (std::size_t first = 0; first < text.size(); first += 256)
+        model.prefill(
+            std::span(text).subspan(first, std::min<std::size_t>(text.size() - first, 256)),
+            pieces);
+    CHECK(pieces.size() <= bytes);
+    for (const token_id token : text) {
+        const auto snapshot = pieces;
+        REQUIRE(same_bits(model.step(token, whole), model.step(token, pieces)));
+        if (token == 5) pieces = snapshot, model.step(token, pieces);
+    }
+    CHECK(whole.size() == bytes);
 }
 
 TEST_CASE("published models that compute something else are refused by the field", "[families]") {

@@ -20,6 +20,12 @@ constexpr PageLayout whole{
     .chunk_tokens = 4,
     .kinds = {PageKind{.chunks = 1, .kept = Kept::whole, .bytes = {128, 64, 64}}}};
 
+// Of the 10 tokens up to the next.
+constexpr PageLayout of_window{
+    .chunk_tokens = 4,
+    .window = 10,
+    .kinds = {PageKind{.chunks = 1, .kept = Kept::window, .bytes = {128, 64, 64}}}};
+
 std::vector<std::byte> contents(const PageBank& bank, std::int64_t position) {
     std::vector<std::byte> all;
     bank.for_each_page(position, [&](std::span<const std::byte> page) {
@@ -121,6 +127,41 @@ TEST_CASE("A bank filled from the pages of another goes on as it", "[page_bank]"
             filled.clear();
             CHECK(filled.bytes() == 0);
         }
+}
+
+TEST_CASE("A window's bank has what its tokens read, however long the stream", "[page_bank]") {
+    CHECK(PageBank(of_chunks).grows());
+    CHECK(PageBank(whole).grows());
+    CHECK_FALSE(PageBank(of_chunks, {.exact_chunks = 1, .pooled_chunks = 1}).grows());
+    for (const BankPolicy& policy :
+         {BankPolicy{},
+          BankPolicy{.format = BankFormat::bf16, .exact_chunks = 1, .pooled_chunks = 1}})
+        for (const std::int64_t call : {1, 3, 4, 7}) {
+            PageBank bank(of_window, policy), fork;
+            CHECK_FALSE(bank.grows());
+            const Index page = PageBank::page_bytes(of_window.kinds[0], policy.format, false);
+            for (std::int64_t t = 0; t < 1000; t += call) {
+                write(bank, t, t + call);
+                for (std::int64_t seen = std::max<std::int64_t>(0, t - 9); seen < t + call; ++seen)
+                    REQUIRE(bank.pages(0).page(seen / 4)[seen % 4] ==
+                            static_cast<std::byte>(seen % 251));
+                if (t / call == 50) fork = bank;
+            }
+            CHECK(bank.bytes() <= (1 + 3 + 2) * page);  // of 10 and 7 tokens, cut anywhere
+            const auto end = 51 * call;
+            CHECK(fork.bytes(end) <= 3 * page + page);
+            PageBank filled(of_window, policy);
+            filled.make_pages(end);
+            CHECK(filled.bytes() == fork.bytes(end));
+            const auto before = contents(fork, end);
+            write(fork, end, end + 30);
+            CHECK(contents(fork, end + 30) != before);
+        }
+    const auto policy = bounded_policy(std::vector{PageBank(of_window), PageBank(of_chunks)}, 10000,
+                                       BankFormat::exact, 16);
+    CHECK(policy.exact_chunks <
+          bounded_policy(std::vector{PageBank(of_chunks)}, 10000, BankFormat::exact, 16)
+              .exact_chunks);
 }
 
 TEST_CASE("A bounded bank ends where its chunks have no number", "[page_bank]") {

@@ -7,7 +7,7 @@
 //   ⌊h·Hkv/H⌋ y = o_proj (o ⊙ σ(gate_proj x))
 //
 // One form: a token's bits do not depend on how many are computed together. State: the rotated keys
-// and the values of every token, in pages that grow with the stream; a window is read, not kept.
+// and the values of every token, in pages that grow with the stream, or of the tokens of a window.
 #pragma once
 
 #include <algorithm>
@@ -88,8 +88,9 @@ public:
         const auto bytes = [this](BankFormat format) { return groups() * page().bytes(format); };
         v.growing(s.bank,
                   {.chunk_tokens = ChunkSize,
+                   .window = shape_.window,
                    .kinds = {PageKind{.chunks = 1,
-                                      .kept = Kept::whole,
+                                      .kept = shape_.window > 0 ? Kept::window : Kept::whole,
                                       .bytes = {bytes(BankFormat::exact), bytes(BankFormat::bf16),
                                                 bytes(BankFormat::int8)}}},
                    .parts = groups()});

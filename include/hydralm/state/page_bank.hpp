@@ -7,6 +7,7 @@
 // tokens before it.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <span>
 #include <string>
@@ -19,6 +20,7 @@ namespace HYDRALM_NAMESPACE {
 // Which pages of a kind a bank keeps for tokens in chunk m.
 enum class Kept : std::uint8_t {
     whole,   // all, under every policy: memory cannot be bounded
+    window,  // what PageLayout::window tokens before the next one lie in, under every policy
     exact,   // of PastBounds::first_exact(m) and later
     pooled,  // from the chunk before PastBounds::first_scored(m) on
     free     // all where memory grows, none where it is bounded
@@ -34,6 +36,7 @@ struct PageKind {
 // What a module declares of what grows.
 struct PageLayout {
     Index chunk_tokens = 1;
+    Index window = 0;  // of Kept::window: tokens that one reads, its own included
     // The first is of one chunk a page, and lies where the policy says; the others, on the heap.
     std::array<PageKind, 3> kinds{};
     Index parts = 1;  // of a page of the first kind, read each for itself
@@ -65,6 +68,12 @@ public:
 
     const PageLayout& layout() const noexcept { return layout_; }
     const BankPolicy& policy() const noexcept { return policy_; }
+    // Whether its memory grows with the stream: not under a bounded policy, not for windows alone.
+    bool grows() const noexcept {
+        return !policy_.bounded() && std::ranges::any_of(layout_.kinds, [](const PageKind& kind) {
+            return kind.chunks > 0 && kind.kept != Kept::window;
+        });
+    }
     // How many groups the tokens to come look into; of what is kept nothing changes. Throws Error.
     void set_open_groups(Index groups) {
         BankPolicy policy = policy_;
@@ -76,10 +85,10 @@ public:
     PageView pages(std::size_t kind) const noexcept { return tables_[kind].view(); }
 
     // Makes the memory to write tokens [begin, end): pages that exist, and that no other bank
-    // reads. A bounded bank forgets what no token from begin on reads. Throws std::bad_alloc, what
-    // the source of pages throws, and Error for more chunks than most_chunks: all that was written
-    // before begin and is still read stays. Cost: a page copied at most twice a fork, and pages
-    // made once.
+    // reads. A bank that does not grow forgets what no token from begin on reads. Throws
+    // std::bad_alloc, what the source of pages throws, and Error for more chunks than most_chunks:
+    // all that was written before begin and is still read stays. Cost: a page copied at most twice
+    // a fork, and pages made once.
     void reserve(std::int64_t begin, std::int64_t end) {
         if (end <= begin) return;
         const Index first = chunk_of(begin), last = chunk_of(end - 1);
@@ -205,6 +214,9 @@ private:
     Index chunk_of(std::int64_t position) const noexcept {
         return static_cast<Index>(position / layout_.chunk_tokens);
     }
+    Index first_in_window(std::int64_t position) const noexcept {
+        return chunk_of(std::max<std::int64_t>(0, position + 1 - layout_.window));
+    }
     // The pages of kind k that tokens from position on can read.
     Range held_at(std::size_t k, std::int64_t position) const noexcept {
         if (!there_is(k)) return {0, 0};
@@ -212,7 +224,8 @@ private:
         const PastBounds bounds = policy_.bounds();
         const Index m = chunk_of(position), chunks = position == 0 ? 0 : chunk_of(position - 1) + 1,
                     end = ceil_div(chunks, kind.chunks);
-        const Index first = kind.kept == Kept::exact    ? bounds.first_exact(m)
+        const Index first = kind.kept == Kept::window   ? first_in_window(position)
+                            : kind.kept == Kept::exact  ? bounds.first_exact(m)
                             : kind.kept == Kept::pooled ? bounds.first_scored(m) - 1
                                                         : 0;
         return {std::min(std::max<Index>(0, first) / kind.chunks, end), end};
@@ -254,6 +267,8 @@ inline BankPolicy bounded_policy(std::span<const PageBank> banks, Index budget,
             if (kind.kept == Kept::exact) {
                 begun += fed * bytes;
                 each += bytes;
+            } else if (kind.kept == Kept::window) {
+                begun += (fed + ceil_div(layout.window, layout.chunk_tokens)) * bytes;
             } else if (kind.kept == Kept::pooled) {
                 begun += (2 + ceil_div(1 + fed, kind.chunks)) * bytes;
                 each += ceil_div((1 + means) * bytes, kind.chunks);

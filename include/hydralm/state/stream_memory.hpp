@@ -46,10 +46,10 @@ public:
         }
     }
     // Memory for a long text that will be computed piece by piece, in every bank that grows with
-    // it: banks of bounded memory have no room for all of it. Throws as reserve does.
+    // it: the others have no room for all of it. Throws as reserve does.
     void reserve_growth(Index tokens) {
         for (PageBank& bank : banks_)
-            if (!bank.policy().bounded()) bank.reserve(position_, position_ + tokens);
+            if (bank.grows()) bank.reserve(position_, position_ + tokens);
     }
     // Behind them: so many are part of the past.
     void advance(Index tokens) noexcept {
