@@ -8,7 +8,7 @@ using namespace hydralm::test;
 
 TEST_CASE("Stop ids are those of generation_config.json, else of config.json", "[families]") {
     const TemporaryDirectory directory;
-    const auto ids = [&] { return stop_ids(directory.path()); };
+    const auto ids = [&] { return stop_ids(directory.path(), 248320); };
     const auto write = [&](const char* name, const char* text) {
         write_text(directory / name, text);
     };
@@ -16,14 +16,17 @@ TEST_CASE("Stop ids are those of generation_config.json, else of config.json", "
     write("config.json", R"({"text_config":{"eos_token_id":5},"eos_token_id":null})");
     CHECK(ids() == std::vector<token_id>{5});
     write("config.json", R"({"eos_token_id":7})");
-    CHECK(stop_ids(directory / "model.safetensors") == std::vector<token_id>{7});
+    CHECK(stop_ids(directory / "model.safetensors", 8) == std::vector<token_id>{7});
     write("generation_config.json", R"({"eos_token_id":null})");
     CHECK(ids() == std::vector<token_id>{7});
     write("generation_config.json", R"({"eos_token_id":[248046,248044]})");
     CHECK(ids() == std::vector<token_id>{248046, 248044});
-    for (const char* const bad : {"-1", "1.5", "\"x\"", "[1,null]", "4294967296"}) {
+    for (const char* const bad : {"-1", "1.5", "\"x\"", "[1,null]", "4294967296", "248320"}) {
         write("generation_config.json", (std::string(R"({"eos_token_id":)") + bad + "}").c_str());
-        check_error(ids, {"generation_config.json: eos_token_id: expected an id or a list of ids"});
+        check_error(ids,
+                    {"generation_config.json: eos_token_id: expected an id or a list of ids in [0, "
+                     "248320), found "});
     }
-    CHECK(stop_ids(HYDRALM_GOLDEN_DIR "/published/qwen35_text") == std::vector<token_id>{309, 307});
+    CHECK(stop_ids(HYDRALM_GOLDEN_DIR "/published/qwen35_text", 320) ==
+          std::vector<token_id>{309, 307});
 }

@@ -15,15 +15,17 @@ namespace HYDRALM_NAMESPACE {
 namespace detail {
 
 // eos_token_id of an object: a number, a list of them, or nothing. True where there is any.
-inline bool take_stop_ids(const Json& json, const std::string& file, std::vector<token_id>& ids) {
+inline bool take_stop_ids(const Json& json, const std::string& file, Index vocab_size,
+                          std::vector<token_id>& ids) {
     if (!json.is_object() || !json.contains("eos_token_id") || json["eos_token_id"].is_null())
         return false;
     const Json& given = json["eos_token_id"];
     for (const Json& id : given.is_array() ? given : Json::array({given})) {
-        if (!id.is_number_integer() || id.get<double>() < 0 || id.get<double>() > 2147483647.0)
+        if (!id.is_number_integer() || id.get<double>() < 0 ||
+            id.get<double>() >= static_cast<double>(vocab_size))
             raise({.file = file,
                    .field = "eos_token_id",
-                   .expected = "an id or a list of ids",
+                   .expected = "an id or a list of ids in [0, " + std::to_string(vocab_size) + ")",
                    .found = shown(given),
                    .fix = "correct it, or remove it"});
         ids.push_back(id.get<token_id>());
@@ -34,9 +36,9 @@ inline bool take_stop_ids(const Json& json, const std::string& file, std::vector
 }  // namespace detail
 
 // eos_token_id of the folder's generation_config.json, else of its config.json (of the text's part
-// in a composite one); none where neither says any. folder: or a file in it. Throws Error for a
-// file that is not JSON, and for ids that are none.
-inline std::vector<token_id> stop_ids(const std::filesystem::path& folder) {
+// in a composite one); none where neither says any. folder: or a file in it. vocab_size: the
+// model's. Throws Error for a file that is not JSON, and for ids that are none or beyond it.
+inline std::vector<token_id> stop_ids(const std::filesystem::path& folder, Index vocab_size) {
     std::error_code failure;
     const auto directory =
         std::filesystem::is_directory(folder, failure) ? folder : folder.parent_path();
@@ -45,9 +47,9 @@ inline std::vector<token_id> stop_ids(const std::filesystem::path& folder) {
         const std::string file = (directory / name).string();
         if (!std::filesystem::exists(file, failure)) continue;
         const detail::Json json = detail::parse_json(MappedFile(file).text(), file, "");
-        if (detail::take_stop_ids(json, file, ids)) break;
+        if (detail::take_stop_ids(json, file, vocab_size, ids)) break;
         if (json.is_object() && json.contains("text_config") &&
-            detail::take_stop_ids(json["text_config"], file, ids))
+            detail::take_stop_ids(json["text_config"], file, vocab_size, ids))
             break;
     }
     return ids;
