@@ -44,6 +44,22 @@ FormatChoice as_stored(const F& tensors) {
     };
 }
 
+// f(config, its family, its shape). Throws Error where no config.json of a published model stands
+// beside the checkpoint.
+template <class F>
+auto with_published(const Checkpoint& checkpoint, const F& f) {
+    const std::string beside = (checkpoint.path().parent_path() / "config.json").string();
+    const auto json = published_json(checkpoint, beside);
+    if (!json)
+        raise({.file = beside,
+               .expected = "the config.json of a published model",
+               .found = "none",
+               .fix = "give the folder of a published checkpoint"});
+    const families::PublishedConfig config(*json, beside);
+    const families::Family& family = families::family_of(config);
+    return f(config, family, family.shape(config));
+}
+
 // choose: null, as the checkpoint has them.
 template <Real T, class Warn>
 RuntimeModel<T> open_published(const Checkpoint& checkpoint,
@@ -117,32 +133,56 @@ RuntimeModel<T> open(const std::filesystem::path& path, Weights policy, Compiled
     return detail::open_with<T>(Checkpoint(path), format_choice<T>(policy), kernels, warn);
 }
 
+// A published model's checkpoint as the LanguageModel that `hydralm config` wrote for it
+// (families/model_type.hpp), or one of the same layers. Throws Error as open does, and, naming the
+// fields that differ, for a model of other layers.
+template <class Model, class Warn = Silent>
+Model load_published(const std::filesystem::path& path, const Warn& warn = {}) {
+    using detail::Json;
+    const Checkpoint checkpoint(path);
+    return detail::with_published(checkpoint, [&](const auto& config, const auto& family,
+                                                  const HybridShape& shape) {
+        const std::string difference = detail::json_difference(Json::parse(stack_to_json<Model>()),
+                                                               Json::parse(stack_to_json(shape)));
+        if (!difference.empty())
+            raise({.file = config.file(),
+                   .field = "layers: " + difference,
+                   .fix = "write the model's type again: hydralm config FOLDER --out model.hpp"});
+        const families::TensorMap map = family.tensors(shape, checkpoint);
+        map.expect(checkpoint, Model::parameters);
+        Model model;
+        detail::read_parameters(
+            model, checkpoint.name(),
+            [&](const ParameterInfo& info, std::span<typename Model::Scalar> values) {
+                map.read(checkpoint, info, values);
+            },
+            warn);
+        return model;
+    });
+}
+
 // The module of multi-token prediction of a published model's checkpoint, which open leaves aside.
 // Throws Error as open does, and for a checkpoint that has none.
 template <Real T = float, class Warn = Silent>
 HybridMtp<T> open_mtp(const std::filesystem::path& path, const Warn& warn = {}) {
     const Checkpoint checkpoint(path);
-    const std::string beside = (checkpoint.path().parent_path() / "config.json").string();
-    const auto json = detail::published_json(checkpoint, beside);
-    if (!json)
-        raise({.file = beside,
-               .expected = "the config.json of a published model",
-               .found = "none",
-               .fix = "give the folder of a published checkpoint"});
-    const families::PublishedConfig config(*json, beside);
-    const HybridShape shape = families::family_of(config).shape(config);
-    if (!shape.mtp)
-        config.refuse("mtp_num_hidden_layers", "1: a module of multi-token prediction",
-                      "none that can be read");
-    const families::TensorMap map = families::qwen_mtp_tensors(shape);
-    HybridMtp<T> mtp(shape, [&](std::span<const ParameterInfo> parameters) {
-        map.expect(checkpoint, parameters);
-    });
-    detail::read_parameters(
-        mtp, checkpoint.name(),
-        [&](const ParameterInfo& info, std::span<T> values) { map.read(checkpoint, info, values); },
-        warn);
-    return mtp;
+    return detail::with_published(
+        checkpoint, [&](const auto& config, const auto&, const HybridShape& shape) {
+            if (!shape.mtp)
+                config.refuse("mtp_num_hidden_layers", "1: a module of multi-token prediction",
+                              "none that can be read");
+            const families::TensorMap map = families::qwen_mtp_tensors(shape);
+            HybridMtp<T> mtp(shape, [&](std::span<const ParameterInfo> parameters) {
+                map.expect(checkpoint, parameters);
+            });
+            detail::read_parameters(
+                mtp, checkpoint.name(),
+                [&](const ParameterInfo& info, std::span<T> values) {
+                    map.read(checkpoint, info, values);
+                },
+                warn);
+            return mtp;
+        });
 }
 
 }  // namespace HYDRALM_NAMESPACE

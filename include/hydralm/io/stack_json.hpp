@@ -3,14 +3,16 @@
 // Such a model's files carry it as __metadata__["hydra_stack"]:
 //   {"vocab_size": 256, "tied": true, "norm": MODULE, "mtp": {"depth": 1, "module": …},
 //    "blocks": [{"mixer": MODULE, "mlp": MODULE, "norm": MODULE}, …]}
-// with MODULE = {"module": its name, option: value, …, part: MODULE, …}, as the module's describe
-// says.
+// (a block with "norm_behind": true has its norms behind mixer and MLP) with MODULE = {"module":
+// its name, option: value, …, part: MODULE, …}, as the module's describe says.
 #pragma once
 
 #include <string>
 #include <string_view>
 
 #include "hydralm/io/json_text.hpp"
+#include "hydralm/layers/rms_norm.hpp"
+#include "hydralm/layers/swiglu.hpp"
 #include "hydralm/model/hybrid_shape.hpp"
 #include "hydralm/model/language_model.hpp"
 
@@ -50,6 +52,7 @@ std::string stack_to_json() {
         blocks.push_back({{"mixer", detail::module_json(block.mixer())},
                           {"mlp", detail::module_json(block.mlp_part().inner())},
                           {"norm", detail::module_json(block.mixer_part().norm())}});
+        if (block.mixer_part().norm_behind) blocks.back()["norm_behind"] = true;
     });
     Json json{{"vocab_size", Model::vocab_size()},
               {"tied", Model::ties_head},
@@ -60,6 +63,32 @@ std::string stack_to_json() {
         json["mtp"]["depth"] = Model::mtp_depth;
     }
     return json.dump();
+}
+
+// The same text for the LanguageModel of the type that a hybrid is as one
+// (families/model_type.hpp). Allocates.
+inline std::string stack_to_json(const HybridShape& shape) {
+    using detail::Json;
+    const Json norm =
+        detail::module_json(RmsNorm<float, RuntimeNormShape>({shape.d_model, shape.epsilon}));
+    const Json mlp =
+        detail::module_json(SwiGLU<float, RuntimeMlpShape>({shape.d_model, shape.hidden}));
+    Json blocks = Json::array();
+    for (const HybridLayer& layer : shape.layers) {
+        const auto* const delta_net = layer.delta_net();
+        blocks.push_back(
+            {{"mixer", delta_net != nullptr
+                           ? detail::module_json(GroupedDeltaNet<float>(*delta_net))
+                           : detail::module_json(GroupedAttention<float>(*layer.attention()))},
+             {"mlp", mlp},
+             {"norm", norm}});
+        if (layer.norm == NormPlace::after) blocks.back()["norm_behind"] = true;
+    }
+    return Json{{"vocab_size", shape.vocab_size},
+                {"tied", shape.ties_head},
+                {"norm", norm},
+                {"blocks", std::move(blocks)}}
+        .dump();
 }
 
 // What a hybrid is made of. Allocates.

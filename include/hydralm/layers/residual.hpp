@@ -19,6 +19,7 @@ class Residual {
 public:
     using Scalar = typename Inner::Scalar;
     using State = typename Inner::State;
+    static constexpr bool norm_behind = false;
 
     constexpr Residual() = default;
     constexpr Residual(Norm norm, Inner inner) : norm_(norm), inner_(inner) {}
@@ -110,6 +111,7 @@ class PostNormResidual {
 public:
     using Scalar = typename Inner::Scalar;
     using State = typename Inner::State;
+    static constexpr bool norm_behind = true;
 
     constexpr PostNormResidual() = default;
     constexpr PostNormResidual(Norm norm, Inner inner) : norm_(norm), inner_(inner) {}

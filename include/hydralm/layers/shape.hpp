@@ -108,6 +108,20 @@ struct RuntimeGroupedDeltaNetShape {
     double beta_scale = 1.0;
     double epsilon = 1e-6;
     OutputGate gate = OutputGate::silu;
+
+    bool operator==(const RuntimeGroupedDeltaNetShape&) const = default;
+};
+
+// The same numbers as constants.
+template <RuntimeGroupedDeltaNetShape values>
+struct GroupedDeltaNetShape {
+    static constexpr Index d_model = values.d_model;
+    static constexpr Index key_heads = values.key_heads, key_dim = values.key_dim;
+    static constexpr Index value_heads = values.value_heads, value_dim = values.value_dim;
+    static constexpr Index conv_kernel = values.conv_kernel;
+    static constexpr double beta_scale = values.beta_scale;
+    static constexpr double epsilon = values.epsilon;
+    static constexpr OutputGate gate = values.gate;
 };
 
 // What the RMS norms of queries and keys go over.
@@ -131,6 +145,23 @@ struct RuntimeGroupedAttentionShape {
     double epsilon = 1e-6;
     bool gate = false;
     bool bias = false;
+
+    bool operator==(const RuntimeGroupedAttentionShape&) const = default;
+};
+
+// The same numbers as constants.
+template <RuntimeGroupedAttentionShape values>
+struct GroupedAttentionShape {
+    static constexpr Index d_model = values.d_model;
+    static constexpr Index n_heads = values.n_heads, n_kv_heads = values.n_kv_heads;
+    static constexpr Index head_dim = values.head_dim;
+    static constexpr Index window = values.window;
+    static constexpr Index rotary_dim = values.rotary_dim;
+    static constexpr double rope_base = values.rope_base;
+    static constexpr QueryKeyNorm norm = values.norm;
+    static constexpr double epsilon = values.epsilon;
+    static constexpr bool gate = values.gate;
+    static constexpr bool bias = values.bias;
 };
 
 // Retrieval attention: chunks a token reads beside its own, taps of the short convolution.

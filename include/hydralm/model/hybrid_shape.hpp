@@ -23,6 +23,7 @@ struct HybridLayer {
     std::variant<RuntimeGroupedDeltaNetShape, RuntimeGroupedAttentionShape> mixer;
     NormPlace norm = NormPlace::before;
 
+    bool operator==(const HybridLayer&) const = default;
     const RuntimeGroupedDeltaNetShape* delta_net() const noexcept {
         return std::get_if<RuntimeGroupedDeltaNetShape>(&mixer);
     }
