@@ -34,18 +34,21 @@ public:
           leading_space_(parts.leading_space),
           nfc_(parts.nfc),
           drops_first_space_(parts.drops_first_space),
+          split_(parts.split),
           prefix_(parts.prefix) {
         if (parts.split) splitter_.emplace(*parts.split);
-        find_added(parts);
+        added_ = added_of(parts, true);
+        added_text_ = added_of(parts, false);
         find_whole(parts.whole_pieces_first);
     }
 
     // 1 + the largest id. A model may have more.
     Index vocab_size() const noexcept { return vocabulary_.tokens().size(); }
 
-    // The ids of a text, without any that would begin or end it. Throws Error for a text of 4 GiB
-    // or more. Allocates the result, and room for the longest piece.
-    std::vector<token_id> encode(std::string_view text) const {
+    // The ids of a text, without any that would begin or end it; without special ones, what is
+    // spelled like a special token is text like other text. Throws Error for a text of 4 GiB or
+    // more. Allocates the result, and room for the longest piece.
+    std::vector<token_id> encode(std::string_view text, bool with_special = true) const {
         if (text.size() >= std::numeric_limits<std::uint32_t>::max())
             raise({.field = "text",
                    .expected = "less than 4 GiB",
@@ -53,8 +56,9 @@ public:
                    .fix = "encode it in parts"});
         std::vector<token_id> ids;
         Workspace work;
-        before_normalising_.split(text, [&](std::string_view between, token_id added) {
-            encode_between(between, between.data() == text.data(), work, ids);
+        const Added& added_tokens = with_special ? added_ : added_text_;
+        added_tokens.before_normalising.split(text, [&](std::string_view between, token_id added) {
+            encode_between(between, between.data() == text.data(), added_tokens, work, ids);
             if (added >= 0) ids.push_back(added);
         });
         return ids;
@@ -75,6 +79,16 @@ public:
     // Whether it is no text for people: the end of a text, a turn of a dialogue.
     bool is_special(token_id id) const noexcept { return vocabulary_.is_special(id); }
 
+    // The token that was added as this text, whatever normalisation; -1 where there is none.
+    token_id added(std::string_view text) const noexcept {
+        const auto match = added_.before_normalising.find(text, 0);
+        return match.begin == 0 && match.end == text.size() ? match.id : -1;
+    }
+    // What the file says: whether symbols are bytes, how texts are cut, whether they are composed.
+    bool by_bytes() const noexcept { return symbols_ == TokenizerParts::Symbols::bytes; }
+    const std::optional<SplitRule>& split() const noexcept { return split_; }
+    bool composes() const noexcept { return nfc_; }
+
     // The ids that begin a text that a model is to go on with.
     std::span<const token_id> prefix() const noexcept { return prefix_; }
 
@@ -87,16 +101,20 @@ private:
         std::string spaced;
     };
 
-    void find_added(const TokenizerParts& parts) {
+    struct Added {
+        detail::AddedTokens before_normalising, in_normalised;
+    };
+    Added added_of(const TokenizerParts& parts, bool with_special) const {
         std::vector<detail::AddedTokens::Token> before, in_normalised;
         Workspace work;
         for (const auto& token : parts.added) {
+            if (token.special && !with_special) continue;
             if (token.in_normalised)
                 in_normalised.push_back({std::string(normalised(token.text, work)), token.id});
             else before.push_back({token.text, token.id});
         }
-        before_normalising_ = detail::AddedTokens(std::move(before));
-        in_normalised_ = detail::AddedTokens(std::move(in_normalised));
+        return {detail::AddedTokens(std::move(before)),
+                detail::AddedTokens(std::move(in_normalised))};
     }
 
     // Which tokens a piece of their text becomes at once: those it merges to.
@@ -112,11 +130,11 @@ private:
     }
 
     // What stands between added tokens.
-    void encode_between(std::string_view text, bool at_start, Workspace& work,
-                        std::vector<token_id>& ids) const {
+    void encode_between(std::string_view text, bool at_start, const Added& added_tokens,
+                        Workspace& work, std::vector<token_id>& ids) const {
         if (text.empty()) return;
         const std::string_view whole = normalised(text, work);
-        in_normalised_.split(whole, [&](std::string_view part, token_id added) {
+        added_tokens.in_normalised.split(whole, [&](std::string_view part, token_id added) {
             encode_part(part, at_start && part.data() == whole.data(), work, ids);
             if (added >= 0) ids.push_back(added);
         });
@@ -178,12 +196,13 @@ private:
     }
 
     detail::BpeVocabulary vocabulary_;
-    detail::AddedTokens before_normalising_, in_normalised_;
+    Added added_, added_text_;  // all; those that are not special
     std::optional<detail::Splitter> splitter_;
     std::vector<bool> whole_;  // whether a piece of an id's text is that id
     TokenizerParts::Symbols symbols_;
     LeadingSpace leading_space_;
     bool nfc_, drops_first_space_;
+    std::optional<SplitRule> split_;
     std::vector<token_id> prefix_;
 };
 

@@ -19,7 +19,13 @@ namespace HYDRALM_NAMESPACE {
 struct SplitRule {
     bool marks_are_letters = false;
     int most_digits = 1;
+
+    bool operator==(const SplitRule&) const = default;
 };
+// After the models that brought it.
+constexpr std::string_view name(const SplitRule& rule) noexcept {
+    return rule.most_digits > 1 ? "GPT-4" : rule.marks_are_letters ? "Qwen3.5" : "Qwen2";
+}
 
 // The rule that a regular expression of a tokenizer.json is; none: it is not one of the three.
 inline std::optional<SplitRule> split_rule(std::string_view regex) {
