@@ -140,6 +140,15 @@ def exceptions_have_one_place(tree):
             yield header, line_of(code, match.start()), f"says {match[1]}"
 
 
+def examples_use_what_is_public(tree):
+    """examples/ names nothing in a namespace detail, ours or another library's"""
+    for path, text in tree.texts.items():
+        if path.is_relative_to(tree.root / "examples") and path.suffix in (".hpp", ".cpp"):
+            code = NOT_CODE.sub(lambda m: re.sub(r"[^\n]", " ", m[0]), text)
+            if match := re.search(r"\bdetail\s*::|::\s*detail\b", code):
+                yield path, line_of(code, match.start()), "names detail"
+
+
 def long_files_say_why(tree):
     """a file over 600 lines explains its length in its first comment"""
     for path, text in tree.texts.items():
@@ -189,8 +198,9 @@ def links_lead_somewhere(tree):
 
 RULES = (
     floors_point_down, only_simd_names_xsimd, lean_floors_stay_lean, the_model_needs_no_json,
-    headers_are_guarded, macros_are_version_and_abi, exceptions_have_one_place, long_files_say_why,
-    no_machine_paths, names_are_snake_case, versions_agree, links_lead_somewhere,
+    headers_are_guarded, macros_are_version_and_abi, exceptions_have_one_place,
+    examples_use_what_is_public, long_files_say_why, no_machine_paths, names_are_snake_case,
+    versions_agree, links_lead_somewhere,
 )
 
 

@@ -25,10 +25,8 @@ Json round_trip(const Json& asked);
 // Heads of 32 and chunks of 32: all that claims measure on models of random weights.
 using MeasuredChunks = hydralm::Sizes<32>;
 using MeasuredKernels = hydralm::Kernels<hydralm::Sizes<32>, MeasuredChunks>;
-extern template std::unique_ptr<hydralm::ErasedBlock<float>>
-hydralm::detail::make_block<float, 32, MeasuredChunks>(const hydralm::HydraConfig&, int);
-extern template std::unique_ptr<hydralm::ErasedBlock<double>>
-hydralm::detail::make_block<double, 32, MeasuredChunks>(const hydralm::HydraConfig&, int);
+extern template struct hydralm::RuntimeBlock<float, 32, MeasuredChunks>;
+extern template struct hydralm::RuntimeBlock<double, 32, MeasuredChunks>;
 
 template <class T>
 hydralm::RuntimeModel<T> measured_model(const Json& asked) {

@@ -11,6 +11,8 @@
 #include <string_view>
 #include <vector>
 
+#include "values.hpp"
+
 namespace as_written {
 
 inline constexpr std::string_view mark = "\x01\x02";
@@ -35,13 +37,6 @@ inline std::string unmarked(std::string word) {
     return word;
 }
 
-// What CLI11 says of words, as they were written.
-inline std::string without_marks(std::string text) {
-    for (std::size_t at = text.find(mark); at != text.npos; at = text.find(mark, at))
-        text.erase(at, mark.size());
-    return text;
-}
-
 // The words behind the program's name, last first, as CLI::App::parse takes them.
 inline std::vector<std::string> words_of(int argc, char** argv) {
     std::vector<std::string> words;
@@ -62,20 +57,24 @@ inline CLI::Option* add_texts(CLI::App& app, const std::string& name,
             },
             help)
         ->type_name("TEXT")
-        ->expected(1, CLI::detail::expected_max_vector_size)
+        ->expected(1, -1)  // or more
         ->allow_extra_args();
 }
 
-// For every other option of the app and its subcommands. To be called when they are all there.
+// For every other option of the app and its subcommands; flags have no value. To be called when
+// they are all there.
 inline void unmark_values(CLI::App& app) {
-    for (CLI::Option* const option : app.get_options())
-        if (option->get_items_expected_max() == 1 || option->get_delimiter() != '\0')
+    for (CLI::Option* const option : app.get_options()) {
+        const int most = option->get_items_expected_max();
+        if (most == 0) option->check(values::none);
+        if (most <= 1 || option->get_delimiter() != '\0')
             option->transform(CLI::Validator(
                 [](std::string& value) {
                     value = unmarked(value);
                     return std::string();
                 },
                 ""));
+    }
     for (CLI::App* const command : app.get_subcommands([](CLI::App*) { return true; }))
         unmark_values(*command);
 }

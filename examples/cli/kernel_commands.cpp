@@ -7,10 +7,13 @@
 
 #include "options.hpp"
 #include "with_scalar.hpp"
+#include "with_size.hpp"
 
 namespace {
 
 using hydralm::Index;
+using HeadDims = hydralm::CommonHeadDims;
+using Blocks = hydralm::Sizes<16, 32, 64>;  // of --chunk
 
 template <class T>
 struct Inputs {
@@ -82,9 +85,10 @@ void run(const Options& o, Inputs<T> in) {
         if (o.form == "reference") hydralm::kernels::gated_delta_reference(input, state, result);
         else if (o.form == "recurrent")
             hydralm::kernels::gated_delta_recurrent(input, state, result);
-        else if (o.chunk == 64) chunkwise<64>(input, state, result);
-        else if (o.chunk == 32) chunkwise<32>(input, state, result);
-        else chunkwise<16>(input, state, result);
+        else
+            with_size(Blocks{}, o.chunk == 0 ? 16 : o.chunk, [&](auto block) {
+                if constexpr (block > 0) chunkwise<block>(input, state, result);
+            });
     }
     std::vector<T> final_state(in.state.size());
     for (Index h = 0; h < in.H; ++h)
@@ -110,18 +114,15 @@ void run_delta_rule(const Options& o) {
                               .expected = "[H,N,D] with at least one head and token",
                               .found = hydralm::shape_text(shape),
                               .fix = "give every head N tokens of D values"});
-    switch (shape[2]) {
-        case 16: return run<16>(o, read_inputs<T>(file, o.in));
-        case 32: return run<32>(o, read_inputs<T>(file, o.in));
-        case 64: return run<64>(o, read_inputs<T>(file, o.in));
-        case 128: return run<128>(o, read_inputs<T>(file, o.in));
-        default:
+    with_size(HeadDims{}, shape[2], [&](auto head_dim) {
+        if constexpr (head_dim > 0) run<head_dim>(o, read_inputs<T>(file, o.in));
+        else
             throw hydralm::Error({.file = o.in,
                                   .field = "q",
-                                  .expected = "a head dimension of 16, 32, 64 or 128",
+                                  .expected = "a head dimension of " + listed(HeadDims{}),
                                   .found = std::to_string(shape[2]),
                                   .fix = "pad the head with zeros"});
-    }
+    });
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // info, init, convert and logits: the model itself.
 #include <hydralm/io.hpp>
+#include <hydralm/model/kernels_in_use.hpp>
 
 #include <algorithm>
 #include <cstdio>
@@ -12,47 +13,6 @@
 #include "text_input.hpp"
 
 namespace {
-
-// What is kept in which formats, as "float" or "q8 and q4", and what computes with blocks.
-template <class Model>
-std::string formats(const Model& model) {
-    std::string found;
-    using hydralm::weights::Format;
-    for (const Format format : {Format::scalar, Format::bf16, Format::q8, Format::q4})
-        if (std::ranges::any_of(model.parameters, [&](const hydralm::ParameterInfo& info) {
-                return info.law.any_format && info.format == format;
-            }))
-            (found += found.empty() ? "" : " and ") += name(format);
-    if (std::ranges::any_of(model.parameters, [](const hydralm::ParameterInfo& info) {
-            return hydralm::block_bytes(info.format) != 0;
-        }))
-        found += std::string(", blocks by ") + hydralm::simd::byte_dot_leaf().name;
-    return found;
-}
-
-// "of 32", or "of 24: generic, by kernels for 32" where none is compiled for them.
-std::string sizes(hydralm::Index size, hydralm::Index kernel) {
-    const std::string of = "of " + std::to_string(size);
-    return size == kernel ? of : of + ": generic, by kernels for " + std::to_string(kernel);
-}
-
-template <class Model>
-nlohmann::ordered_json kernel_forms(const Model& model) {
-    const auto& c = model.config;
-    hydralm::Index head_dim = c.head_dim, chunk = c.retrieval_chunk_size;
-    if constexpr (requires { model.padding; })
-        head_dim = model.kernel_head_dim, chunk = model.kernel_chunk;
-    return {{"heads", sizes(c.head_dim, head_dim)},
-            {"chunks", sizes(c.retrieval_chunk_size, chunk)},
-            {"matmul", "packed panels, matrices in " + formats(model)},
-            {"rms_norm", "simd"},
-            {"rotary", "simd, angles in double"},
-            {"short_conv", "simd"},
-            {"swiglu", "fused in matmul"},
-            {"delta_rule", "chunkwise, recurrent in step"},
-            {"window_attention", "tiled, one pass in step"},
-            {"retrieval", "queries grouped by chunk, the same in step"}};
-}
 
 // Of the pages that grow with a stream, kept exactly.
 template <class Model>
@@ -81,7 +41,8 @@ nlohmann::ordered_json facts(const Model& model, const std::string& scalar) {
     result["state_bytes_per_token"] = bytes_per_token(model);
     result["scalar"] = scalar;
     result["simd"] = hydralm::simd::architecture();
-    result["kernels"] = kernel_forms(model);
+    for (const auto& kernel : hydralm::kernels_in_use(model))
+        result["kernels"][kernel.operation] = kernel.form;
     for (const auto& info : model.parameters)
         result["parameters"].push_back({{"name", info.name()},
                                         {"shape", info.shape()},

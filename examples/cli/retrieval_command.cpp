@@ -8,10 +8,13 @@
 
 #include "options.hpp"
 #include "with_scalar.hpp"
+#include "with_size.hpp"
 
 namespace {
 
 using hydralm::Index;
+using HeadDims = hydralm::CommonHeadDims;
+constexpr Index largest_chunk = hydralm::largest_size(hydralm::CommonChunks{});
 
 struct Shape {
     Index N, d, H, D, C, top_k, K;
@@ -109,13 +112,14 @@ void write(const Options& o, const Shape& s, const std::vector<T>& y,
     writer.commit();
 }
 
-// Forms prefill and step: the layer, all tokens at once or one by one.
-template <class T, Index D, Index C>
+// Forms prefill and step: the layer, all tokens at once or one by one, by the kernels for the
+// largest chunk.
+template <class T, Index D>
 void run_layer(const Options& o, const hydralm::SafetensorsFile& file, const Shape& s) {
-    using Mixer = hydralm::RetrievalAttention<T, D, C>;
+    using Mixer = hydralm::RetrievalAttention<T, D, largest_chunk>;
     const auto tensors = read_tensors<T>(file, s, D);
     const auto x = read<T>(file, "x", {s.N, s.d});
-    hydralm::Standalone<Mixer> layer(Mixer({s.d, s.H, s.top_k, s.K}));
+    hydralm::Standalone<Mixer> layer(Mixer({s.d, s.H, s.top_k, s.K, s.C}));
     layer.set_parameters([&](const hydralm::ParameterInfo& info, std::span<T> values) {
         std::ranges::copy(tensors.find(info.name())->second, values.begin());
     });
@@ -206,33 +210,22 @@ void run_reference(const Options& o, const hydralm::SafetensorsFile& file, const
     write(o, s, product(out, p.at("o_proj.weight"), s.N, I), selected);
 }
 
-// f(a constant) for the one of Sizes that is wanted; f(0) when none is.
-template <Index... Sizes, class F>
-void with_size(Index wanted, const F& f) {
-    if (!((wanted == Sizes && (f(std::integral_constant<Index, Sizes>{}), true)) || ...))
-        f(std::integral_constant<Index, 0>{});
-}
-
 template <class T>
 void run_retrieval(const Options& o) {
     const hydralm::SafetensorsFile file(o.in);
     const Shape s = read_shape(file, o.in);
     if (o.form == "reference") return run_reference<T>(o, file, s);
-    const auto refuse = [&](const char* field, const char* expected, Index found) {
+    const auto refuse = [&](const char* field, Index largest, Index found) {
         throw hydralm::Error({.file = o.in,
                               .field = std::string("__metadata__.") + field,
-                              .expected = expected,
+                              .expected = "at most " + std::to_string(largest),
                               .found = std::to_string(found),
                               .fix = "use --form reference, which takes any shape"});
     };
-    const Index wide = s.D <= 16 ? 16 : s.D <= 32 ? 32 : s.D <= 64 ? 64 : s.D <= 128 ? 128 : 0;
-    with_size<16, 32, 64, 128>(wide, [&](auto D) {
-        if constexpr (D == 0) refuse("head_dim", "at most 128", s.D);
-        else
-            with_size<8, 16, 32, 64, 128>(s.C, [&](auto C) {
-                if constexpr (C == 0) refuse("chunk_size", "8, 16, 32, 64 or 128", s.C);
-                else run_layer<T, D, C>(o, file, s);
-            });
+    if (s.C > largest_chunk) refuse("chunk_size", largest_chunk, s.C);
+    with_size(HeadDims{}, hydralm::size_with_room(HeadDims{}, s.D), [&](auto D) {
+        if constexpr (D == 0) refuse("head_dim", hydralm::largest_size(HeadDims{}), s.D);
+        else run_layer<T, D>(o, file, s);
     });
 }
 

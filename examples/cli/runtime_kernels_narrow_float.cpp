@@ -1,7 +1,5 @@
 // Layers of float with heads of 16 and 32, for any config.
 #include "runtime_kernels.hpp"
 
-template std::unique_ptr<hydralm::ErasedBlock<float>>
-hydralm::detail::make_block<float, 16, hydralm::CommonChunks>(const hydralm::HydraConfig&, int);
-template std::unique_ptr<hydralm::ErasedBlock<float>>
-hydralm::detail::make_block<float, 32, hydralm::CommonChunks>(const hydralm::HydraConfig&, int);
+template struct hydralm::RuntimeBlock<float, 16, hydralm::CommonChunks>;
+template struct hydralm::RuntimeBlock<float, 32, hydralm::CommonChunks>;

@@ -1,7 +1,6 @@
 // Reading what a command is given: files of ids and files of text.
 #pragma once
 
-#include <hydralm/core/descriptor.hpp>
 #include <hydralm/core/error.hpp>
 
 #include <algorithm>
@@ -12,6 +11,8 @@
 #include <iterator>
 #include <limits>
 #include <string>
+#include <string_view>
+#include <system_error>
 #include <vector>
 
 #include "program_tokenizer.hpp"
@@ -27,7 +28,7 @@ inline std::ifstream open_input(const std::string& path) {
         throw hydralm::Error(
             {.file = path,
              .expected = "a readable file",
-             .found = directory ? "a directory" : hydralm::detail::system_error_text(errno),
+             .found = directory ? "a directory" : std::system_category().message(errno),
              .fix = "check the path and its permissions"});
     return file;
 }
@@ -40,6 +41,9 @@ inline void expect_readable(const std::ifstream& file, const std::string& path) 
                               .found = "a read error",
                               .fix = "check the disk"});
 }
+
+// U+FEFF, which some editors write before a text.
+inline constexpr std::string_view byte_order_mark = "\xEF\xBB\xBF";
 
 // Whitespace-separated decimal integers in [0, vocab). path: for messages.
 inline std::vector<hydralm::token_id> parse_ids(std::istream& file, const std::string& path,
@@ -54,7 +58,7 @@ inline std::vector<hydralm::token_id> parse_ids(std::istream& file, const std::s
         } catch (const std::exception&) {
             used = 0;
         }
-        if (ids.empty() && word.starts_with(hydralm::detail::byte_order_mark))
+        if (ids.empty() && word.starts_with(byte_order_mark))
             throw hydralm::Error({.file = path,
                                   .field = "id 0",
                                   .expected = "an integer in [0, " + std::to_string(vocab) + ")",

@@ -3,6 +3,7 @@
 #include <hydralm/io/utf8_stream.hpp>
 
 #include <cstdio>
+#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "options.hpp"
@@ -11,7 +12,7 @@
 
 namespace {
 
-using hydralm::detail::Json;
+using Json = nlohmann::json;
 using Ids = std::vector<hydralm::token_id>;
 
 constexpr int any_id = std::numeric_limits<hydralm::token_id>::max();
@@ -45,12 +46,12 @@ void tokenize_lines(const Options& o, const ProgramTokenizer& tokenizer) {
     std::size_t number = 0;
     for (std::string line; std::getline(file, line);) {
         const std::string field = "line " + std::to_string(++number);
-        const Json json = hydralm::detail::parse_json(line, o.lines, field);
+        const Json json = hydralm::parse_json(line, o.lines, field);
         if (o.decode ? !is_list_of_ids(json) : !json.is_string())
             throw hydralm::Error({.file = o.lines,
                                   .field = field,
                                   .expected = o.decode ? "a JSON array of ids" : "a JSON string",
-                                  .found = hydralm::detail::shown(json),
+                                  .found = line.substr(0, 80),
                                   .fix = "write one on each line"});
         print_line(o.decode ? Json(text_of(tokenizer, json.get<Ids>())).dump()
                             : Json(tokenizer.encode(json.get_ref<const std::string&>())).dump());

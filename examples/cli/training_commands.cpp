@@ -1,56 +1,19 @@
-// train: from random weights to a checkpoint. gradients: the exact gradient of a checkpoint's loss.
+// train: from random weights to a checkpoint; and gradients, which is compiled of the same parts.
 #include <hydralm/evaluation.hpp>
 #include <hydralm/training.hpp>
 
 #include <csignal>
 #include <cstdio>
-#include <numbers>
 
 #include "options.hpp"
 #include "program_model.hpp"
 #include "ranks.hpp"
+#include "run_gradients.hpp"
 #include "task_model.hpp"
 #include "text_input.hpp"
+#include "training_report.hpp"
 
 namespace {
-
-template <class Model>
-void run_gradients(const Options& o) {
-    using T = typename Model::Scalar;
-    const Model model = load_program_model<Model>(o.model, "float");
-    const auto ids = read_ids(o.ids, model.vocab_size());
-    if (ids.size() < 2)
-        throw hydralm::Error({.file = o.ids,
-                              .field = "ids",
-                              .expected = "at least 2, for a prediction",
-                              .found = std::to_string(ids.size()),
-                              .fix = "give a longer text"});
-    std::vector<hydralm::token_id> labels(ids.begin() + 1, ids.end());
-    labels.push_back(hydralm::kernels::ignore_index);
-    hydralm::Gradients<Model> gradients(model, 1, static_cast<hydralm::Index>(ids.size()));
-    gradients.refresh(model);
-    auto state = model.new_state();
-    state.reserve(static_cast<hydralm::Index>(ids.size()));
-    const hydralm::Stream stream = state.stream();
-    const auto loss = gradients.add(model, ids, labels, {&stream, 1},
-                                    1.0 / static_cast<double>(labels.size() - 1));
-
-    constexpr hydralm::DType dtype = sizeof(T) == 4 ? hydralm::DType::f32 : hydralm::DType::f64;
-    const auto name = [](const hydralm::ParameterInfo& info) {
-        return "grad." + std::string(info.name());
-    };
-    std::vector<hydralm::TensorSpec> tensors{{"loss", {1}, dtype}};
-    for (const auto& info : model.parameters)
-        tensors.push_back({name(info), {info.shape().begin(), info.shape().end()}, dtype});
-    hydralm::SafetensorsWriter writer(o.out, tensors);
-    const double modules = model.mtp_loss_weight * gradients.mtp_loss();  // 0 without any
-    const std::vector<T> total{static_cast<T>(loss.mean() + modules)};
-    writer.write("loss", std::span<const T>(total));
-    gradients.for_each([&](const hydralm::ParameterInfo& info, std::span<const T> values) {
-        writer.write(name(info), values);
-    });
-    writer.commit();
-}
 
 volatile std::sig_atomic_t interrupted = 0;
 
@@ -89,34 +52,6 @@ std::filesystem::path run_directory(const Options& o) {
 // Refuses before the training what could not be written after it.
 void expect_writable(const std::filesystem::path& path) { hydralm::AtomicFile{path}; }
 
-// What losses are given in: on a progress line, how many nats one is, and in the result.
-struct LossUnit {
-    const char* name;
-    double nats;
-    const char* in_nats;
-    const char* field;
-};
-constexpr LossUnit bits_per_byte{"bits per byte", std::numbers::ln2, "nats per byte",
-                                 "bits_per_byte"};
-constexpr LossUnit bits_per_token{"bits per token", std::numbers::ln2, "nats per token",
-                                  "bits_per_token"};
-constexpr LossUnit nats_per_answer{"nats per answer", 1.0, "nats per answer", ""};
-
-void print_progress(const hydralm::StepReport& step, const hydralm::RunReport& run,
-                    std::int64_t steps, std::int64_t here, const LossUnit& unit) {
-    static double last = -1.0;
-    if (!speaks() || (step.step != steps && run.seconds - last < 1.0)) return;
-    last = run.seconds;
-    const double rate = static_cast<double>(run.tokens_here) / run.seconds;
-    const double left =
-        run.seconds / static_cast<double>(here) * static_cast<double>(steps - step.step);
-    std::fprintf(stderr, "step %lld/%lld  loss %.4f %s", static_cast<long long>(step.step),
-                 static_cast<long long>(steps), step.loss / unit.nats, unit.name);
-    if (std::isfinite(run.validation_loss))
-        std::fprintf(stderr, "  held out %.4f", run.validation_loss / unit.nats);
-    std::fprintf(stderr, "  rate %.2e  %.0f tokens/s  ETA %.0f s\n", step.rate, rate, left);
-}
-
 // What is learned from, and what the result says of it.
 struct Lessons {
     hydralm::BatchSource& training;
@@ -126,44 +61,6 @@ struct Lessons {
     std::string data;     // what the numbers depend on beside the options: members of a JSON object
     std::string sizes{};  // said before the first step
 };
-
-// The ranks of a run, and what it has of each; empty on one.
-template <class Model>
-std::string bytes_of_moments(const hydralm::Trainer<Model>& trainer) {
-    hydralm::Ranks& ranks = trainer.ranks();
-    if (ranks.count() == 1) return "";
-    std::string line = std::to_string(ranks.count()) + " ranks, bytes of moments of each:";
-    for (const hydralm::Index bytes : ranks.gather(trainer.moment_bytes()))
-        line += " " + std::to_string(bytes);
-    return line + "\n";
-}
-
-void print_result(const hydralm::RunReport& report, const LossUnit& unit,
-                  const hydralm::Ranks& ranks) {
-    const auto number = [](double x) {
-        return std::isfinite(x) ? hydralm::detail::Json(x).dump() : std::string("null");
-    };
-    const auto losses = [&](const std::string& suffix, double nats) {
-        return "\"train_" + suffix + "\": " + number(report.train_loss / nats) + ", \"validation_" +
-               suffix + "\": " + number(report.validation_loss / nats) + ", \"best_validation_" +
-               suffix + "\": " + number(report.best_validation_loss / nats);
-    };
-    const auto traffic = ranks.traffic();
-    const std::string spent = ranks.count() == 1
-                                  ? ""
-                                  : ", \"ranks\": " + std::to_string(ranks.count()) +
-                                        ", \"bytes_sent\": " + std::to_string(traffic.bytes_sent) +
-                                        ", \"communication_seconds\": " + number(traffic.seconds);
-    std::printf(
-        "{\"steps\": %lld, \"seconds\": %s, \"tokens_per_second\": %s, %s, \"loss_unit\": "
-        "\"%s\"%s%s}\n",
-        static_cast<long long>(report.steps), number(report.seconds).c_str(),
-        number(report.seconds > 0.0 ? static_cast<double>(report.tokens_here) / report.seconds
-                                    : 0.0)
-            .c_str(),
-        losses("loss", 1.0).c_str(), unit.in_nats,
-        *unit.field != '\0' ? (", " + losses(unit.field, unit.nats)).c_str() : "", spent.c_str());
-}
 
 // Trains the model and writes it.
 template <class Model>
@@ -217,30 +114,8 @@ void train_on(const Options& o, Model& model, const Lessons& lessons,
 
 std::uint32_t checksum(const hydralm::TextCorpus& corpus) {
     std::uint32_t sum = 0;
-    for (const auto text : corpus.texts()) sum = hydralm::detail::crc_of(text, sum);
+    for (const auto text : corpus.texts()) sum = hydralm::crc32(text, sum);
     return sum;
-}
-
-// How much of the text is read for what.
-std::string sizes_line(hydralm::Index all, hydralm::Index read, hydralm::Index held_out,
-                       std::int64_t seq_len, const char* unit) {
-    const auto of = [&](hydralm::Index n) { return std::to_string(n); };
-    std::string line =
-        "text: " + of(read) + " " + unit + " to train on, " + of(held_out) + " held out";
-    if (read < all)
-        line += "; " + of(all - read) + " unread, in texts of at most " + of(seq_len) + " " + unit +
-                ": give a smaller --seq-len to read them";
-    return line + "\n";
-}
-std::string sizes_of(const hydralm::TextCorpus& training, const hydralm::TextCorpus& validation,
-                     std::int64_t seq_len) {
-    return sizes_line(training.size(), training.bytes_in_longer_than(seq_len), validation.size(),
-                      seq_len, "bytes");
-}
-std::string sizes_of(const hydralm::TokenCorpus& training, const hydralm::TokenCorpus& validation,
-                     std::int64_t seq_len) {
-    return sizes_line(training.size(), training.tokens_in_longer_than(seq_len), validation.size(),
-                      seq_len, "tokens");
 }
 
 // Windows is a source of the corpora's tokens. data: what they were made of.
@@ -313,7 +188,7 @@ void train_on_text(const Options& o, Model& model) {
         o, model, hydralm::TokenCorpus(training, tokenizer),
         hydralm::TokenCorpus(validation, tokenizer), bits_per_token,
         data + ",\"tokenizer_crc32\":" +
-            std::to_string(hydralm::detail::crc_of(std::as_bytes(std::span(text)), 0)));
+            std::to_string(hydralm::crc32(std::as_bytes(std::span(text)), 0)));
     ranks.on_first([&] { save_tokenizer(text, o.out); });
 }
 
@@ -344,7 +219,7 @@ void train_on_task(const Options& o, Model& model) {
                in_mixer(model, info, hydralm::LayerType::deltanet);
     };
     const hydralm::MappedFile file(t.stages);
-    const auto text = hydralm::detail::parse_json(file.text(), file.name(), "").dump();
+    const auto text = hydralm::parse_json(file.text(), file.name(), "").dump();
     train_on(o, model,
              {.training = source,
               .validation = held_out,

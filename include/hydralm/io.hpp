@@ -6,6 +6,7 @@
 #include "hydralm/io/atomic_file.hpp"
 #include "hydralm/io/checkpoint.hpp"
 #include "hydralm/io/config_json.hpp"
+#include "hydralm/io/crc32.hpp"
 #include "hydralm/io/dtype.hpp"
 #include "hydralm/io/fact_bank_file.hpp"
 #include "hydralm/io/json_text.hpp"

@@ -19,7 +19,7 @@ inline std::string mended_state(std::string_view input) {
     header.file_bytes = file.size();
     std::memcpy(file.data(), &header, sizeof(header));
     const std::size_t end = file.size() - sizeof(crc);
-    crc = detail::crc_of(std::as_bytes(std::span(file).first(end)));
+    crc = crc32(std::as_bytes(std::span(file).first(end)));
     std::memcpy(file.data() + end, &crc, sizeof(crc));
     return file;
 }

@@ -6,7 +6,6 @@
 
 using namespace hydralm;
 using namespace hydralm::test;
-using hydralm::detail::parse_json;
 
 namespace {
 

@@ -185,7 +185,7 @@ TEST_CASE("sections of one name, and of a name that is not read, are refused", "
     std::string file = read_text(path);  // with a second "blob", and its checksum
     file[file.find("bloc") + 3] = 'b';
     const std::size_t end = file.size() - 4;
-    const std::uint32_t crc = detail::crc_of(std::as_bytes(std::span(file).first(end)));
+    const std::uint32_t crc = crc32(std::as_bytes(std::span(file).first(end)));
     std::memcpy(file.data() + end, &crc, sizeof(crc));
     write_text(path, file);
     check_error([&] { StateFile(path, "{}"); },

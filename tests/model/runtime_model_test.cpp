@@ -3,6 +3,7 @@
 
 #include "hydralm/inference/batch_decoder.hpp"
 #include "hydralm/inference/generate.hpp"
+#include "hydralm/model/kernels_in_use.hpp"
 #include "support/catch.hpp"
 #include "support/files.hpp"
 #include "support/golden_model.hpp"
@@ -92,6 +93,21 @@ TEST_CASE("A run-time model reproduces the golden models", "[runtime_model]") {
 
 namespace {
 
+// Of a model of every mixer; sizes: of its heads and chunks.
+template <class Model>
+void check_kernels(const Model& model, const std::vector<std::string>& sizes) {
+    const auto all = kernels_in_use(model);
+    std::vector<std::string> operations;
+    for (const auto& kernel : all) operations.push_back(kernel.operation);
+    CHECK(operations == std::vector<std::string>{"heads", "chunks", "matmul", "rms_norm", "rotary",
+                                                 "short_conv", "swiglu", "delta_rule",
+                                                 "window_attention", "full_attention",
+                                                 "retrieval"});
+    CHECK(all[0].form == sizes[0]);
+    CHECK(all[1].form == sizes[1]);
+    CHECK(all[2].form == "packed panels, matrices in float");
+}
+
 // Every mixer, with heads and chunks that no kernel of the lists has.
 constexpr HydraConfig between{
     .vocab_size = 53,
@@ -114,6 +130,9 @@ TEST_CASE("Sizes between those of the lists: the same to rounding", "[runtime_mo
     const auto erased = runtime(model);
     CHECK(erased.kernel_head_dim == 12);
     CHECK(erased.kernel_chunk == 13);
+    check_kernels(erased,
+                  {"of 8: generic, by kernels for 12", "of 10: generic, by kernels for 13"});
+    check_kernels(model, {"of 8", "of 10"});
     CHECK(erased.parameter_count == Model::parameter_count);
     for (std::size_t i = 0; i < erased.parameters.size(); ++i) {
         CHECK(erased.parameters[i].name() == Model::parameters[i].name());
@@ -231,4 +250,24 @@ TEST_CASE("A run-time model that was moved from is refused", "[runtime_model]") 
     const auto tokens = random_tokens(3, 53, 5);
     CHECK_NOTHROW(taken.prefill(tokens, state));
     CHECK_THROWS_AS(model.prefill(tokens, state), Error);  // NOLINT(bugprone-use-after-move)
+}
+
+TEST_CASE("Kernels in use are those of the layers that a model has", "[runtime_model]") {
+    const auto operations = [](std::initializer_list<LayerType> layers) {
+        HydraConfig config = between;
+        config.layer_types = layers;
+        config.n_layers = static_cast<int>(layers.size());
+        std::string found;
+        for (const auto& kernel : kernels_in_use(
+                 RuntimeModel<float>(config, Compiled{}, format_choice<float>(weights::Q8{}))))
+            found += kernel.operation == "matmul" ? kernel.form + "; " : kernel.operation + " ";
+        return found;
+    };
+    const std::string matmul = "heads packed panels, matrices in q8, blocks by " +
+                               std::string(simd::byte_dot_leaf().name) + "; rms_norm ";
+    CHECK(operations({LayerType::deltanet}) == matmul + "short_conv swiglu delta_rule ");
+    CHECK(operations({LayerType::swa}) == matmul + "rotary swiglu window_attention ");
+    CHECK(operations({LayerType::full}) == matmul + "rotary swiglu full_attention ");
+    CHECK(operations({LayerType::swa, LayerType::deltanet}) ==
+          matmul + "rotary short_conv swiglu delta_rule window_attention ");
 }

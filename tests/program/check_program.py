@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Every command of the program once. Arguments: the program (small preset), the golden vectors."""
+"""Every command of the program but kernel once. Arguments: the program (small preset), the golden vectors."""
 
 import json
 import math
@@ -10,7 +10,6 @@ import re
 import resource
 import shutil
 import signal
-import struct
 import subprocess
 import sys
 import time
@@ -391,6 +390,9 @@ def command_line(directory):
             (["info", "all"], "expected a known command or option, found all"),
             ([], "expected a command, found none"),
             (["info", "--json=x"], "--json: expected no value, found x"),
+            (["info", "--json=false"], "--json: expected no value, found false"),
+            (["tokenize", "--model", model, "--tokenizer", text, "--prompt", "a"],
+             "expected one of --model,--tokenizer, found 2"),
             (["score"], "--model: expected a value, found none"),
             ([*scoring, "--model", model], "--model: expected one value, found 2"),
             ([*scoring, "--scalar"], "--scalar: expected a value, found none"),
@@ -501,78 +503,6 @@ def generate_with_draft(directory):
     assert "vocab_size" in line, line
 
 
-def kernel_delta_rule(directory):
-    cases, out = sorted((GOLDEN / "delta_rule").glob("*.safetensors")), directory / "out"
-    assert len(cases) == 4
-    forms = [("reference",), ("recurrent",), ("chunkwise",),
-             *(("chunkwise", "--chunk", chunk) for chunk in (16, 32, 64))]
-    for source in cases:
-        expected = tensors(source)
-        for scalar, bound in BOUNDS.items():
-            for form in forms:
-                run("kernel", "delta_rule", "--in", source, "--out", out, "--scalar", scalar,
-                    "--form", *form)
-                found = tensors(out)
-                assert found.keys() == {"out", "final_state"}, found.keys()
-                for name in found:
-                    assert_near(found[name], expected[name], bound)
-
-
-def kernel_delta_rule_reset(directory):
-    """alpha = 0 at the second token: from there on, as without the first token and its state."""
-    values = [((7 * i) % 11 - 5) / 9 for i in range(160)]
-    rows = {"q": [0, 48], "k": [16, 64], "v": [48, 96]}
-
-    def write(path, first):
-        arrays = {name: ([1, 3 - first, 16], values[begin + 16 * first:end])
-                  for name, (begin, end) in rows.items()}
-        arrays["alpha"] = [1, 3 - first], [0.9, 0.0, 0.7][first:]
-        arrays["beta"] = [1, 3 - first], [0.5, 1.0, 0.5][first:]
-        if first == 0:
-            arrays["initial_state"] = [1, 16, 16], [values[i % 160] for i in range(256)]
-        header, data = {}, b""
-        for name, (shape, numbers) in arrays.items():
-            part = struct.pack(f"<{len(numbers)}f", *numbers)
-            header[name] = {"dtype": "F32", "shape": shape,
-                            "data_offsets": [len(data), len(data) + len(part)]}
-            data += part
-        text = json.dumps(header).encode()
-        path.write_bytes(struct.pack("<Q", len(text)) + text + data)
-
-    whole, rest, out = directory / "whole", directory / "rest", directory / "out"
-    write(whole, 0)
-    write(rest, 1)
-    for scalar, bound in BOUNDS.items():
-        for form in ("reference", "recurrent", "chunkwise"):
-            found = {}
-            for source in (whole, rest):
-                run("kernel", "delta_rule", "--in", source, "--out", out, "--scalar", scalar,
-                    "--form", form)
-                found[source] = tensors(out)
-            assert_near(found[whole]["final_state"], found[rest]["final_state"], bound)
-
-
-def kernel_retrieval(directory):
-    for case in ("c16_k3", "c8_k2"):
-        source, out = GOLDEN / "retrieval" / f"{case}.safetensors", directory / "out"
-        expected = tensors(source)
-        for form in ("reference", "prefill", "step"):
-            for scalar, bound in BOUNDS.items():
-                run("kernel", "retrieval", "--in", source, "--out", out, "--form", form,
-                    "--scalar", scalar)
-                found = tensors(out)
-                assert found.keys() == {"y", "selected_chunks"}, found.keys()
-                assert_near(found["y"], expected["y"], bound)
-                assert found["selected_chunks"] == expected["selected_chunks"], (case, form)
-    content = source.read_bytes()
-    assert b'"chunk_size":"8"' in content
-    for value, part in ((b"9", "chunk_size"), (b"x", "a number in [1, ")):
-        (directory / "in").write_bytes(
-            content.replace(b'"chunk_size":"8"', b'"chunk_size":"' + value + b'"'))
-        line = refusal("kernel", "retrieval", "--in", directory / "in", "--out", out)
-        assert part in line and "expected" in line, line
-
-
 def refusals(directory):
     model, ids = initialised(directory), directory / "ids"
     ids.write_text("1 2 256")
@@ -592,5 +522,4 @@ run_checks([
     info, init, logits, generate, generate_until, values_as_written,
     score, stream, train, train_stops,
     train_without_room, train_further, threads, command_line, gradients, task,
-    generate_with_draft,
-    held_out, kernel_delta_rule, kernel_delta_rule_reset, kernel_retrieval, refusals])
+    generate_with_draft, held_out, refusals])

@@ -24,6 +24,7 @@ SOUND = {
     "include/hydralm/layers/linear.hpp": "#pragma once\n// as xsimd does\n"
                                          '#include "../simd/batch.hpp"\n',
     "include/hydralm/hydralm.hpp": "#pragma once\n#include <hydralm/layers/linear.hpp>\n",
+    "examples/one.cpp": "// not hydralm::detail\nauto detail = error.detail();\n",
 }
 CORE = "include/hydralm/core/thing.hpp"
 OFFENCES = {
@@ -39,6 +40,10 @@ OFFENCES = {
     "no guard": {CORE: "int f();\n"},
     "a macro": {CORE: "#pragma once\n#define HYDRALM_RESTRICT __restrict\n"},
     "a throw": {CORE: "#pragma once\ninline void f() { throw 1; }\n"},
+    "what is private in an example": {
+        "examples/cli/main.cpp": "int main() { return hydralm::detail::f(); }\n"},
+    "another library's in an example": {
+        "examples/own.hpp": "#pragma once\nusing namespace CLI::detail;\n"},
     "an unexplained length": {CORE: "// A thing.\n#pragma once\n" + "\n" * 600},
     "a path of one machine": {"README.md": "see /" "home/me/hydralm\n"},
     "a name in PascalCase": {"tests/Thing.cpp": "\n"},

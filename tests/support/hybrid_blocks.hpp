@@ -3,8 +3,5 @@
 
 #include "hydralm/model/runtime_model.hpp"
 
-extern template std::unique_ptr<hydralm::ErasedBlock<float>>
-hydralm::detail::make_hybrid_block<float>(const hydralm::HybridShape&, const hydralm::HybridLayer&);
-extern template std::unique_ptr<hydralm::ErasedBlock<double>>
-hydralm::detail::make_hybrid_block<double>(const hydralm::HybridShape&,
-                                           const hydralm::HybridLayer&);
+extern template struct hydralm::HybridBlock<float>;
+extern template struct hydralm::HybridBlock<double>;

@@ -97,7 +97,7 @@ TEST_CASE("A checkpoint of more steps than its run has is refused", "[restore]")
     std::string bytes = whole;
     bytes.replace(place, more.size(), more);
     const auto end = bytes.size() - sizeof(std::uint32_t);
-    const auto crc = hydralm::detail::crc_of(std::as_bytes(std::span(bytes).first(end)));
+    const auto crc = hydralm::crc32(std::as_bytes(std::span(bytes).first(end)));
     std::memcpy(bytes.data() + end, &crc, sizeof(crc));
     write_text(path, bytes);
     Begun other;

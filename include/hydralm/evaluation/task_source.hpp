@@ -102,7 +102,7 @@ private:
 inline std::vector<TaskStage> read_stages(const std::filesystem::path& path, TaskKind kind,
                                           Index vocab) {
     const MappedFile file(path);
-    const detail::Json list = detail::parse_json(file.text(), file.name(), "");
+    const detail::Json list = parse_json(file.text(), file.name(), "");
     const auto refuse = [&](std::string field, std::string expected, std::string found) {
         raise({.file = file.name(),
                .field = std::move(field),

@@ -29,7 +29,7 @@ inline void expect_chat_ml(const std::filesystem::path& folder) {
                       config = (directory / "tokenizer_config.json").string();
     if (std::filesystem::exists(alone, failure)) return expect(alone, MappedFile(alone).text());
     if (!std::filesystem::exists(config, failure)) return;
-    const detail::Json json = detail::parse_json(MappedFile(config).text(), config, "");
+    const detail::Json json = parse_json(MappedFile(config).text(), config, "");
     const auto found = json.is_object() ? json.find("chat_template") : json.end();
     if (found != json.end() && !found->is_null()) expect(config, found->dump());
 }

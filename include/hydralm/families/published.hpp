@@ -29,7 +29,7 @@ inline const Family& family_of(const PublishedConfig& config) {
 // The shape of the model that config.json describes. Throws Error, naming the field, for a model
 // that is none of the families' or computes something that is not implemented.
 inline HybridShape shape_from_json(std::string_view text, const std::string& file_name) {
-    const auto json = hydralm::detail::parse_json(text, file_name, "");
+    const auto json = hydralm::parse_json(text, file_name, "");
     if (!json.is_object())
         raise({.file = file_name,
                .expected = "a JSON object",

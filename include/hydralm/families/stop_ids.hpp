@@ -46,7 +46,7 @@ inline std::vector<token_id> stop_ids(const std::filesystem::path& folder, Index
     for (const char* const name : {"generation_config.json", "config.json"}) {
         const std::string file = (directory / name).string();
         if (!std::filesystem::exists(file, failure)) continue;
-        const detail::Json json = detail::parse_json(MappedFile(file).text(), file, "");
+        const detail::Json json = parse_json(MappedFile(file).text(), file, "");
         if (detail::take_stop_ids(json, file, vocab_size, ids)) break;
         if (json.is_object() && json.contains("text_config") &&
             detail::take_stop_ids(json["text_config"], file, vocab_size, ids))

@@ -102,7 +102,7 @@ private:
 
     void open_shards() {
         const MappedFile index(path_);
-        const detail::Json json = detail::parse_json(index.text(), index.name(), "");
+        const detail::Json json = parse_json(index.text(), index.name(), "");
         const auto map = json.is_object() ? json.find("weight_map") : json.end();
         if (map == json.end() || !map->is_object())
             fail("weight_map", "an object of tensor: shard", "none",

@@ -111,7 +111,7 @@ inline HydraConfig config_of(const Json& fields, const std::string& file_name) {
 // type, and one that breaks a rule of HydraConfig.
 inline HydraConfig config_from_json(std::string_view text, const std::string& file_name) {
     using detail::Json;
-    const Json json = detail::parse_json(text, file_name, "");
+    const Json json = parse_json(text, file_name, "");
     if (!json.is_object())
         raise({.file = file_name,
                .expected = "a JSON object",

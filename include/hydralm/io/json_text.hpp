@@ -110,18 +110,6 @@ inline void expect_json_text(std::string_view text, const std::string& file,
                .fix = "save it as UTF-8 text, without zero bytes or a byte-order mark"});
 }
 
-// The value of text. part: which part of the file it is, for the message ("" when it is the whole).
-// Throws Error for bad syntax, bad UTF-8, a byte-order mark, anything behind the value but
-// whitespace, a key given twice in one object, and more than the above, of which a format may allow
-// another number of bytes. scripts/generate_config_header.py has the same rules.
-inline Json parse_json(std::string_view text, const std::string& file, const std::string& part,
-                       std::size_t most_bytes = json_bytes) {
-    expect_json_text(text, file, part, most_bytes);
-    JsonRules rules(file, part);
-    Json::sax_parse(text, &rules);
-    return Json::parse(text);
-}
-
 // text, which is UTF-8, as a JSON string.
 inline std::string quoted(std::string_view text) { return Json(text).dump(); }
 
@@ -131,3 +119,20 @@ inline std::string shown(const Json& value) {
 }
 
 }  // namespace HYDRALM_NAMESPACE::detail
+
+namespace HYDRALM_NAMESPACE {
+
+// The value of text. file and part of it ("" when it is the whole): for the message. Throws Error
+// for bad syntax, bad UTF-8, a byte-order mark, anything behind the value but whitespace, a key
+// given twice in one object, and more than the above, of which a format may allow another number of
+// bytes. scripts/generate_config_header.py has the same rules.
+inline nlohmann::json parse_json(std::string_view text, const std::string& file,
+                                 const std::string& part,
+                                 std::size_t most_bytes = detail::json_bytes) {
+    detail::expect_json_text(text, file, part, most_bytes);
+    detail::JsonRules rules(file, part);
+    nlohmann::json::sax_parse(text, &rules);
+    return nlohmann::json::parse(text);
+}
+
+}  // namespace HYDRALM_NAMESPACE

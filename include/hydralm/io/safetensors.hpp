@@ -72,7 +72,7 @@ private:
         const std::string_view text = file_.text().substr(8, length);
         if (!text.starts_with('{'))
             fail("header", "JSON that starts with {", "something else", rewrite);
-        const Json header = detail::parse_json(text, name(), "header", largest_header);
+        const Json header = parse_json(text, name(), "header", largest_header);
         std::vector<Range> ranges;
         for (const auto& [key, value] : header.items()) {
             if (key == "__metadata__") parse_metadata(value);
@@ -193,7 +193,7 @@ private:
     void name_blocks() {
         const auto entry = metadata_.find("hydra_format");
         if (entry == metadata_.end()) return;
-        const Json formats = detail::parse_json(entry->second, name(), "hydra_format");
+        const Json formats = parse_json(entry->second, name(), "hydra_format");
         if (!formats.is_object())
             fail("hydra_format", "an object of tensor: format", detail::shown(formats), rewrite);
         for (const auto& [tensor, format] : formats.items()) {

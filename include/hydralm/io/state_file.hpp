@@ -8,13 +8,12 @@
 // equal to read the file: of a model's state config, scalar and what its banks leave out.
 #pragma once
 
-#include <zlib.h>
-
 #include <algorithm>
 #include <initializer_list>
 
 #include "hydralm/io/atomic_file.hpp"
 #include "hydralm/io/config_json.hpp"
+#include "hydralm/io/crc32.hpp"
 #include "hydralm/io/json_difference.hpp"
 
 namespace HYDRALM_NAMESPACE {
@@ -80,12 +79,6 @@ inline constexpr Index state_alignment = 64;
 // n rounded up to where a section may begin. n < 2^63 − 64, as the bytes of a file are.
 constexpr std::uint64_t aligned_section(std::uint64_t n) noexcept {
     return static_cast<std::uint64_t>(round_up(static_cast<Index>(n), state_alignment));
-}
-
-inline std::uint32_t crc_of(std::span<const std::byte> bytes, std::uint32_t before = 0) noexcept {
-    if (bytes.empty()) return before;  // zlib takes a null pointer for a request to start anew
-    const auto* data = reinterpret_cast<const Bytef*>(bytes.data());
-    return static_cast<std::uint32_t>(::crc32_z(before, data, bytes.size()));
 }
 
 }  // namespace detail
@@ -160,7 +153,7 @@ private:
         }
     }
     void put(std::span<const std::byte> bytes) {
-        crc_ = detail::crc_of(bytes, crc_);
+        crc_ = crc32(bytes, crc_);
         file_.write(bytes);
     }
     void pad() {
@@ -217,14 +210,14 @@ public:
         }
         std::uint32_t crc = 0;
         std::memcpy(&crc, bytes.data() + bytes.size() - sizeof(crc), sizeof(crc));
-        if (crc != detail::crc_of(bytes.first(bytes.size() - sizeof(crc))) ||
+        if (crc != crc32(bytes.first(bytes.size() - sizeof(crc))) ||
             header.table_bytes > bytes.size() - sizeof(header))
             fail("checksum", "the one stored in the file", "another", changed);
-        const detail::Json table = detail::parse_json(
-            file_.text().substr(sizeof(header), header.table_bytes), name(), "table");
+        const detail::Json table =
+            parse_json(file_.text().substr(sizeof(header), header.table_bytes), name(), "table");
         if (!table.is_object() || !table.contains("fingerprint") || !table.contains("sections"))
             fail("table", "fingerprint and sections", detail::shown(table), changed);
-        expect_fingerprint(detail::parse_json(fingerprint, "fingerprint", ""),
+        expect_fingerprint(parse_json(fingerprint, "fingerprint", ""),
                            detail::todays_fingerprint(table["fingerprint"], name()));
         read_sections(table["sections"], sizeof(header) + header.table_bytes);
     }

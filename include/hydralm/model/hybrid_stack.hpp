@@ -10,13 +10,19 @@
 #include "hydralm/model/hybrid_shape.hpp"
 #include "hydralm/model/runtime_stack.hpp"
 
-namespace HYDRALM_NAMESPACE::detail {
+namespace HYDRALM_NAMESPACE {
 
-// All that is large to compile of a hybrid is here: `extern template` of this spares it
-// (docs/using.md).
+// The layers of a hybrid, which are all that is large to compile of it: `extern template struct
+// hydralm::HybridBlock<float>;` compiles them once, as RuntimeBlock's.
 template <Real T>
-std::unique_ptr<ErasedBlock<T>> make_hybrid_block(const HybridShape& shape,
-                                                  const HybridLayer& layer) {
+struct HybridBlock {
+    // One layer of a valid shape, with the norms where it has them.
+    static std::unique_ptr<ErasedBlock<T>> make(const HybridShape& shape, const HybridLayer& layer);
+};
+
+template <Real T>
+std::unique_ptr<ErasedBlock<T>> HybridBlock<T>::make(const HybridShape& shape,
+                                                     const HybridLayer& layer) {
     using Mlp = SwiGLU<T, RuntimeMlpShape>;
     using Norm = RmsNorm<T, RuntimeNormShape>;
     const Mlp mlp({shape.d_model, shape.hidden});
@@ -33,12 +39,16 @@ std::unique_ptr<ErasedBlock<T>> make_hybrid_block(const HybridShape& shape,
     return made(Block<GroupedAttention<T>, Mlp, Norm, PostNormResidual>(mixer, mlp, norm));
 }
 
+namespace detail {
+
 template <Real T>
 RuntimeStack<T> make_hybrid_stack(const HybridShape& shape) {
     std::vector<std::unique_ptr<ErasedBlock<T>>> blocks;
     for (const HybridLayer& layer : shape.layers)
-        blocks.push_back(make_hybrid_block<T>(shape, layer));
+        blocks.push_back(HybridBlock<T>::make(shape, layer));
     return {shape.d_model, std::move(blocks)};
 }
 
-}  // namespace HYDRALM_NAMESPACE::detail
+}  // namespace detail
+
+}  // namespace HYDRALM_NAMESPACE

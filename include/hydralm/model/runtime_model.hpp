@@ -16,113 +16,16 @@
 #include <vector>
 
 #include "hydralm/core/aligned_buffer.hpp"
-#include "hydralm/layers/full_attention_backward.hpp"
-#include "hydralm/layers/gated_delta_net_backward.hpp"
-#include "hydralm/layers/retrieval_attention_backward.hpp"
-#include "hydralm/layers/rms_norm.hpp"
-#include "hydralm/layers/sliding_window_attention_backward.hpp"
-#include "hydralm/layers/swiglu_backward.hpp"
 #include "hydralm/model/config_fields.hpp"
 #include "hydralm/model/head_padding.hpp"
 #include "hydralm/model/hybrid_stack.hpp"
 #include "hydralm/model/model_calls.hpp"
 #include "hydralm/model/mtp.hpp"
-#include "hydralm/model/runtime_stack.hpp"
+#include "hydralm/model/runtime_block.hpp"
 #include "hydralm/model/shape_number.hpp"
 #include "hydralm/model/weight_memory.hpp"
 
 namespace HYDRALM_NAMESPACE {
-
-// Head dimensions, and chunks of retrieval, that a RuntimeModel is compiled for. Each pair of the
-// two is a mixer type more to compile; `RuntimeModel<T>(config, Kernels<…>())` takes lists of your
-// own, for sizes of which every bit and every cycle counts.
-template <Index... values>
-struct Sizes {};
-template <class HeadDims, class Chunks>
-struct Kernels {};
-using CommonChunks = Sizes<16, 32, 64, 128>;
-using CommonKernels = Kernels<Sizes<16, 32, 64, 128>, CommonChunks>;
-
-namespace detail {
-
-template <Real T>
-struct RuntimeParts {
-    using Mlp = SwiGLU<T, RuntimeMlpShape>;
-    using Norm = RmsNorm<T, RuntimeNormShape>;
-    Mlp mlp;
-    Norm norm;
-
-    explicit RuntimeParts(const HydraConfig& c)
-        : mlp({c.d_model, mlp_hidden(c)}), norm({c.d_model, c.rms_eps}) {}
-    template <class Mixer>
-    std::unique_ptr<ErasedBlock<T>> block(Mixer mixer) const {
-        return std::make_unique<ErasedBlockOf<Block<Mixer, Mlp, Norm>>>(
-            Block<Mixer, Mlp, Norm>(mixer, mlp, norm));
-    }
-};
-
-// The smallest of the sizes that has room for what is wanted. Throws Error naming the field for
-// none.
-template <Index... values>
-Index size_for(Sizes<values...>, Index wanted, const char* field) {
-    constexpr Index largest = std::max({Index{0}, values...});
-    if (wanted > largest)
-        raise({.field = field,
-               .expected = "at most " + std::to_string(largest),
-               .found = std::to_string(wanted),
-               .fix = "build the program for this config (-Dmodel_config); in code, use "
-                      "HydraLM of it, or give Kernels of its sizes"});
-    Index found = largest;
-    ((found = values >= wanted ? std::min(found, values) : found), ...);
-    return found;
-}
-// f(std::integral_constant) of that size.
-template <class Made, Index... values, class F>
-Made with_size(Sizes<values...> sizes, Index wanted, const char* field, const F& f) {
-    const Index size = size_for(sizes, wanted, field);
-    Made made{};
-    static_cast<void>(
-        ((size == values && (made = f(std::integral_constant<Index, values>{}), true)) || ...));
-    return made;
-}
-
-// Layer i of a valid, resolved config whose head_dim is at most D. All that is large to compile of
-// a RuntimeModel is here: `extern template` of this spares it (docs/using.md).
-template <Real T, Index D, class Chunks>
-std::unique_ptr<ErasedBlock<T>> make_block(const HydraConfig& c, int i) {
-    const RuntimeParts<T> parts(c);
-    switch (c.layer_types[i]) {
-        case LayerType::deltanet:
-            return parts.block(GatedDeltaNet<T, D>(
-                RuntimeDeltaNetShape{c.d_model, c.n_heads, c.dn_short_conv_kernel, c.dn_use_gate,
-                                     c.dn_norm_qk, c.dn_negative_eigenvalues}));
-        case LayerType::swa:
-            return parts.block(SlidingWindowAttention<T, D>(RuntimeWindowShape{
-                c.d_model, c.n_heads, c.swa_window, c.swa_rope_base, c.head_dim}));
-        case LayerType::full:
-            return parts.block(FullAttention<T, D, 64>(
-                RuntimeFullShape{c.d_model, c.n_heads, c.n_kv_heads, c.swa_rope_base, c.head_dim}));
-        case LayerType::retrieval: break;
-    }
-    return with_size<std::unique_ptr<ErasedBlock<T>>>(
-        Chunks{}, c.retrieval_chunk_size, "retrieval_chunk_size", [&](auto chunk) {
-            return parts.block(RetrievalAttention<T, D, chunk>(
-                RuntimeRetrievalShape{c.d_model, c.n_heads, c.retrieval_top_k,
-                                      c.dn_short_conv_kernel, c.retrieval_chunk_size}));
-        });
-}
-
-template <Real T, class HeadDims, class Chunks>
-RuntimeStack<T> make_runtime_stack(const HydraConfig& c, Kernels<HeadDims, Chunks>) {
-    std::vector<std::unique_ptr<ErasedBlock<T>>> blocks;
-    for (int i = 0; i < c.n_layers; ++i)
-        blocks.push_back(with_size<std::unique_ptr<ErasedBlock<T>>>(
-            HeadDims{}, c.head_dim, "head_dim",
-            [&](auto head_dim) { return make_block<T, head_dim, Chunks>(c, i); }));
-    return {c.d_model, std::move(blocks)};
-}
-
-}  // namespace detail
 
 // The format of every matrix that may be in another than the scalar.
 using FormatChoice = std::function<weights::Format(const ParameterInfo&)>;

@@ -13,6 +13,7 @@
 #include <fstream>
 #include <limits>
 
+#include "hydralm/io/crc32.hpp"
 #include "hydralm/training/run_log.hpp"
 #include "hydralm/training/same_ranks.hpp"
 #include "hydralm/training/trainer.hpp"
@@ -44,9 +45,8 @@ struct RunReport {
 template <class Model>
 std::uint32_t weights_crc(const Model& model) {
     std::uint32_t crc = 0;
-    model.get_parameters([&](const ParameterInfo&, auto values) {
-        crc = detail::crc_of(std::as_bytes(values), crc);
-    });
+    model.get_parameters(
+        [&](const ParameterInfo&, auto values) { crc = crc32(std::as_bytes(values), crc); });
     return crc;
 }
 
@@ -215,7 +215,7 @@ private:
         Ranks& ranks = trainer_.ranks();
         if (ranks.count() == 1) return;
         auto facts = detail::program_facts();
-        facts.update(detail::parse_json(fingerprint_, "fingerprint", ""));
+        facts.update(parse_json(fingerprint_, "fingerprint", ""));
         facts["steps made"] = trainer_.steps();
         facts["weights, CRC-32"] = weights_crc(trainer_.model());
         detail::expect_same(ranks, facts);
@@ -347,7 +347,7 @@ private:
             {"non_finite", o.non_finite == NonFinite::stop ? "stop" : "skip"},
             {"steps", options_.steps}};
         for (const auto& [key, value] : training.items()) all["training." + key] = value;
-        const auto extra = detail::parse_json(description, "description", "");
+        const auto extra = parse_json(description, "description", "");
         if (!extra.is_object())
             raise({.field = "description",
                    .expected = "a JSON object",
