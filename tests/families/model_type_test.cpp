@@ -6,7 +6,7 @@
 #include "qwen35_text_model.hpp"
 #include "support/compare.hpp"
 #include "support/files.hpp"
-#include "support/hybrid_blocks.hpp"
+#include "support/runtime_blocks.hpp"
 
 using namespace hydralm;
 using namespace hydralm::test;
@@ -20,8 +20,7 @@ HybridShape shape_of(const std::string& name) {
 }  // namespace
 
 TEST_CASE("A published model as a type has the bits of the one read at run time", "[families]") {
-    const auto any =
-        open<float>(folder + "qwen35_text", weights::Float{}, Kernels<Sizes<>, Sizes<>>{});
+    const auto any = open<float>(folder + "qwen35_text", weights::Float{}, NoKernels{});
     const auto model = load_published<Model>(folder + "qwen35_text");
     CHECK(Model::parameter_count == any.parameter_count);
     CHECK(Model::state_bytes == any.state_bytes);

@@ -8,7 +8,7 @@
 #include "support/compare.hpp"
 #include "support/files.hpp"
 #include "support/golden.hpp"
-#include "support/hybrid_blocks.hpp"
+#include "support/runtime_blocks.hpp"
 
 using namespace hydralm;
 using namespace hydralm::test;
@@ -20,7 +20,7 @@ const std::string folder = HYDRALM_GOLDEN_DIR "/published/";
 // Without kernels for models of ours.
 template <class T>
 RuntimeModel<T> open_published(const std::filesystem::path& path) {
-    return open<T>(path, weights::Float{}, Kernels<Sizes<>, Sizes<>>{});
+    return open<T>(path, weights::Float{}, NoKernels{});
 }
 
 template <class T>
@@ -265,7 +265,7 @@ TEST_CASE("What a published checkpoint has in BF16 stays so, unless asked otherw
           "[families]") {
     const auto path = folder + "qwen35_composite_bf16";
     const auto wide = open_published<float>(path);
-    const auto stored = open<float>(path, Kernels<Sizes<>, Sizes<>>{});
+    const auto stored = open<float>(path, NoKernels{});
     CHECK(stored.weight_bytes < wide.weight_bytes);
     const std::vector<token_id> tokens{1, 2, 3, 4, 5};
     auto a = stored.new_state();

@@ -6,7 +6,7 @@
 #include "support/compare.hpp"
 #include "support/files.hpp"
 #include "support/golden.hpp"
-#include "support/hybrid_blocks.hpp"
+#include "support/runtime_blocks.hpp"
 
 using namespace hydralm;
 using namespace hydralm::test;
@@ -18,7 +18,7 @@ const std::string folder = HYDRALM_GOLDEN_DIR "/published/";
 TEST_CASE("A published model's own module drafts what it should, and changes no token",
           "[speculative]") {
     const std::string name = "qwen35_composite_bf16";
-    const auto model = open<float>(folder + name, weights::Float{}, Kernels<Sizes<>, Sizes<>>{});
+    const auto model = open<float>(folder + name, weights::Float{}, NoKernels{});
     const auto mtp = open_mtp<float>(folder + name);
     const GoldenFile expected = read_golden("published/" + name + "/expected.safetensors");
     const auto ids = expected["input_ids"].as<token_id>();
@@ -60,8 +60,7 @@ TEST_CASE("A published model's own module drafts what it should, and changes no 
         CHECK(out == greedy);
         CHECK((decoder.statistics().proposed > 0) == (drafts > 0));
     }
-    const auto other =
-        open<float>(folder + "qwen35_real_heads", weights::Float{}, Kernels<Sizes<>, Sizes<>>{});
+    const auto other = open<float>(folder + "qwen35_real_heads", weights::Float{}, NoKernels{});
     check_error([&] { HybridDraft<float>(other, mtp); },
                 {"d_model of the draft: expected 32, found 56"});
 }

@@ -2,23 +2,20 @@
 #include "hydralm/families/open.hpp"
 
 #include "support/files.hpp"
-#include "support/hybrid_blocks.hpp"
+#include "support/runtime_blocks.hpp"
 #include "support/small_model.hpp"
 #include "support/temporary_directory.hpp"
 
 using namespace hydralm;
 using namespace hydralm::test;
 
-namespace {
-using Compiled = Kernels<Sizes<12>, Sizes<13>>;
-}
-
 TEST_CASE("A checkpoint is opened, whatever its config, and saved again bit for bit", "[open]") {
     const TemporaryDirectory directory;
     const auto check = [&](const auto& model) {
         using Model = std::decay_t<decltype(model)>;
         save(model, directory / "m.safetensors");
-        const auto opened = open<typename Model::Scalar>(directory / "m.safetensors", Compiled{});
+        const auto opened =
+            open<typename Model::Scalar>(directory / "m.safetensors", SmallKernels{});
         CHECK(opened.config == Model::config);
         save(opened, directory / "again.safetensors");
         CHECK(read_text(directory / "again.safetensors") == read_text(directory / "m.safetensors"));
@@ -32,7 +29,7 @@ TEST_CASE("A stream goes on from a specialised model in a run-time one, and back
     using Model = HydraLM<small_remembering, float>;
     const auto model = random_model<Model>(3);
     save(model, directory / "m.safetensors");
-    const auto opened = open(directory / "m.safetensors", Compiled{});
+    const auto opened = open(directory / "m.safetensors", SmallKernels{});
     const auto tokens = random_tokens(40, 53, 3);
     auto a = model.new_state();
     model.prefill(tokens, a);
@@ -53,7 +50,7 @@ TEMPLATE_TEST_CASE("A checkpoint is opened in fewer bits, those of the specialis
                again = directory / "again.safetensors";
     save(random_model<HydraLM<small_remembering, float>>(4), file);
     const auto model = load<Small>(file);
-    const auto opened = open(file, TestType{}, Compiled{});
+    const auto opened = open(file, TestType{}, SmallKernels{});
     CHECK(opened.weight_bytes == Small::weight_bytes);
     const auto tokens = random_tokens(40, 53, 4);
     const auto logits = [&](const auto& any) {
@@ -73,21 +70,21 @@ TEMPLATE_TEST_CASE("A checkpoint is opened in fewer bits, those of the specialis
     const Checkpoint checkpoint(small);
     for (const ParameterInfo& info : opened.parameters)
         CHECK((checkpoint.tensor(info.name()).dtype() != DType::f32) == info.law.any_format);
-    const auto same = open(small, Compiled{});
+    const auto same = open(small, SmallKernels{});
     CHECK(same.weight_bytes == Small::weight_bytes);
     CHECK(same_bits(logits(same), logits(model)));
     save(same, again);
     CHECK(read_text(again) == read_text(small));
-    const auto wide = open(small, weights::Float{}, Compiled{});
+    const auto wide = open(small, weights::Float{}, SmallKernels{});
     CHECK(wide.weight_bytes > Small::weight_bytes);
     save(load<Small>(small), again);
     CHECK(read_text(again) == read_text(small));
-    CHECK(open<double>(small, Compiled{}).parameters[0].format == weights::Format::scalar);
+    CHECK(open<double>(small, SmallKernels{}).parameters[0].format == weights::Format::scalar);
 }
 
 TEST_CASE("A model of double keeps its matrices in double", "[open]") {
     const FormatChoice none = [](const ParameterInfo&) { return weights::Format::q8; };
-    check_error([&] { RuntimeModel<double>(small_remembering, Compiled{}, none); },
+    check_error([&] { RuntimeModel<double>(small_remembering, SmallKernels{}, none); },
                 {"embed.weight: expected weights of double, the model's scalar, found q8"});
 }
 
@@ -103,11 +100,12 @@ TEST_CASE("What cannot be opened is refused by file and field", "[open]") {
                                  {{"hydra_config", config_to_json(config)}});
         writer.write("embed.weight", std::span<const float>(one));
         writer.commit();
-        check_error([&] { open(directory / "large.safetensors", Compiled{}); },
+        check_error([&] { open(directory / "large.safetensors", SmallKernels{}); },
                     {"large.safetensors"});
     }
-    check_error([&] { open(directory / "none.safetensors", Compiled{}); }, {"none.safetensors"});
+    check_error([&] { open(directory / "none.safetensors", SmallKernels{}); },
+                {"none.safetensors"});
     save(random_model<HydraLM<small_hybrid, float>>(1), directory / "m.safetensors");
-    check_error([&] { open(directory / "m.safetensors", Kernels<Sizes<8>, Sizes<16>>{}); },
-                {"m.safetensors: head_dim: expected at most 8, found 12"});
+    check_error([&] { open(directory / "m.safetensors", NoKernels{}); },
+                {"m.safetensors: head_dim: expected at most 0, found 12"});
 }

@@ -7,6 +7,7 @@
 #include "support/catch.hpp"
 #include "support/files.hpp"
 #include "support/golden_model.hpp"
+#include "support/runtime_blocks.hpp"
 #include "support/small_model.hpp"
 
 using namespace hydralm;
@@ -14,13 +15,11 @@ using namespace hydralm::test;
 
 namespace {
 
-using Compiled = Kernels<Sizes<12, 16>, Sizes<13>>;
-
 // The weights of a model whose shape is a type, in one whose is not.
 template <class Model>
 RuntimeModel<typename Model::Scalar> runtime(const Model& model) {
     using T = typename Model::Scalar;
-    RuntimeModel<T> made(Model::config, Compiled{});
+    RuntimeModel<T> made(Model::config, EitherKernels{});
     std::vector<std::vector<T>> tensors;
     model.get_parameters([&](const ParameterInfo&, std::span<const T> values) {
         tensors.emplace_back(values.begin(), values.end());
@@ -199,33 +198,33 @@ TEST_CASE("A run-time model decodes in batches and one by one", "[runtime_model]
 TEST_CASE("A run-time model refuses by field what it has no kernel for", "[runtime_model]") {
     HydraConfig config = small_hybrid;
     config.head_dim = 20;
-    check_error([&] { RuntimeModel<float>(config, Compiled{}); },
+    check_error([&] { RuntimeModel<float>(config, EitherKernels{}); },
                 {"head_dim: expected at most 16, found 20"});
     config = small_remembering;
     config.retrieval_chunk_size = 14;
-    check_error([&] { RuntimeModel<float>(config, Compiled{}); },
+    check_error([&] { RuntimeModel<float>(config, EitherKernels{}); },
                 {"retrieval_chunk_size: expected at most 13, found 14"});
     config = small_hybrid;
     config.head_dim = 12;
     config.n_heads = 1 << 24;
     config.swa_window = 1 << 24;
-    check_error([&] { RuntimeModel<float>(config, Compiled{}); }, {"at most 2^48 numbers"});
+    check_error([&] { RuntimeModel<float>(config, EitherKernels{}); }, {"at most 2^48 numbers"});
     config.swa_window = 64;
     config.mlp_mult = 0.5;
     config.d_model = 1 << 24;
-    check_error([&] { RuntimeModel<float>(config, Compiled{}); }, {"at most 2^48 parameters"});
+    check_error([&] { RuntimeModel<float>(config, EitherKernels{}); }, {"at most 2^48 parameters"});
     config = small_hybrid;
     config.swa_window = 0;
-    check_error([&] { RuntimeModel<float>(config, Compiled{}); }, {"swa_window: found 0"});
+    check_error([&] { RuntimeModel<float>(config, EitherKernels{}); }, {"swa_window: found 0"});
 }
 
 TEST_CASE("A run-time model refuses the state of another config", "[runtime_model]") {
     HydraConfig config = small_hybrid;
-    const RuntimeModel<float> model(config, Compiled{});
+    const RuntimeModel<float> model(config, EitherKernels{});
     auto state = model.new_state();
     const auto tokens = random_tokens(3, 53, 5);
     const auto refuses = [&](const HydraConfig& other) {
-        const RuntimeModel<float> another(other, Compiled{});
+        const RuntimeModel<float> another(other, EitherKernels{});
         check_error([&] { another.prefill(tokens, state); },
                     {"state: expected one of this model, found one of a model of another config"});
         std::vector<float> out(static_cast<std::size_t>(3 * other.vocab_size));
@@ -240,7 +239,7 @@ TEST_CASE("A run-time model refuses the state of another config", "[runtime_mode
     config = small_hybrid;
     config.mlp_mult = 40.0;
     refuses(config);
-    CHECK_NOTHROW(RuntimeModel<float>(small_hybrid, Compiled{}).prefill(tokens, state));
+    CHECK_NOTHROW(RuntimeModel<float>(small_hybrid, EitherKernels{}).prefill(tokens, state));
 }
 
 TEST_CASE("A run-time model that was moved from is refused", "[runtime_model]") {
@@ -259,7 +258,7 @@ TEST_CASE("Kernels in use are those of the layers that a model has", "[runtime_m
         config.n_layers = static_cast<int>(layers.size());
         std::string found;
         for (const auto& kernel : kernels_in_use(
-                 RuntimeModel<float>(config, Compiled{}, format_choice<float>(weights::Q8{}))))
+                 RuntimeModel<float>(config, EitherKernels{}, format_choice<float>(weights::Q8{}))))
             found += kernel.operation == "matmul" ? kernel.form + "; " : kernel.operation + " ";
         return found;
     };

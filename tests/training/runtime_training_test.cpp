@@ -1,10 +1,10 @@
 // A model whose shape is read at run time trains as the one whose shape is a type: bit for bit.
 #include "hydralm/inference/drafts.hpp"
 #include "hydralm/inference/speculative.hpp"
-#include "hydralm/model/runtime_model.hpp"
 #include "hydralm/training.hpp"
 #include "support/catch.hpp"
 #include "support/files.hpp"
+#include "support/runtime_blocks.hpp"
 #include "support/small_model.hpp"
 
 using namespace hydralm;
@@ -15,7 +15,7 @@ namespace {
 using Static = HydraLM<small_remembering, float>;
 using Runtime = RuntimeModel<float>;
 
-Runtime new_runtime() { return Runtime(small_remembering, Kernels<Sizes<12>, Sizes<13>>{}); }
+Runtime new_runtime() { return Runtime(small_remembering, SmallKernels{}); }
 
 // Windows of random ids, the same for both.
 class Windows : public BatchSource {
@@ -73,8 +73,7 @@ TEST_CASE("A run-time model trains to the bits of the specialised one", "[runtim
 }
 
 TEST_CASE("A model with matrices in bf16 is not trained", "[runtime_training]") {
-    const Runtime model(small_remembering, Kernels<Sizes<12>, Sizes<13>>{},
-                        format_choice<float>(weights::BF16{}));
+    const Runtime model(small_remembering, SmallKernels{}, format_choice<float>(weights::BF16{}));
     check_error(
         [&] { Gradients<Runtime>(model, 1, 8); },
         {"embed.weight: expected weights of the model's scalar, to be trained, found bf16"});
@@ -82,7 +81,7 @@ TEST_CASE("A model with matrices in bf16 is not trained", "[runtime_training]") 
 
 TEST_CASE("The gradient of heads in wider kernels is that of the heads", "[runtime_training]") {
     Static model;
-    Runtime padded(small_remembering, Kernels<Sizes<16>, Sizes<13>>{});
+    Runtime padded(small_remembering, WiderKernels{});
     CHECK(padded.kernel_head_dim == 16);
     initialise(model, 6, InitScheme::fan_in);
     initialise(padded, 6, InitScheme::fan_in);
@@ -120,7 +119,7 @@ TEST_CASE("Modules to draft with are trained and draft as those of the specialis
     }();
     using Drafting = HydraLM<config, float>;
     Drafting model;
-    Runtime runtime(config, Kernels<Sizes<12>, Sizes<13>>{});
+    Runtime runtime(config, SmallKernels{});
     const auto expected = trained(model, OptimiserKind::adamw, Keep::everything),
                found = trained(runtime, OptimiserKind::adamw, Keep::everything);
     for (std::size_t i = 0; i < expected.size(); ++i) {

@@ -1,0 +1,5 @@
+// Layers of small configs read at run time, in float.
+#include "support/runtime_blocks.hpp"
+
+template struct hydralm::RuntimeBlock<float, 12, hydralm::test::SmallChunks>;
+template struct hydralm::RuntimeBlock<float, 16, hydralm::test::SmallChunks>;
