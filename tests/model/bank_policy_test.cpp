@@ -1,4 +1,6 @@
 // A model whose banks keep the past in other ways: forks, forms, memory that does not grow.
+#include <map>
+
 #include "support/allocations.hpp"
 #include "support/catch.hpp"
 #include "support/few_pages.hpp"
@@ -151,4 +153,52 @@ TEST_CASE("Bounded banks keep within their budget for ever", "[bank_policy]") {
     }
     CHECK_THROWS_AS(Model::bounded_banks(50000), Error);
     CHECK_FALSE(HydraLM<small_hybrid>::bounded_banks(budget).bounded());
+}
+
+namespace {
+
+struct Reads : ReadObserver {
+    struct Read {
+        std::int64_t position;
+        Index head, chunk;
+        double weight;
+        bool operator==(const Read&) const = default;
+        auto operator<=>(const Read&) const = default;
+    };
+    std::vector<Read> all;
+    void read(std::int64_t position, Index head, Index chunk, double weight) noexcept override {
+        all.push_back({position, head, chunk, weight});
+    }
+};
+
+}  // namespace
+
+TEST_CASE("An observer is told what every token reads, in every form", "[bank_policy]") {
+    const auto model = random_model<Model>(8);
+    const auto tokens = random_tokens(403, 53, 8);
+    for (BankPolicy policy : bank_policies()) {
+        auto unseen = new_state(model, policy);
+        const auto expected = logits_in_pieces(model, unseen, tokens);
+        const auto reads = std::make_shared<Reads>(), by_step = std::make_shared<Reads>();
+        policy.reads = reads;
+        auto whole = new_state(model, policy);
+        CHECK(same_bits(logits_in_pieces(model, whole, tokens), expected));
+        policy.reads = by_step;
+        auto stepped = new_state(model, policy);
+        CHECK(same_bits(logits_by_step(model, stepped, tokens), expected));
+        std::map<std::pair<std::int64_t, Index>, Index> chunks;
+        for (const auto& [position, head, chunk, weight] : reads->all) {
+            CHECK((chunk >= 0 && chunk < position / config.retrieval_chunk_size));
+            CHECK((weight > 0.0 && weight < 1.0));
+            ++chunks[{position, head}];
+        }
+        for (Index t = 0; t < 403; ++t)
+            for (Index h = 0; h < config.n_heads; ++h)
+                CHECK(chunks[{t, h}] ==
+                      config.n_layers *
+                          std::min<Index>(config.retrieval_top_k, t / config.retrieval_chunk_size));
+        std::ranges::sort(reads->all);
+        std::ranges::sort(by_step->all);
+        CHECK(reads->all == by_step->all);
+    }
 }

@@ -244,6 +244,7 @@ public:
             },
             records<R> ||
                 rows * I * (chunk_size() * (shape_.top_k + 1) + furthest / chunk_size()) > 65536);
+        tell_reads(streams, N, selections);
         project(o, p.o_proj, y, write);
     }
 
@@ -324,6 +325,21 @@ private:
         return Selection::take(arena, N, shape_.top_k);
     }
     constexpr Index inner() const noexcept { return shape_.n_heads * HeadDim; }
+    // What every token read, to the observers of the banks that have one.
+    void tell_reads(Streams streams, Index N, const TaskScratch& selections) const noexcept {
+        for (Index b = 0; b < streams.count(); ++b) {
+            const PageBank& bank = *bind_state(*this, streams, b).bank;
+            ReadObserver* const observer = bank.policy().reads.get();
+            if (observer == nullptr) continue;
+            for (Index h = 0; h < shape_.n_heads; ++h) {
+                const Selection kept = selection(selections, b * shape_.n_heads + h, N);
+                for (Index n = 0; n < N; ++n)
+                    for (Index i = 0; i < kept.top_k && kept.chunks[n * kept.top_k + i] >= 0; ++i)
+                        observer->read(streams.position(b) + n, h, kept.chunks[n * kept.top_k + i],
+                                       static_cast<double>(kept.weights[n * (kept.top_k + 1) + i]));
+            }
+        }
+    }
     // caches [B·(K−1), 3I] = the streams' inputs of the convolution.
     void copy_caches(Streams streams, MatrixView<T> caches) const noexcept {
         const Index kept = shape_.conv_kernel - 1;

@@ -23,6 +23,15 @@ public:
     virtual Index budget() const noexcept = 0;
 };
 
+// Told what tokens of retrieval layers read of the past, where somebody wants to see it.
+class ReadObserver {
+public:
+    virtual ~ReadObserver() = default;
+    // Head `head` gave this past chunk this weight for the token at position. Layers come in their
+    // order, on the thread that feeds the stream.
+    virtual void read(std::int64_t position, Index head, Index chunk, double weight) noexcept = 0;
+};
+
 // Chosen with the state; one model serves all. Memory is bounded as PastBounds says: what a
 // retrieval layer then reads of chunks that are too old is the mean of their values, under the
 // summaries they had; all before the pooled ones are one pair, the mean of their summaries and
@@ -34,6 +43,7 @@ struct BankPolicy {
     Index pooled_chunks = 0;  // at least 1 beside exact_chunks
     // Groups of 64 chunks that a token of a retrieval layer looks into; 0: all of them.
     Index open_groups = 0;
+    std::shared_ptr<ReadObserver> reads{};  // null: nobody is told
 
     static constexpr Index most_open_groups = 16;
 
