@@ -27,10 +27,10 @@ PODS = "/usr/share/perl/5.*.*/pod/*.pod"
 RATES = {"adamw": "3e-3", "muon": "2e-2"}
 
 
-def corpus(directory):
-    """Training and held-out files, copied below directory."""
+def corpus(directory, pattern=PODS):
+    """Training and held-out files of those that the pattern names, copied below directory."""
     by_digest = {}
-    for path in sorted(pathlib.Path("/").glob(PODS.lstrip("/"))):
+    for path in sorted(pathlib.Path("/").glob(pattern.lstrip("/"))):
         content = path.read_bytes()
         if content:
             by_digest.setdefault(hashlib.sha256(content).hexdigest(), (path.name, content))

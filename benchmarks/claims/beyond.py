@@ -103,10 +103,84 @@ def judge_multikey(budget, results):
                    (("e3_multikey.svg", picture),), "Trained on at most 1,024 tokens.")
 
 
+# E3v, E3t, E3w: several values of a key, chains of facts, the most frequent words.
+
+def task_config(layers, taps):
+    return {"vocab_size": 512, "d_model": 64, "n_layers": len(layers), "n_heads": 1, "mlp_mult": 2.0,
+            "swa_window": 64, "layer_types": layers, "retrieval_chunk_size": 8, "retrieval_top_k": 8,
+            "dn_short_conv_kernel": taps}
+
+
+VALUE_STAGES = [dict(zip(("length", "facts", "values", "queries", "batch", "steps"), stage))
+                for stage in ((40, 4, 1, 4, 96, 250), (64, 2, 4, 2, 64, 500), (128, 4, 4, 4, 32, 300),
+                              (320, 8, 4, 8, 14, 300), (1024, 12, 4, 12, 5, 400))]
+CHAIN_STAGES = [dict(zip(("length", "facts", "hops", "queries", "batch", "steps"), stage))
+                for stage in ((40, 3, 1, 3, 96, 250), (40, 2, 2, 2, 96, 500), (64, 3, 2, 3, 64, 400),
+                              (128, 4, 2, 4, 32, 300), (512, 8, 2, 8, 10, 300))]
+WORD_STAGES = [dict(zip(("length", "batch", "steps"), stage))
+               for stage in ((256, 24, 400), (512, 12, 300), (1024, 6, 200))]
+DENSE, LINEAR = "Transformer", "DeltaNet only"
+# task: its stages, taps, what is asked beside its length, {model: layers}, the first that is claimed.
+HARDER = {
+    "multivalue": (VALUE_STAGES, 8, {"facts": 8}, {"S R": [S, R], DENSE: ["full"] * 2, LINEAR: [D] * 2}),
+    "tracking": (CHAIN_STAGES, 4, {"facts": 8, "queries": 8},
+                 {"S R R": [S, R, R], DENSE: ["full"] * 3, LINEAR: [D] * 3}),
+    "words": (WORD_STAGES, 4, {}, {"D S": [D, S], DENSE: ["full"] * 2, LINEAR: [D] * 2}),
+}
+
+
+def harder_cells(task, budget):
+    """{(model, seed, length, hops): cell}; the claimed model on three seeds, those beside it on one."""
+    stages, taps, asks, models = HARDER[task]
+    smoke, cells = budget == "smoke", {}
+    for model, layers in list(models.items())[:1 if smoke else None]:
+        claimed = layers is next(iter(models.values()))
+        for seed in (1, 2, 3) if claimed and not smoke else (1,):
+            name = f"E3/{task}/{model}/seed {seed}"
+            short = [{**stages[0], "steps": 20}] if smoke else stages
+            made = trained(name, task_config(layers, taps), task, short, seed, 10 if smoke else 250,
+                           lr=2e-3)
+            lengths = (256,) if smoke else (1024, 16384)
+            for length in lengths:
+                for hops in (2, 4) if task == "tracking" and not smoke else (None,):
+                    options = {**asks, **({"hops": hops} if hops else {})}
+                    at = f"{name}/{length}" + (f"/{hops} hops" if hops else "")
+                    cells[model, seed, length, hops] = asked(
+                        at, made, task, length, 16, length / 500, **options)
+    return cells
+
+
+def judge_harder(task, threshold):
+    def judge(budget, results):
+        found = {key: results[cell.name] for key, cell in harder_cells(task, budget).items()}
+        claimed = next(iter(HARDER[task][3]))
+        furthest = max(length for _, _, length, _ in found)
+        judged = [r["accuracy"] for (model, _, length, hops), r in found.items()
+                  if model == claimed and length == furthest and hops in (None, 2)]
+        rows = [("model", "seed", "tokens", *(["hops"] if task == "tracking" else []), "answers",
+                 "accuracy")]
+        rows += [(model, seed, f"{length:,}", *([hops or 2] if task == "tracking" else []),
+                  r["answers"], f"{r['accuracy']:.3f}")
+                 for (model, seed, length, hops), r in found.items()]
+        least = min(judged)
+        passed = None if threshold is None or budget == "smoke" else least >= threshold
+        return Verdict(least, passed, (least, max(judged)), len(judged), tuple(rows))
+    return judge
+
+
+def harder_claim(id, title, task, said, threshold):
+    return Claim(id, title, said, "accuracy",
+                 lambda budget: list(harder_cells(task, budget).values()), judge_harder(task, threshold),
+                 smoke="reported after 20 steps", target=True)
+
+
 CLAIMS = (
     Claim("E2", "State tracking", "parity 1.00 at 256 and S3 ≥ 0.99 at 512, three seeds", "accuracy",
           lambda budget: list(tracking_cells(budget).values()), judge_tracking,
           smoke="parity ≥ 0.95 at 32 tokens, trained on 16", target=True),
     Claim("E3", "Multikey, the hardest needle", "≥ 0.95 at 16,384", "accuracy",
           lambda budget: list(multikey_cells(budget).values()), judge_multikey, target=True),
+    harder_claim("E3t", "Chains of two facts", "tracking", "≥ 0.90 at 16,384", 0.90),
+    harder_claim("E3v", "Several values of a key", "multivalue", "≥ 0.95 at 16,384", 0.95),
+    harder_claim("E3w", "The three most frequent words", "words", "reported", None),
 )

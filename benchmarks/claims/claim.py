@@ -6,7 +6,7 @@ import dataclasses
 @dataclasses.dataclass(frozen=True)
 class Verdict:
     value: float  # what is held against the threshold
-    passed: bool
+    passed: bool | None  # None: reported only
     spread: tuple = ()  # lowest and highest over the seeds, where training is random
     seeds: int = 0  # 0: nothing is random
     rows: tuple = ()  # a table: its head, then its rows

@@ -19,9 +19,11 @@ import cell
 import learned
 import measured
 import page
+import real_text
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-CLAIMS = sorted((*measured.CLAIMS, *learned.CLAIMS, *beyond.CLAIMS), key=lambda claim: claim.id)
+CLAIMS = sorted((*measured.CLAIMS, *learned.CLAIMS, *beyond.CLAIMS, *real_text.CLAIMS),
+                key=lambda claim: claim.id)
 
 
 def git(*arguments):

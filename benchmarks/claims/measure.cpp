@@ -16,13 +16,17 @@ hydralm::BankPolicy measured_policy(const Json& asked) {
 }
 
 int main(int argc, char** argv) {
-    const std::map<std::string, Json (*)(const Json&)> measures{{"forward", forward},
-                                                                {"forms", forms},
-                                                                {"memory", memory},
+    const std::map<std::string, Json (*)(const Json&)> measures{{"after_reading", after_reading},
                                                                 {"facts", facts},
+                                                                {"forms", forms},
+                                                                {"forward", forward},
+                                                                {"memory", memory},
+                                                                {"positions", positions},
                                                                 {"round_trip", round_trip}};
     if (argc != 3 || !measures.contains(argv[1])) {
-        std::fprintf(stderr, "usage: claims_measure forward|forms|memory|facts|round_trip '{…}'\n");
+        std::string names;
+        for (const auto& [name, unused] : measures) names += (names.empty() ? "" : "|") + name;
+        std::fprintf(stderr, "usage: claims_measure %s '{…}'\n", names.c_str());
         return 2;
     }
     try {

@@ -21,6 +21,12 @@ Json memory(const Json& asked);
 Json facts(const Json& asked);
 // {"config", "copy"}: saved, and opened again: whether every parameter has the same bits.
 Json round_trip(const Json& asked);
+// {"model", "files", "begin", "marks", "bank": optional}: bits per byte of one stream of text up to
+// each mark from the one before; the files in a circle, from this share of them on.
+Json positions(const Json& asked);
+// {"model", "context", "files", "bank": optional}: bits per byte of files, each behind the state
+// that has read the context.
+Json after_reading(const Json& asked);
 
 // Heads of 32 and chunks of 32: all that claims measure on models of random weights.
 using MeasuredChunks = hydralm::Sizes<32>;

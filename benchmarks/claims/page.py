@@ -39,7 +39,8 @@ def command(claim, budget):
 
 
 def state(passed, target):
-    return "passed" if passed else "not reached" if target else "**failed**"
+    """passed: None where there is no threshold."""
+    return "reported" if passed is None else "passed" if passed else "not reached" if target else "**failed**"
 
 
 def entry(claim, budget, verdict, record):

@@ -22,6 +22,7 @@ import learned
 import measured
 import page
 import plot
+import real_text
 
 
 def made_up(value, threshold=1.0, definition=0, wait=0.0, log=None):
@@ -185,6 +186,13 @@ def arithmetic(directory):
     other = learned.two_sample_p(Counter(a=500, b=500), Counter(a=700, b=300))
     assert 0.5 < same < 0.8 and other < 1e-9, (same, other)  # chi-square: 0.655; 8e-20
     assert measured.state_bytes(measured.TRANSFORMER, 1000) == 4 * 20 * 2 * 1000 * 128
+    falls, rises = [(2.0, 2.1, 2.2), (1.9, 2.0, 2.1)], [(2.0, 2.1, 2.2), (3.0, 3.1, 3.2)]
+    error = 0.1 / 3**0.5
+    assert abs(real_text.error(falls[0]) - error) < 1e-12
+    assert abs(real_text.rise(falls) - (-0.1 - 2 * 2**0.5 * error)) < 1e-12
+    assert abs(real_text.rise([*rises, falls[1]]) - (1.0 - 2 * 2**0.5 * error)) < 1e-12
+    assert [page.state(passed, True) for passed in (True, False, None)] == ["passed", "not reached",
+                                                                           "reported"]
     assert page.number(1234567) == "1,234,567" and page.number(0.98765) == "0.9877"
 
 
