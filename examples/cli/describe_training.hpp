@@ -1,4 +1,4 @@
-// The options of train and of task, which share the names of tasks.
+// The options of train and of task, which share the names of tasks, and of ask.
 #pragma once
 
 #include <hydralm/evaluation/task_shape.hpp>
@@ -130,5 +130,20 @@ inline void describe_task(CLI::App& app, Options& o) {
         ->capture_default_str()
         ->check(values::seed);
     app.add_flag("--zero-retrieval", t.zero_retrieval, "leave retrieval layers out");
+    add_bank(app, o);
+}
+
+inline void describe_ask(CLI::App& app, Options& o) {
+    add_model(app, o);
+    add_weights(app, o);
+    app.add_option("--text", o.text, "file of text that the facts are planted in")->required();
+    as_written::add_texts(app, "--fact", o.ask.facts,
+                          "KEY=VALUE, planted somewhere in the text; may be given several times");
+    as_written::add_texts(app, "--question", o.ask.questions,
+                          "the key of a fact; may be given several times")
+        ->required();
+    app.add_option("--seed", o.seed, "seed of where the facts lie")
+        ->capture_default_str()
+        ->check(values::seed);
     add_bank(app, o);
 }

@@ -36,6 +36,7 @@ void describe(CLI::App& app, Options& o) {
     add(app, "tokenize", "a text as ids, or ids as a text", describe_tokenize, tokenize);
     add(app, "train", "train the model on text", describe_train, train);
     add(app, "task", "sequences of a synthetic task, or a model's score", describe_task, task);
+    add(app, "ask", "questions about facts in a text of your own", describe_ask, ask);
     add(app, "gradients", "gradient of the mean next-token loss of a text", describe_gradients,
         gradients);
     CLI::App& kernel = *app.add_subcommand("kernel", "one kernel on tensors from a file");

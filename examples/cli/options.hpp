@@ -49,7 +49,13 @@ struct TaskOptions {
     bool zero_retrieval = false;
 };
 
-// How the banks of retrieval layers keep the past: generate, score, stream, task.
+// What only `ask` takes.
+struct AskOptions {
+    std::vector<std::string> facts;  // KEY=VALUE
+    std::vector<std::string> questions;
+};
+
+// How the banks of retrieval layers keep the past: ask, generate, score, stream, task.
 struct BankOptions {
     std::string kind = "memory";
     std::string format = "exact";
@@ -89,6 +95,7 @@ struct Options {
     bool repeat = false;
     TrainOptions train;
     TaskOptions task;
+    AskOptions ask;
     BankOptions bank;
 };
 
@@ -103,6 +110,7 @@ void stream(const Options& options);
 void tokenize(const Options& options);
 void train(const Options& options);
 void task(const Options& options);
+void ask(const Options& options);
 void gradients(const Options& options);
 void delta_rule(const Options& options);
 void retrieval(const Options& options);
