@@ -11,8 +11,10 @@
 #include "support/catch.hpp"
 #include "support/compare.hpp"
 #include "support/padded_matrix.hpp"
+#include "support/small_stack.hpp"
 
 using namespace hydralm;
+using test::frames_are_plain;
 using test::same_bits;
 using Matrix = test::PaddedMatrix<float>;
 using weights::Q4Block;
@@ -56,16 +58,24 @@ void check_product(const Matrix& x, const Packed<Block>& w) {
     const Index rows = x.rows, in = x.cols, out = w.view.rows();
     Matrix expected(rows, out);
     kernels::reference::matmul_quantised<Block>(x.view(), w.rows_of_blocks(), expected.view());
+    const Index enough = kernels::quantised_workspace_bytes(rows, in);
+    AlignedBuffer<std::byte> memory(enough);
     for (const auto& leaf : simd::byte_dot_leaves) {
         if (!leaf.available()) continue;
-        Matrix y(rows, out);
-        kernels::detail::multiply_by(leaf, x.view(), std::array{&w.view}, y.view(), acc);
-        Index wrong = 0;
-        for (Index r = 0; r < rows; ++r)
-            wrong += !same_bits(y.view().row(r), expected.view().row(r), out);
-        INFO(leaf.name << ", " << shape(rows, in, out));
-        CHECK(wrong == 0);
-        CHECK(y.written_outside() == 0);
+        for (const Index given : {Index{0}, enough}) {  // what does not fit is done in parts
+            Arena arena(memory.span().first(static_cast<std::size_t>(given)));
+            Matrix y(rows, out);
+            kernels::detail::multiply_by(leaf, x.view(), std::array{&w.view}, y.view(), acc,
+                                         &arena);
+            Index wrong = 0;
+            for (Index r = 0; r < rows; ++r)
+                wrong += !same_bits(y.view().row(r), expected.view().row(r), out);
+            INFO(leaf.name << ", " << shape(rows, in, out) << ", arena " << given);
+            CHECK(wrong == 0);
+            CHECK(y.written_outside() == 0);
+            CHECK(arena.used() == 0);
+            if (enough == 0) break;
+        }
     }
 }
 
@@ -96,8 +106,9 @@ TEMPLATE_TEST_CASE("quantised matmul: more inputs than a slice, more rows than f
                    "[matmul][quantised]", Q8Block, Q4Block) {
     for (const Index in : {511, 512, 513, 1100})
         for (const Index rows : {1, 5, 14}) check_shape<TestType>(rows, in, 70);
-    check_shape<TestType>(205, 40, 20);   // 192 rows fit
-    check_shape<TestType>(5, 65'600, 3);  // 2 rows fit
+    check_shape<TestType>(205, 40, 20);   // 96 rows at a time
+    check_shape<TestType>(205, 600, 20);  // without an arena 84
+    check_shape<TestType>(5, 57'344, 3);  // 3, or 1
 }
 
 TEMPLATE_TEST_CASE("quantised matmul: blocks of zeros, the ends of the range, tiny and huge rows",
@@ -201,6 +212,23 @@ TEMPLATE_TEST_CASE("quantised matmul: epilogues, two products, any number of thr
         }
     }
     set_num_threads(before);
+}
+
+TEMPLATE_TEST_CASE("quantised matmul: a row fits the stack of a step, many that of a prefill",
+                   "[matmul][quantised][stack]", Q8Block, Q4Block) {
+    if constexpr (frames_are_plain)
+        for (const auto& [rows, in, most] :
+             {std::array{Index{1}, Index{20'480}, test::stack_of_step},
+              std::array{Index{250}, Index{600}, test::stack_of_prefill},
+              std::array{Index{1}, Index{57'344}, test::stack_of_prefill}}) {
+            const Matrix x(rows, in, 1), w(33, in, 2);
+            const Packed<TestType> packed(w);
+            Matrix y(rows, 33);
+            INFO(shape(rows, in, 33));
+            CHECK(test::stack_bytes([&] {  // without an arena
+                      kernels::matmul_swiglu(x.view(), packed.view, packed.view, y.view());
+                  }) <= most);
+        }
 }
 
 TEMPLATE_TEST_CASE("quantised weights: what is packed is unpacked bit for bit",

@@ -43,6 +43,7 @@ public:
 
     Index used() const noexcept { return used_; }
     Index capacity() const noexcept { return capacity_; }
+    Index left() const noexcept { return capacity_ - used_; }
 
     // Gives back on destruction whatever was taken since construction.
     class Scope {

@@ -174,7 +174,7 @@ public:
         MatrixView<T> qkv = s.qkv, o = s.o, log_sum_exp;
         if constexpr (records<R>) qkv = tape.qkv, o = tape.o, log_sum_exp = tape.log_sum_exp;
         write_angles(streams, N, s.angles);
-        kernels::matmul(x, p.qkv_proj, qkv);
+        kernels::matmul(x, p.qkv_proj, qkv, acc, &arena);
         std::int64_t furthest = 0;
         for (Index b = 0; b < B; ++b) furthest = std::max(furthest, streams.position(b));
         parallel_for(
@@ -202,7 +202,7 @@ public:
                     group_cols(o.middle_rows(row, count), g), own, lse);
             },
             B * N * I * (furthest + N) > 32768);
-        project(o, p.o_proj, y, write);
+        project(o, p.o_proj, y, write, &arena);
     }
 
     // As layers/module.hpp says; defined in full_attention_backward.hpp.

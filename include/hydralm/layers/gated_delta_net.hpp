@@ -211,7 +211,7 @@ public:
             std::copy_n(bind_state(*this, streams, 0).conv_cache, cache_size(),
                         history.before.conv_cache);
         }
-        kernels::matmul(x, p.qkv_proj, w.qkv);
+        kernels::matmul(x, p.qkv_proj, w.qkv, acc, &arena);
         kernels::matmul(x, p.ab_proj, w.gates, acc + in(p.ab_bias.data()));
         for (Index r = 0; r < rows; ++r) {
             T* const g = w.gates.row(r);
@@ -239,9 +239,9 @@ public:
                 kernels::swiglu<T>(tape.out, out = scratch.o);
             }
         } else if (shape_.use_gate) {
-            kernels::matmul(x, p.gate_proj, out, in(out)*silu(acc));
+            kernels::matmul(x, p.gate_proj, out, in(out)*silu(acc), &arena);
         }
-        project(out, p.o_proj, y, write);
+        project(out, p.o_proj, y, write, &arena);
     }
 
     // Back to the state after the first kept of the N tokens of the last call, which took history.

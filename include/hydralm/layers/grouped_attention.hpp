@@ -159,8 +159,8 @@ public:
             for (Index b = 0; b < B; ++b)
                 kernels::rotary_table<dynamic>(streams.position(b), shape_.rope_base,
                                                s.angles.middle_rows(b * N, N));
-        if (shape_.bias) kernels::matmul(x, p.qkv_proj, s.qkv, acc + in(p.qkv_bias.data()));
-        else kernels::matmul(x, p.qkv_proj, s.qkv);
+        if (shape_.bias) kernels::matmul(x, p.qkv_proj, s.qkv, acc + in(p.qkv_bias.data()), &arena);
+        else kernels::matmul(x, p.qkv_proj, s.qkv, acc, &arena);
         if (over_all()) {
             normalise(s.qkv.middle_cols(0, inner()), p.q_norm);
             normalise(s.qkv.middle_cols(inner(), keys()), p.k_norm);
@@ -190,8 +190,8 @@ public:
                     group_cols(s.o.middle_rows(row, count), g), own, {}, shape_.window);
             },
             B * N * inner() * seen > 32768);
-        if (shape_.gate) kernels::matmul(x, p.gate_proj, s.o, in(s.o) * sigmoid(acc));
-        project(s.o, p.o_proj, y, write);
+        if (shape_.gate) kernels::matmul(x, p.gate_proj, s.o, in(s.o) * sigmoid(acc), &arena);
+        project(s.o, p.o_proj, y, write, &arena);
     }
 
 private:

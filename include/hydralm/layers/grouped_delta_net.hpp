@@ -161,7 +161,7 @@ public:
             std::copy_n(state.conv_cache, cache_size(), history.before.conv_cache);
             std::copy_n(state.memory, shape_.value_heads * head_size(), history.before.memory);
         }
-        kernels::matmul(x, p.qkv_proj, s.qkv);
+        kernels::matmul(x, p.qkv_proj, s.qkv, acc, &arena);
         kernels::matmul(x, p.ab_proj, s.gates);
         write_gates(p, s.gates);
         parallel_for(
@@ -179,10 +179,10 @@ public:
             },
             B * N * shape_.value_heads * head_size() > 32768);
         if (shape_.gate == OutputGate::silu)
-            kernels::matmul(x, p.gate_proj, s.o, in(s.o) * silu(acc));
+            kernels::matmul(x, p.gate_proj, s.o, in(s.o) * silu(acc), &arena);
         if (shape_.gate == OutputGate::sigmoid)
-            kernels::matmul(x, p.gate_proj, s.o, in(s.o) * sigmoid(acc));
-        project(s.o, p.o_proj, y, write);
+            kernels::matmul(x, p.gate_proj, s.o, in(s.o) * sigmoid(acc), &arena);
+        project(s.o, p.o_proj, y, write, &arena);
     }
 
     // Back to the state after the first kept of the N tokens of the last call, which took history.

@@ -39,12 +39,12 @@
 
 namespace HYDRALM_NAMESPACE {
 
-// y (+)= x·Wᵀ.
+// y (+)= x·Wᵀ. arena: as kernels::matmul's.
 template <class Matrix>
 void project(MatrixView<const typename Matrix::Scalar> x, const Matrix& w,
-             MatrixView<typename Matrix::Scalar> y, Write write) noexcept {
-    if (write == Write::add) kernels::matmul(x, w, y, in(y) + acc);
-    else kernels::matmul(x, w, y);
+             MatrixView<typename Matrix::Scalar> y, Write write, Arena* arena = nullptr) noexcept {
+    if (write == Write::add) kernels::matmul(x, w, y, in(y) + acc, arena);
+    else kernels::matmul(x, w, y, acc, arena);
 }
 
 namespace detail {

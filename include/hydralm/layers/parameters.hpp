@@ -269,10 +269,19 @@ inline constexpr bool formats_fit = [] {
     return visitor.fit;
 }();
 
+constexpr bool in_blocks(weights::Format format) noexcept {
+    return format == weights::Format::q8 || format == weights::Format::q4;
+}
 // Whether a matrix may be as wide as this one in a format.
 constexpr bool columns_fit(const ParameterInfo& info, weights::Format format) noexcept {
-    return (format != weights::Format::q8 && format != weights::Format::q4) ||
-           info.cols() <= weights::Q8Matrix::most_cols;
+    return !in_blocks(format) || info.cols() <= weights::Q8Matrix::most_cols;
+}
+// Columns of the widest matrix of 8 or 4 bits; 0 where there is none.
+constexpr Index widest_in_blocks(std::span<const ParameterInfo> infos) noexcept {
+    Index widest = 0;
+    for (const auto& info : infos)
+        if (in_blocks(info.format)) widest = std::max(widest, info.cols());
+    return widest;
 }
 
 // Bytes of one packed matrix of this one's format, padding and alignment included.

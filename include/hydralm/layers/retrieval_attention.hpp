@@ -228,7 +228,7 @@ public:
             copy_caches(streams, history.cache);
             qkv = history.qkv;
         }
-        kernels::matmul(x, p.qkv_proj, qkv);
+        kernels::matmul(x, p.qkv_proj, qkv, acc, &arena);
         Index furthest = 0;
         for (Index b = 0; b < B; ++b)
             furthest = std::max(furthest, static_cast<Index>(streams.position(b)));
@@ -245,7 +245,7 @@ public:
             records<R> ||
                 rows * I * (chunk_size() * (shape_.top_k + 1) + furthest / chunk_size()) > 65536);
         tell_reads(streams, N, selections);
-        project(o, p.o_proj, y, write);
+        project(o, p.o_proj, y, write, &arena);
     }
 
     // As layers/module.hpp says.

@@ -162,7 +162,7 @@ public:
         MatrixView<T> o = s.o;
         if constexpr (records<R>) o = tape.o;
         if (Arena* const memory = streams.history()) remember_ring(streams, N, *memory);
-        kernels::matmul(x, p.qkv_proj, s.qkv);
+        kernels::matmul(x, p.qkv_proj, s.qkv, acc, &arena);
         write_angles(streams, N, s.angles);
         std::int64_t furthest = 0;
         for (Index b = 0; b < B; ++b) furthest = std::max(furthest, streams.position(b));
@@ -181,7 +181,7 @@ public:
             },
             records<R> ||
                 rows * inner() * std::min<std::int64_t>(furthest + N, shape_.window) > 32768);
-        project(o, p.o_proj, y, write);
+        project(o, p.o_proj, y, write, &arena);
     }
 
     // As layers/module.hpp says, for N ≤ W.

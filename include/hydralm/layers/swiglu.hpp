@@ -86,9 +86,9 @@ public:
             kernels::matmul(x, p.w_fused[1], tape.gate_up.middle_cols(h, h));
             kernels::swiglu<T>(tape.gate_up, s.hidden);
         } else {
-            kernels::matmul_swiglu(x, p.w_fused[0], p.w_fused[1], s.hidden);
+            kernels::matmul_swiglu(x, p.w_fused[0], p.w_fused[1], s.hidden, &arena);
         }
-        project(s.hidden, p.w_down, y, write);
+        project(s.hidden, p.w_down, y, write, &arena);
     }
 
     // As layers/module.hpp says; defined in swiglu_backward.hpp.

@@ -113,7 +113,7 @@ public:
                               [](const ParameterInfo& info) {
                                   return detail::columns_fit(info, info.format);
                               }),
-                  "hydralm: weights: a matrix of Q8 or Q4 must have at most 196608 columns; give "
+                  "hydralm: weights: a matrix of Q8 or Q4 must have at most 57344 columns; give "
                   "the model Float or BF16");
     static constexpr Index parameter_count = [] {
         Index n = 0;
@@ -219,7 +219,8 @@ public:
 
     // Scratch of forward for B sequences of N tokens.
     static constexpr Index workspace_bytes(Index B, Index N, Form form = Form::parallel) noexcept {
-        return 2 * arena_bytes<T>(B * N * d_model()) + scratch_bytes(stack, {B, N, form});
+        return 2 * arena_bytes<T>(B * N * d_model()) + scratch_bytes(stack, {B, N, form}) +
+               kernels::quantised_workspace_bytes(B * N, detail::widest_in_blocks(parameters));
     }
 
     // Takes N tokens of each of B streams through the stack: tokens [B·N], stream after stream, all

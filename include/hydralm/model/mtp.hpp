@@ -88,7 +88,7 @@ public:
         if constexpr (records<R>) both = tape.both;
         norm().forward(p.norm_h, h, both.middle_cols(0, d));
         norm().forward(p.norm_e, embedded, both.middle_cols(d, d));
-        kernels::matmul(both, p.proj, out);
+        kernels::matmul(both, p.proj, out, acc, &arena);
         mlp_.forward(p.mlp, Streams(nullptr, M), 1, out, form, arena,
                      part_of(tape, [](const auto& t) -> auto& { return t.mlp; }));
     }

@@ -203,7 +203,8 @@ public:
         return bounded_policy(new_memory().banks(), budget, format, tile);
     }
     Index workspace_bytes(Index B, Index N, Form form = Form::parallel) const noexcept {
-        return 2 * arena_bytes<T>(B * N * d_model()) + scratch_bytes(stack, {B, N, form});
+        return 2 * arena_bytes<T>(B * N * d_model()) + scratch_bytes(stack, {B, N, form}) +
+               kernels::quantised_workspace_bytes(B * N, detail::widest_in_blocks(parameters));
     }
     MatrixView<T> forward(const token_id* tokens, Streams streams, Index N, Form form,
                           Arena& arena) const noexcept {

@@ -30,7 +30,7 @@ public:
     using Block = BlockType;
     static constexpr Index panel_rows = 16;
     static constexpr Index pair_cols = 2 * block_size;
-    static constexpr Index most_cols = 196'608;  // of what a product can take
+    static constexpr Index most_cols = 57'344;  // of what a product can take
     static constexpr bool four_bits = std::is_same_v<Block, Q4Block>;
     static constexpr Format format = four_bits ? Format::q4 : Format::q8;
     static constexpr Index pair_bytes = 64 + (four_bits ? 512 : 1024);

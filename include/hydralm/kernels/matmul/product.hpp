@@ -86,7 +86,7 @@ template <Real T, std::size_t Products, class Epilogue>
 template <class Weights, std::size_t Products, class Epilogue>
 void multiply(MatrixView<const typename Weights::Scalar> x,
               const std::array<const Weights*, Products>& weights,
-              MatrixView<typename Weights::Scalar> y, const Epilogue& epilogue) noexcept {
+              MatrixView<typename Weights::Scalar> y, const Epilogue& epilogue, Arena*) noexcept {
     using T = typename Weights::Scalar;
     using B = Block<T>;
     const Weights& w = *weights[0];
@@ -114,11 +114,12 @@ template <class Weights, std::size_t Products, class Epilogue>
     requires weights::carries_format<Weights>
 void multiply(MatrixView<const typename Weights::Scalar> x,
               const std::array<const Weights*, Products>& weights,
-              MatrixView<typename Weights::Scalar> y, const Epilogue& epilogue) noexcept {
+              MatrixView<typename Weights::Scalar> y, const Epilogue& epilogue,
+              Arena* arena) noexcept {
     weights[0]->with_format([&]<class Matrix>(const Matrix&) {
         std::array<const Matrix*, Products> known;
         for (std::size_t i = 0; i < Products; ++i) known[i] = weights[i]->template as<Matrix>();
-        multiply(x, known, y, epilogue);
+        multiply(x, known, y, epilogue, arena);
     });
 }
 
@@ -141,15 +142,17 @@ void check_epilogue(MatrixView<T> y, const Epilogue& epilogue) {
 // it). Strides are free and nothing need be aligned. y does not overlap x. Weights:
 // a packed matrix of any format, or one that carries its format (weights/any_matrix.hpp). Operands
 // of the epilogue that have a size are checked against y: Error names both; with in(…), nothing can
-// throw. Allocates nothing (35 KiB of stack up to 12 rows, else 100; 340 KiB in 8 and 4 bits);
-// parallel over blocks of outputs when large. 2·M·in·out operations, every weight read once per 36
-// rows.
+// throw. Allocates nothing; 35 KiB of stack up to 12 rows, else 100. With weights of 8 and 4 bits
+// 50 KiB for few rows (20,480 numbers at most), and for more with an arena of which they use what
+// quantised_workspace_bytes says; without one 115, and up to a third slower. Parallel over blocks
+// of outputs when large. 2·M·in·out operations, every weight read once per 36 rows, 96 in 8 and 4
+// bits.
 template <class Weights, Expression Epilogue = Accumulator<0>>
 void matmul(MatrixView<const std::type_identity_t<typename Weights::Scalar>> x, const Weights& w,
             MatrixView<std::type_identity_t<typename Weights::Scalar>> y,
-            const Epilogue& epilogue = {}) noexcept(!Epilogue::sized) {
+            const Epilogue& epilogue = {}, Arena* arena = nullptr) noexcept(!Epilogue::sized) {
     detail::check_epilogue(y, epilogue);
-    detail::multiply(x, std::array{&w}, y, epilogue);
+    detail::multiply(x, std::array{&w}, y, epilogue, arena);
 }
 
 // The same with two products of one shape, acc = x·Wᵀ and acc2 = x·Uᵀ, which meet in the block:
@@ -157,9 +160,9 @@ void matmul(MatrixView<const std::type_identity_t<typename Weights::Scalar>> x, 
 template <class Weights, Expression Epilogue>
 void matmul(MatrixView<const std::type_identity_t<typename Weights::Scalar>> x, const Weights& w,
             const Weights& u, MatrixView<std::type_identity_t<typename Weights::Scalar>> y,
-            const Epilogue& epilogue) noexcept(!Epilogue::sized) {
+            const Epilogue& epilogue, Arena* arena = nullptr) noexcept(!Epilogue::sized) {
     detail::check_epilogue(y, epilogue);
-    detail::multiply(x, std::array{&w, &u}, y, epilogue);
+    detail::multiply(x, std::array{&w, &u}, y, epilogue, arena);
 }
 
 // hidden = silu(x·Gᵀ) ⊙ (x·Uᵀ), the inner half of a SwiGLU (Shazeer, "GLU variants improve
@@ -168,8 +171,9 @@ void matmul(MatrixView<const std::type_identity_t<typename Weights::Scalar>> x, 
 template <class Weights>
 void matmul_swiglu(MatrixView<const std::type_identity_t<typename Weights::Scalar>> x,
                    const Weights& gate, const Weights& up,
-                   MatrixView<std::type_identity_t<typename Weights::Scalar>> hidden) noexcept {
-    matmul(x, gate, up, hidden, silu(acc) * acc2);
+                   MatrixView<std::type_identity_t<typename Weights::Scalar>> hidden,
+                   Arena* arena = nullptr) noexcept {
+    matmul(x, gate, up, hidden, silu(acc) * acc2, arena);
 }
 
 }  // namespace HYDRALM_NAMESPACE::kernels

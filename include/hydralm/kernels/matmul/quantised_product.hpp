@@ -1,9 +1,9 @@
 // The product with weights of 8 or 4 bits: activations in 8 bits, integer sums per block.
 //
 // Fast form of reference::matmul_quantised, with its bits: whatever the leaf (simd/byte_dot/), the
-// number of rows and the number of threads. Rows are quantised once, as many as fit the stack; then
-// every task takes four panels. Where several tiles of rows share them, the inputs pass in slices
-// that stay in L1, weights of 4 bits widened to 8 once a slice.
+// number of rows and the number of threads. Rows are quantised once, as many as there is memory
+// for; then every task takes four panels. Where several tiles of rows share them, the inputs pass
+// in slices that stay in L1, weights of 4 bits widened to 8 once a slice.
 #pragma once
 
 #include <algorithm>
@@ -18,41 +18,42 @@
 
 namespace HYDRALM_NAMESPACE::kernels::detail {
 
-// The sums of rows with four panels of one matrix.
-class QuantisedGroup {
+// The sums of rows with panels of one matrix, or of each of two.
+class QuantisedSums {
 public:
-    static constexpr Index panels = 4, outputs = panels * 16;
-    static_assert(outputs == simd::sums_stride);
+    // Panels that are multiplied together: a row alone waits for memory, which several streams use
+    // better.
+    static Index panels_for(const QuantisedRows& x) noexcept { return x.rows() == 1 ? 4 : 2; }
 
-    // w: its panels from first on, the last one again where there are fewer.
+    // With w, the i-th matrix: its panels from first on, the last one again where there are fewer.
     template <class Block>
     void multiply(const simd::ByteDotLeaf& leaf, const QuantisedRows& x,
-                  const weights::QuantisedMatrix<Block>& w, Index first) noexcept {
+                  const weights::QuantisedMatrix<Block>& w, Index first, std::size_t i) noexcept {
         const auto& forms = w.four_bits ? leaf.nibbles : leaf.bytes;
         const auto panel = [&](Index p) { return w.panel(std::min(first + p, w.panels() - 1)); };
+        float* const to = sums_.data() + at(x, 0, i);
         if (x.rows() == 1) {
-            const std::array at{panel(0), panel(1), panel(2), panel(3)};
-            auto later = at;
+            const std::array from{panel(0), panel(1), panel(2), panel(3)};
+            auto later = from;
             for (auto& p : later) p += 2048;
             // streams of 8 bits are followed by the processor's own prefetchers, better than by us
-            forms.alone(x.tile(0, 0), at.data(), w.pairs(),
-                        {w.four_bits ? later.data() : nullptr, w.pair_bytes}, sums_.data(), true);
+            forms.alone(x.tile(0, 0), from.data(), w.pairs(),
+                        {w.four_bits ? later.data() : nullptr, w.pair_bytes}, to, true);
             return;
         }
-        for (Index p = 0; p < panels && first + p < w.panels(); p += 2) {
-            const Two at{panel(p), panel(p + 1)};
-            if (x.tiles() == 1) {
-                const Two later = behind(at, 4096);
-                forms.tiles[static_cast<std::size_t>(x.rows() - 1)](
-                    x.tile(0, 0), at.data(), w.pairs(), {later.data(), w.pair_bytes},
-                    sums_.data() + p * 16, true);
-            } else {
-                in_slices(leaf, x, w, at, sums_.data() + p * 16);
-            }
+        const Two from{panel(0), panel(1)};
+        if (x.tiles() == 1) {
+            const Two later = behind(from, 4096);
+            forms.tiles[static_cast<std::size_t>(x.rows() - 1)](
+                x.tile(0, 0), from.data(), w.pairs(), {later.data(), w.pair_bytes}, to, true);
+        } else {
+            in_slices(leaf, x, w, from, to);
         }
     }
-    // Of a row, panel after panel.
-    const float* sums(Index row) const noexcept { return sums_.data() + row * simd::sums_stride; }
+    // Of a row with the i-th matrix, panel after panel.
+    const float* row(const QuantisedRows& x, Index row, std::size_t i) const noexcept {
+        return sums_.data() + at(x, row, i);
+    }
 
 private:
     using Two = std::array<const std::uint8_t*, 2>;  // panels side by side
@@ -64,10 +65,11 @@ private:
 
     // Slice by slice of the inputs all rows, tile by tile; many tiles have 4 bits widened to 8
     // before. Each asks for its share of the lines of the next slice, in the last one of the next
-    // two panels.
+    // two panels. Its 17 KiB of stack are not those of a step.
     template <class Block>
-    void in_slices(const simd::ByteDotLeaf& leaf, const QuantisedRows& x,
-                   const weights::QuantisedMatrix<Block>& w, const Two& at, float* to) noexcept {
+    [[gnu::noinline]] static void in_slices(const simd::ByteDotLeaf& leaf, const QuantisedRows& x,
+                                            const weights::QuantisedMatrix<Block>& w,
+                                            const Two& from, float* to) noexcept {
         constexpr Index bytes = weights::QuantisedMatrix<Block>::pair_bytes;
         const bool widens = w.four_bits && x.tiles() > 2;
         const auto& tiles = (w.four_bits && !widens ? leaf.nibbles : leaf.bytes).tiles;
@@ -75,7 +77,7 @@ private:
         Index pair = 0;
         do {
             const Index count = std::min(slice_pairs, w.pairs() - pair);
-            Two slice = behind(at, pair * bytes);
+            Two slice = behind(from, pair * bytes);
             const bool last = pair + count == w.pairs();
             const Two next = behind(slice, (count + (last ? w.pairs() : 0)) * bytes);
             for (std::size_t p = 0; widens && p < 2; ++p) {
@@ -90,11 +92,15 @@ private:
         } while (pair < w.pairs());
     }
 
-    alignas(alignment)
-        std::array<float, static_cast<std::size_t>(QuantisedRows::most_rows* outputs)> sums_;
+    static Index at(const QuantisedRows& x, Index row, std::size_t i) noexcept {
+        return row * simd::sums_stride + static_cast<Index>(i) * panels_for(x) * 16;
+    }
+
+    alignas(alignment) std::array<
+        float, static_cast<std::size_t>(QuantisedRows::most_rows* simd::sums_stride)> sums_;
 };
 
-// The epilogue of a row of a group: count ≤ 64 outputs from first_column on of y.
+// The epilogue of a row: count ≤ 64 outputs from first_column on of y.
 template <std::size_t Products, class Epilogue>
 [[gnu::always_inline]] inline void finish_quantised(const std::array<const float*, Products>& sums,
                                                     Index first_column, Index count,
@@ -107,46 +113,51 @@ template <std::size_t Products, class Epilogue>
     }
 }
 
-// y = epilogue of x·Wᵀ for every W of weights, of one shape, by a leaf. Its 340 KiB of stack are
-// its own: a product that may meet other formats too does not take them.
+// y = epilogue of x·Wᵀ for every W of weights, of one shape, by a leaf.
 template <class Block, std::size_t Products, class Epilogue>
-[[gnu::noinline]] void multiply_by(
-    const simd::ByteDotLeaf& leaf, MatrixView<const float> x,
-    const std::array<const weights::QuantisedMatrix<Block>*, Products>& weights,
-    MatrixView<float> y, const Epilogue& epilogue) noexcept {
+void multiply_by(const simd::ByteDotLeaf& leaf, MatrixView<const float> x,
+                 const std::array<const weights::QuantisedMatrix<Block>*, Products>& weights,
+                 MatrixView<float> y, const Epilogue& epilogue, Arena* arena = nullptr) noexcept {
+    static_assert(Products <= 2);
+    constexpr Index panels_per_task = 4;
     const auto& w = *weights[0];
     if (w.rows() == 0 || x.rows() == 0) return;
-    const Index fitting = QuantisedRows::fitting_rows(w.cols());
-    const Index even = ceil_div(x.rows(), ceil_div(x.rows(), fitting));
-    const Index part = std::min(fitting, round_up(even, QuantisedRows::most_tile_rows));
-    for (Index row = 0; row < x.rows(); row += part) {
-        QuantisedRows rows;
-        rows.assign(x.middle_rows(row, std::min(part, x.rows() - row)));
+    const auto multiply_rows = [&](const QuantisedRows& rows, Index row) {
         parallel_for(
-            ceil_div(w.panels(), QuantisedGroup::panels),
+            ceil_div(w.panels(), panels_per_task),
             [&](Index task) {
-                std::array<QuantisedGroup, Products> groups;
-                for (std::size_t i = 0; i < Products; ++i)
-                    groups[i].multiply(leaf, rows, *weights[i], task * QuantisedGroup::panels);
-                const Index column = task * QuantisedGroup::outputs;
-                const Index count = std::min(QuantisedGroup::outputs, w.rows() - column);
-                for (Index r = 0; r < rows.rows(); ++r) {
-                    std::array<const float*, Products> sums;
-                    for (std::size_t i = 0; i < Products; ++i) sums[i] = groups[i].sums(r);
-                    finish_quantised(sums, column, count, epilogue.template bind<float>(row + r),
-                                     y.row(row + r));
+                QuantisedSums sums;
+                const Index first = task * panels_per_task, step = QuantisedSums::panels_for(rows);
+                const Index end = std::min(first + panels_per_task, w.panels());
+                for (Index p = first; p < end; p += step) {
+                    for (std::size_t i = 0; i < Products; ++i)
+                        sums.multiply(leaf, rows, *weights[i], p, i);
+                    const Index column = p * 16, count = std::min(step * 16, w.rows() - column);
+                    for (Index r = 0; r < rows.rows(); ++r) {
+                        std::array<const float*, Products> of_row;
+                        for (std::size_t i = 0; i < Products; ++i) of_row[i] = sums.row(rows, r, i);
+                        finish_quantised(of_row, column, count,
+                                         epilogue.template bind<float>(row + r), y.row(row + r));
+                    }
                 }
             },
             2 * rows.rows() * w.rows() * w.cols() * static_cast<Index>(Products) >=
                 worthwhile_flop);
-    }
+    };
+    with_quantised_rows(x.rows(), w.cols(), arena, [&](QuantisedRows rows) {
+        const Index part = rows.rows_at_once(x.rows(), w.cols());
+        for (Index row = 0; row < x.rows(); row += part) {
+            rows.assign(x.middle_rows(row, std::min(part, x.rows() - row)));
+            multiply_rows(rows, row);
+        }
+    });
 }
 
 template <class Block, std::size_t Products, class Epilogue>
 void multiply(MatrixView<const float> x,
               const std::array<const weights::QuantisedMatrix<Block>*, Products>& weights,
-              MatrixView<float> y, const Epilogue& epilogue) noexcept {
-    multiply_by(simd::byte_dot_leaf(), x, weights, y, epilogue);
+              MatrixView<float> y, const Epilogue& epilogue, Arena* arena) noexcept {
+    multiply_by(simd::byte_dot_leaf(), x, weights, y, epilogue, arena);
 }
 
 }  // namespace HYDRALM_NAMESPACE::kernels::detail
