@@ -3,8 +3,14 @@
 #include <hydralm/evaluation.hpp>
 #include <hydralm/inference/streaming.hpp>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <functional>
+#include <map>
+#include <memory>
+#include <utility>
+#include <vector>
 
 #include "bank_policy.hpp"
 #include "options.hpp"
