@@ -37,6 +37,13 @@ Batch<T> broadcast(T value) noexcept {
     return Batch<T>(value);
 }
 
+// Inlined where an array is shorter than a batch, g++ 12 warns of these, though they stand behind a
+// comparison of its length.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Warray-bounds"
+#pragma GCC diagnostic ignored "-Wstringop-overflow"
+#endif
 template <Real T>
 Batch<T> load(const T* p) noexcept {
     return Batch<T>::load_unaligned(p);
@@ -46,6 +53,9 @@ template <Real T>
 void store(T* p, const Batch<T>& x) noexcept {
     x.store_unaligned(p);
 }
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
 
 // The first n elements of p, zeros behind them. 0 ≤ n ≤ lanes<T>.
 template <Real T>

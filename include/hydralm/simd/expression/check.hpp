@@ -63,10 +63,13 @@ inline bool disturbs(const Region& out, const Region& in) noexcept {
     return beside < out.width || beside + in.width > stride;
 }
 
+// By +=: g++ 12 warns of its own operator+(const char*, std::string&&) where it is inlined.
 inline std::string shape_text(Index rows, Index cols) {
-    if (rows < 0) return "[" + std::to_string(cols) + "]";
-    if (cols < 0) return "[" + std::to_string(rows) + "] for its rows";
-    return "[" + std::to_string(rows) + ", " + std::to_string(cols) + "]";
+    std::string text = "[";
+    text += std::to_string(rows < 0 ? cols : rows);
+    if (rows >= 0 && cols >= 0) text.append(", ").append(std::to_string(cols));
+    text += cols < 0 ? "] for its rows" : "]";
+    return text;
 }
 
 [[noreturn, gnu::cold, gnu::noinline]] inline void throw_sizes(const Region& out,
