@@ -200,7 +200,7 @@ def question_cells(budget):
             lengths = (16384, 131072, 1048576) if seed == 1 else (16384,)
             for length in lengths:
                 count = 16 if length == 16384 else 4
-                for zeroed in (False, True) if "retrieval (D" in model and length == 16384 else (False,):
+                for zeroed in (False, True) if model == RETRIEVES and length == 16384 else (False,):
                     options = {"zero_retrieval": True} if zeroed else {}
                     if length > 16384 and "with retrieval" in model:
                         options["open_groups"] = 16
