@@ -3,10 +3,12 @@
 #include <hydralm/inference/hybrid_draft.hpp>
 #include <hydralm/inference/speculative.hpp>
 #include <hydralm/inference/stop_matcher.hpp>
+#include <hydralm/inference/stop_tokens.hpp>
 #include <hydralm/inference/streaming.hpp>
 #include <hydralm/io.hpp>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
@@ -14,6 +16,7 @@
 #include "bank_policy.hpp"
 #include "options.hpp"
 #include "program_model.hpp"
+#include "sampling.hpp"
 #include "standard_streams.hpp"
 #include "text_input.hpp"
 
@@ -94,6 +97,27 @@ std::vector<hydralm::token_id> prompt_of(const Options& o, const ProgramTokenize
     return prompt;
 }
 
+// feed(piece) for the whole prompt, in pieces of prefill's tiles, which change no bit; how far a
+// long one is stands on standard error, once a second.
+template <class Feed>
+void feed_prompt(std::span<const hydralm::token_id> prompt, const Feed& feed) {
+    using Clock = std::chrono::steady_clock;
+    const auto start = Clock::now();
+    auto said = start;
+    std::size_t read = 0;
+    for (; prompt.size() - read > chunk_tokens; read += chunk_tokens) {
+        if (const auto now = Clock::now(); now - said >= std::chrono::seconds(1)) {
+            said = now;
+            const double rate =
+                static_cast<double>(read) / std::chrono::duration<double>(now - start).count();
+            std::fprintf(stderr, "prompt: %zu of %zu tokens, %.0f tokens/s, %.0f s left\n", read,
+                         prompt.size(), rate, static_cast<double>(prompt.size() - read) / rate);
+        }
+        feed(prompt.subspan(read, chunk_tokens));
+    }
+    feed(prompt.subspan(read));
+}
+
 template <class Model>
 void run_generate(const Options& o) {
     using T = typename Model::Scalar;
@@ -105,35 +129,34 @@ void run_generate(const Options& o) {
     const Model model = load_program_model<Model>(o.model, o.weights);
     const ProgramTokenizer tokenizer = ProgramTokenizer::of(o.model);
     const auto prompt = prompt_of(o, tokenizer, model.vocab_size());
-    hydralm::Sampler<T> sampler(model.vocab_size(), {.temperature = o.temperature,
-                                                     .top_k = o.top_k,
-                                                     .top_p = o.top_p,
-                                                     .min_p = o.min_p,
-                                                     .repetition_penalty = o.repetition_penalty,
-                                                     .seed = o.seed});
+    hydralm::Sampler<T> sampler(model.vocab_size(), sampling(o));
     for (const auto token : prompt) sampler.observe(token);
     const auto policy = bank_policy(model, o.bank);
     auto state = model.new_state(Model::prefill_tile, policy);
     std::string ids;
     hydralm::Utf8Stream utf8;
     hydralm::StopMatcher stops(o.stop);
-    const auto next = [&](hydralm::token_id token) {
+    const auto next = hydralm::stop_at(stop_ids_of(o.model, model), [&](hydralm::token_id token) {
         if (o.print_ids) (ids += ids.empty() ? "" : " ") += std::to_string(token);
         const std::string_view text = stops.push(tokenizer.text(token));
         if (!o.print_ids) print(utf8.push(text));
         return !stops.found();
-    };
+    });
     hydralm::SpeculativeStatistics statistics;
-    if (o.draft.empty())
-        hydralm::generate(model, state, model.prefill(prompt, state), sampler, o.tokens, next);
-    else
+    if (o.draft.empty()) {
+        static_assert(chunk_tokens % Model::prefill_tile == 0);
+        std::span<const T> logits;
+        feed_prompt(prompt, [&](auto piece) { logits = model.prefill(piece, state); });
+        hydralm::generate(model, state, logits, sampler, o.tokens, next);
+    } else {
         with_draft(o, model, policy, [&](auto& draft) {
             using Draft = std::decay_t<decltype(draft)>;
             hydralm::SpeculativeDecoder<Model, Draft> decoder(model, draft, o.draft_tokens);
-            decoder.prefill(prompt, state);
+            feed_prompt(prompt, [&](auto piece) { decoder.prefill(piece, state); });
             decoder.generate(state, sampler, o.tokens, next);
             statistics = decoder.statistics();
         });
+    }
     if (o.print_ids) {
         print(ids);
     } else {

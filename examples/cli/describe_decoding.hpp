@@ -1,19 +1,11 @@
-// The options of generate, score, stream and tokenize.
+// The options of generate, chat, score, stream and tokenize.
 #pragma once
 
 #include "as_written.hpp"
 #include "shared_options.hpp"
 
-inline void describe_generate(CLI::App& app, Options& o) {
-    add_model(app, o);
-    add_weights(app, o);
-    auto* prompt = app.add_option("--prompt", o.prompt, "text to continue");
-    auto* continued = app.add_option("--text", o.text, "file of text to continue");
-    continued->excludes(prompt);
-    app.add_option("--ids", o.ids, "file of token ids to continue: decimal, between whitespace")
-        ->excludes(prompt)
-        ->excludes(continued);
-    app.add_option("--tokens", o.tokens, "how many tokens")->required()->check(values::count);
+// How tokens are drawn, and where a text ends.
+inline void add_sampling(CLI::App& app, Options& o) {
     app.add_option("--temperature", o.temperature, "0 or less: greedy")
         ->capture_default_str()
         ->check(values::any_number);
@@ -34,6 +26,19 @@ inline void describe_generate(CLI::App& app, Options& o) {
         ->check(values::seed);
     as_written::add_texts(app, "--stop", o.stop,
                           "end before this text; may be given several times");
+}
+
+inline void describe_generate(CLI::App& app, Options& o) {
+    add_model(app, o);
+    add_weights(app, o);
+    auto* prompt = app.add_option("--prompt", o.prompt, "text to continue");
+    auto* continued = app.add_option("--text", o.text, "file of text to continue");
+    continued->excludes(prompt);
+    app.add_option("--ids", o.ids, "file of token ids to continue: decimal, between whitespace")
+        ->excludes(prompt)
+        ->excludes(continued);
+    app.add_option("--tokens", o.tokens, "how many tokens")->required()->check(values::count);
+    add_sampling(app, o);
     auto* draft = app.add_option(
         "--draft", o.draft, "speculative decoding: mtp, or a checkpoint of the same vocabulary");
     app.add_option("--draft-tokens", o.draft_tokens, "drafts a round")
@@ -41,6 +46,16 @@ inline void describe_generate(CLI::App& app, Options& o) {
         ->needs(draft)
         ->check(values::whole(0, 4096));
     app.add_flag("--print-ids", o.print_ids, "print the new ids instead of text");
+    add_bank(app, o);
+}
+
+inline void describe_chat(CLI::App& app, Options& o) {
+    add_model(app, o);
+    add_weights(app, o);
+    app.add_option("--system", o.system, "what the dialogue begins with");
+    app.add_option("--tokens", o.tokens, "of an answer, at most; default 4096")
+        ->check(values::at_least_one);
+    add_sampling(app, o);
     add_bank(app, o);
 }
 

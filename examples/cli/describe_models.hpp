@@ -1,4 +1,4 @@
-// The options of info, init, convert, logits, gradients and the kernels.
+// The options of info, init, convert, config, logits, gradients and the kernels.
 #pragma once
 
 #include "shared_options.hpp"
@@ -32,6 +32,13 @@ inline void describe_convert(CLI::App& app, Options& o) {
         ->required()
         ->check(values::one_of({"f32", "bf16", "q8", "q4", "mixed"}));
     app.add_option("--out", o.out, "checkpoint to write")->required();
+}
+
+inline void describe_config(CLI::App& app, Options& o) {
+    app.add_option("folder", o.config, "folder of a published model, or its config.json")
+        ->required();
+    add_weights(app, o);
+    app.add_option("--out", o.out, "header to write")->required();
 }
 
 inline void describe_logits(CLI::App& app, Options& o) {

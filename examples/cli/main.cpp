@@ -31,6 +31,9 @@ void describe(CLI::App& app, Options& o) {
         convert);
     add(app, "logits", "logits of every position, and the final state", describe_logits, logits);
     add(app, "generate", "continue a text", describe_generate, generate);
+    add(app, "chat", "a dialogue in the model's own template, a line at a time", describe_chat,
+        chat);
+    add(app, "config", "a published model's shape as a C++ type", describe_config, config);
     add(app, "score", "log-likelihood of a text", describe_score, score);
     add(app, "stream", "feed a long text piece by piece", describe_stream, stream);
     add(app, "tokenize", "a text as ids, or ids as a text", describe_tokenize, tokenize);

@@ -14,16 +14,28 @@
 
 namespace {
 
-// Of the pages that grow with a stream, kept exactly.
+// Of the pages of a stream, kept exactly: those a token more takes, and the most that windows hold
+// beside them.
+struct PageBytes {
+    double per_token = 0;
+    hydralm::Index windows = 0;
+};
 template <class Model>
-double bytes_per_token(const Model& model) {
-    double bytes = 0;
+PageBytes page_bytes(const Model& model) {
+    PageBytes bytes;
     const auto memory = model.new_memory();
-    for (const auto& bank : memory.banks())
-        for (const auto& kind : bank.layout().kinds)
-            if (kind.chunks > 0)
-                bytes += static_cast<double>(kind.bytes[0]) /
-                         static_cast<double>(kind.chunks * bank.layout().chunk_tokens);
+    for (const auto& bank : memory.banks()) {
+        const hydralm::PageLayout& layout = bank.layout();
+        if (!bank.grows())
+            bytes.windows +=
+                layout.kinds[0].bytes[0] *
+                (hydralm::ceil_div(layout.window + Model::prefill_tile, layout.chunk_tokens) + 1);
+        else
+            for (const auto& kind : layout.kinds)
+                if (kind.chunks > 0)
+                    bytes.per_token += static_cast<double>(kind.bytes[0]) /
+                                       static_cast<double>(kind.chunks * layout.chunk_tokens);
+    }
     return bytes;
 }
 
@@ -38,7 +50,9 @@ nlohmann::ordered_json facts(const Model& model, const std::string& scalar) {
     result["parameter_count"] = model.parameter_count;
     result["weight_bytes"] = model.weight_bytes;
     result["state_bytes"] = model.state_bytes;
-    result["state_bytes_per_token"] = bytes_per_token(model);
+    const PageBytes pages = page_bytes(model);
+    result["window_bytes"] = pages.windows;
+    result["state_bytes_per_token"] = pages.per_token;
     result["scalar"] = scalar;
     result["simd"] = hydralm::simd::architecture();
     for (const auto& kernel : hydralm::kernels_in_use(model))
@@ -57,8 +71,12 @@ void print_facts(const nlohmann::ordered_json& f) {
     std::printf("parameter_count   %lld\n", f["parameter_count"].get<long long>());
     std::printf("weight_bytes      %lld\n", f["weight_bytes"].get<long long>());
     std::printf("state_bytes       %lld\n", f["state_bytes"].get<long long>());
+    if (const auto windows = f["window_bytes"].get<long long>(); windows > 0)
+        std::printf("  and windows     %lld\n", windows);
     if (const double more = f["state_bytes_per_token"].get<double>(); more > 0)
         std::printf("  and a token     %.0f\n", more);
+    if (f.contains("tokenizer"))
+        std::printf("tokenizer         %s\n", f["tokenizer"].dump().c_str());
     std::printf("scalar            %s\n", f["scalar"].get<std::string>().c_str());
     std::printf("simd              %s\n", f["simd"].get<std::string>().c_str());
     for (const auto& [operation, form] : f["kernels"].items())
@@ -117,9 +135,10 @@ void run_logits(const Options& o) {
 
 void info(const Options& o) {
     with_model(o, [&]<class Model>() {
-        const auto result = facts(o.model.empty() ? new_program_model<Model>(o.config)
-                                                  : load_program_model<Model>(o.model, o.weights),
-                                  o.scalar);
+        auto result = facts(o.model.empty() ? new_program_model<Model>(o.config)
+                                            : load_program_model<Model>(o.model, o.weights),
+                            o.scalar);
+        if (!o.model.empty()) result["tokenizer"] = ProgramTokenizer::of(o.model).description();
         if (o.json) std::printf("%s\n", result.dump().c_str());
         else print_facts(result);
     });

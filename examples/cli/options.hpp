@@ -74,6 +74,7 @@ struct Options {
     std::string ids;      // file of token ids
     std::string text;     // file of text
     std::string prompt;
+    std::string system;     // what a dialogue begins with
     std::string lines;      // file of texts or lists of ids, as JSON
     std::string tokenizer;  // tokenizer.json; empty: the model's
     std::string form;
@@ -108,6 +109,8 @@ void generate(const Options& options);
 void score(const Options& options);
 void stream(const Options& options);
 void tokenize(const Options& options);
+void chat(const Options& options);
+void config(const Options& options);
 void train(const Options& options);
 void task(const Options& options);
 void ask(const Options& options);

@@ -75,11 +75,7 @@ bool is_bf16(const hydralm::Checkpoint& checkpoint) {
 // for.
 template <class F>
 void with_model(const Options& o, const F& f) {
-    if (o.scalar == "double" && !o.weights.empty() && o.weights != "float")
-        throw hydralm::Error({.field = "--weights",
-                              .expected = "float with --scalar double",
-                              .found = o.weights,
-                              .fix = "leave one of the two out"});
+    expect_weights_of_scalar(o);
     if constexpr (built_for_one_config) {
         if (o.weights == "q8" || o.weights == "q4" || o.weights == "mixed")
             throw hydralm::Error({.field = "--weights",
@@ -111,6 +107,14 @@ inline void expect_no_training(const std::filesystem::path& path) {
                               .found = "what a training run goes on from",
                               .fix = "give the file that train --out wrote, or best.safetensors "
                                      "of the run's directory; --resume takes the directory"});
+}
+
+// The ids at which the model of a checkpoint ends its texts: a published one's.
+template <class Model>
+std::vector<hydralm::token_id> stop_ids_of(const std::string& path, const Model& model) {
+    if constexpr (requires { model.hybrid; })
+        if (model.hybrid) return hydralm::stop_ids(path, model.vocab_size());
+    return {};
 }
 
 // The checkpoint as the program's model, its matrices in the format that is named: float, bf16, q8,

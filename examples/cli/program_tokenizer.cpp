@@ -2,6 +2,7 @@
 #include "program_tokenizer.hpp"
 
 #include <hydralm/io/tokenizer/tokenizer_json.hpp>
+#include <nlohmann/json.hpp>
 
 namespace fs = std::filesystem;
 
@@ -44,6 +45,28 @@ std::string ProgramTokenizer::decode(std::span<const hydralm::token_id> ids) con
 }
 std::span<const hydralm::token_id> ProgramTokenizer::prefix() const noexcept {
     return bpe_ ? bpe_->prefix() : std::span<const hydralm::token_id>();
+}
+
+const hydralm::BpeTokenizer& ProgramTokenizer::bpe() const {
+    if (!bpe_)
+        throw hydralm::Error({.field = "tokenizer",
+                              .expected = "a tokenizer.json beside the checkpoint",
+                              .found = "none",
+                              .fix = "copy it from where the model was published"});
+    return *bpe_;
+}
+
+nlohmann::ordered_json ProgramTokenizer::description() const {
+    if (!bpe_) return {{"type", "bytes"}, {"vocabulary", vocab_size()}};
+    nlohmann::ordered_json special = nlohmann::ordered_json::object();
+    for (hydralm::token_id id = 0; id < bpe_->vocab_size(); ++id)
+        if (bpe_->is_special(id)) special[std::string(bpe_->text(id))] = id;
+    return {
+        {"type", bpe_->by_bytes() ? "BPE of bytes" : "BPE of characters"},
+        {"pre_tokenizer", bpe_->split() ? std::string(name(*bpe_->split())) + "'s cuts" : "none"},
+        {"normalizer", bpe_->composes() ? "NFC" : "none"},
+        {"vocabulary", bpe_->vocab_size()},
+        {"special", special}};
 }
 
 void ProgramTokenizer::expect_fits(hydralm::Index model_vocab_size) const {

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <hydralm/io/tokenizer.hpp>
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <span>
 #include <string>
 #include <string_view>
@@ -36,6 +37,11 @@ public:
     std::string_view text(hydralm::token_id id) const noexcept;
     // The ids that begin a text to go on with.
     std::span<const hydralm::token_id> prefix() const noexcept;
+
+    // The tables. Throws Error for bytes.
+    const hydralm::BpeTokenizer& bpe() const;
+    // What it is, as JSON.
+    nlohmann::ordered_json description() const;
 
     // Throws Error unless a model of so many ids can read what is encoded.
     void expect_fits(hydralm::Index model_vocab_size) const;

@@ -1,0 +1,26 @@
+// config: a published model's shape as a C++ type.
+#include <hydralm/families/model_type.hpp>
+#include <hydralm/families/published.hpp>
+#include <hydralm/io/atomic_file.hpp>
+#include <hydralm/io/mapped_file.hpp>
+
+#include <filesystem>
+#include <string>
+
+#include "options.hpp"
+#include "with_scalar.hpp"
+
+void config(const Options& o) {
+    expect_weights_of_scalar(o);
+    std::error_code unknown;
+    const std::filesystem::path given(o.config);
+    const hydralm::MappedFile file(
+        std::filesystem::is_directory(given, unknown) ? given / "config.json" : given);
+    const auto shape = hydralm::families::shape_from_json(file.text(), file.name());
+    std::string weights = "Float";
+    if (o.weights == "bf16") weights = "BF16";
+    else if (o.weights == "q8") weights = "Q8";
+    else if (o.weights == "q4") weights = "Q4";
+    else if (o.weights == "mixed") weights = "Mixed";
+    hydralm::write_file(o.out, hydralm::model_type(shape, o.scalar, weights));
+}
