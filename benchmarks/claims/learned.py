@@ -166,6 +166,9 @@ def judge_recall(budget, results):
 
 QUESTION_STAGES = [(96, 6, 6, 48, 500), (256, 8, 8, 18, 300), (512, 12, 12, 10, 300),
                    (1024, 16, 16, 5, 200)]
+# Many facts from the beginning: without retrieval a sparse text teaches nothing.
+BASELINE_STAGES = [(96, 8, 8, 48, 600), (256, 16, 16, 18, 300), (512, 32, 32, 10, 300),
+                   (1024, 32, 32, 5, 300)]
 SHORT_STAGES = [(40, 3, 3, 96, 150), (96, 6, 6, 48, 250)]
 
 
@@ -191,9 +194,11 @@ def question_cells(budget):
         cells[RETRIEVES, 1, 256, False] = asked("C8/S R/seed 1/256", made, "retrieval_qa", 256, 32,
                                                 2, facts=6, queries=6)
         return cells
-    stages = stage_list(QUESTION_STAGES)
-    stages[0]["skip_deltanet"] = True
+    retrieval_first = stage_list(QUESTION_STAGES)
+    retrieval_first[0]["skip_deltanet"] = True
     for model, config in QUESTION_MODELS.items():
+        stages = (retrieval_first if "retrieval" in config["layer_types"]
+                  else stage_list(BASELINE_STAGES))
         for seed in (1, 2, 3):
             name = f"C8/{model}/seed {seed}"
             made = trained(name, config, "retrieval_qa", stages, seed, 240)
