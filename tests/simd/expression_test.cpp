@@ -199,4 +199,11 @@ TEST_CASE("out: an operand over other elements of the output is refused") {
     CHECK_NOTHROW(out(matrix) = column(StridedSpan<float>(data.data() + 9, 4, 16)));
     CHECK_NOTHROW(out(matrix) = view(data.data() + 6, 5));
     CHECK_NOTHROW(out(row) = view(data.data() + 20, 20));
+    // Backwards, from either side of the output; outputs over each other.
+    CHECK_THROWS_WITH(out(row) = StridedSpan<float>(data.data() + 29, 20, -1), refused);
+    CHECK_THROWS_WITH(out(row) = StridedSpan<float>(data.data() + 19, 20, -1), refused);
+    CHECK_NOTHROW(out(row) = StridedSpan<float>(data.data() + 39, 20, -1) * 0.5);
+    CHECK_THROWS_WITH(out(row, shifted) = values(0, 1), refused);
+    CHECK_THROWS_WITH(out(view(data.data() + 40, 20), row, shifted) = values(0, 1, 2), refused);
+    CHECK(data == std::vector<float>(64));
 }

@@ -56,9 +56,9 @@ template <Real T, std::size_t Products, class Epilogue>
 template <std::size_t I>
 struct Accumulator {
     using Scalar = void;
-    static constexpr int rank = 1;
+    static constexpr int rank = 1, views = 0;
     static constexpr Index extent = any_extent;
-    static constexpr bool zero_padded = false, sized = false;
+    static constexpr bool zero_padded = false;
 
     template <Real T>
     [[gnu::always_inline]] auto bind(Index) const noexcept {

@@ -127,12 +127,8 @@ void multiply(MatrixView<const typename Weights::Scalar> x,
 template <Real T, class Epilogue>
 void check_epilogue(MatrixView<T> y, const Epilogue& epilogue) {
     hydralm::detail::check_expression<MatrixOperand<T, dynamic>, Epilogue>();
-    if constexpr (Epilogue::sized) {
-        using hydralm::detail::region;
-        epilogue.each_view([&](const auto& operand) {
-            hydralm::detail::check_region(region(y), region(operand));
-        });
-    }
+    if constexpr (Epilogue::views > 0)
+        hydralm::detail::check_views(std::tuple{operand(y)}, epilogue);
 }
 
 }  // namespace detail
@@ -150,7 +146,7 @@ void check_epilogue(MatrixView<T> y, const Epilogue& epilogue) {
 template <class Weights, Expression Epilogue = Accumulator<0>>
 void matmul(MatrixView<const std::type_identity_t<typename Weights::Scalar>> x, const Weights& w,
             MatrixView<std::type_identity_t<typename Weights::Scalar>> y,
-            const Epilogue& epilogue = {}, Arena* arena = nullptr) noexcept(!Epilogue::sized) {
+            const Epilogue& epilogue = {}, Arena* arena = nullptr) noexcept(Epilogue::views == 0) {
     detail::check_epilogue(y, epilogue);
     detail::multiply(x, std::array{&w}, y, epilogue, arena);
 }
@@ -160,7 +156,7 @@ void matmul(MatrixView<const std::type_identity_t<typename Weights::Scalar>> x, 
 template <class Weights, Expression Epilogue>
 void matmul(MatrixView<const std::type_identity_t<typename Weights::Scalar>> x, const Weights& w,
             const Weights& u, MatrixView<std::type_identity_t<typename Weights::Scalar>> y,
-            const Epilogue& epilogue, Arena* arena = nullptr) noexcept(!Epilogue::sized) {
+            const Epilogue& epilogue, Arena* arena = nullptr) noexcept(Epilogue::views == 0) {
     detail::check_epilogue(y, epilogue);
     detail::multiply(x, std::array{&w, &u}, y, epilogue, arena);
 }

@@ -103,7 +103,8 @@ public:
     }
 
     template <class X>
-    [[gnu::always_inline]] void operator=(const X& x) const noexcept(!detail::operand_t<X>::sized) {
+    [[gnu::always_inline]] void operator=(const X& x) const
+        noexcept(detail::operand_t<X>::views == 0) {
         static_assert(sizeof...(Rest) == 0,
                       "hydralm: out: several outputs take as many expressions; write out(a, b) = "
                       "values(x, y)");
@@ -111,7 +112,7 @@ public:
     }
     template <class... E>
     [[gnu::always_inline]] void operator=(const ListedValues<E...>& values) const
-        noexcept(!((Rest::sized || ...) || (E::sized || ...))) {
+        noexcept((Rest::views + ... + 0) + (E::views + ... + 0) == 0) {
         static_assert(sizeof...(E) == 1 + sizeof...(Rest),
                       "hydralm: out: several outputs take as many expressions; write out(a, b) = "
                       "values(x, y)");
@@ -121,22 +122,22 @@ public:
     // y = y + x, and so on.
     template <class X>
     [[gnu::always_inline]] void operator+=(const X& x) const
-        noexcept(!detail::operand_t<X>::sized) {
+        noexcept(detail::operand_t<X>::views == 0) {
         *this = itself() + x;
     }
     template <class X>
     [[gnu::always_inline]] void operator-=(const X& x) const
-        noexcept(!detail::operand_t<X>::sized) {
+        noexcept(detail::operand_t<X>::views == 0) {
         *this = itself() - x;
     }
     template <class X>
     [[gnu::always_inline]] void operator*=(const X& x) const
-        noexcept(!detail::operand_t<X>::sized) {
+        noexcept(detail::operand_t<X>::views == 0) {
         *this = itself() * x;
     }
     template <class X>
     [[gnu::always_inline]] void operator/=(const X& x) const
-        noexcept(!detail::operand_t<X>::sized) {
+        noexcept(detail::operand_t<X>::views == 0) {
         *this = itself() / x;
     }
 
@@ -144,12 +145,12 @@ public:
     // partial batches, then lanes; it depends on the length only.
     template <class X>
     [[gnu::always_inline]] T assign_and_sum(const X& x) const
-        noexcept(!detail::operand_t<X>::sized) {
+        noexcept(detail::operand_t<X>::views == 0) {
         using E = detail::operand_t<X>;
         static_assert(sizeof...(Rest) == 0 && First::rank == 1,
                       "hydralm: rank: assign_and_sum sums one row; call it row by row");
-        check(operand(x));
         const E e = operand(x);
+        check(e);
         return detail::assign_and_sum_row<T>(columns(), std::get<0>(targets_).target(0),
                                              e.template bind<T>(0));
     }
@@ -174,30 +175,15 @@ private:
     }
 
     template <class... E>
-    void check(const E&... e) const {
+    [[gnu::always_inline]] void check(const E&... e) const {
         (detail::check_expression<First, E>(), ...);
-        if constexpr ((Rest::sized || ...) || (E::sized || ...)) {
-            const auto first = detail::region(std::get<0>(targets_).view);
-            const auto against = [&](const detail::Region& output) {
-                (e.each_view(
-                     [&](const auto& x) { detail::check_region(output, detail::region(x)); }),
-                 ...);
-            };
-            detail::spread(
-                [&](const First& y, const Rest&... rest) {
-                    (rest.each_view(
-                         [&](const auto& x) { detail::check_sizes(first, detail::region(x)); }),
-                     ...);
-                    y.each_view([&](const auto& x) { against(detail::region(x)); });
-                    (rest.each_view([&](const auto& x) { against(detail::region(x)); }), ...);
-                },
-                targets_);
-        }
+        if constexpr ((Rest::views + ... + 0) + (E::views + ... + 0) > 0)
+            detail::check_views(targets_, e...);
     }
 
     template <class... E>
     [[gnu::always_inline]] void assign(const E&... e) const
-        noexcept(!((Rest::sized || ...) || (E::sized || ...))) {
+        noexcept((Rest::views + ... + 0) + (E::views + ... + 0) == 0) {
         check(e...);
         const Index n = columns();
         detail::spread(

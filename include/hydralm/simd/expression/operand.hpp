@@ -32,7 +32,7 @@ inline constexpr Index any_extent = -2;
 //   rank          2 a matrix, 1 a row, 0 a scalar
 //   extent        columns: a number, dynamic, or any_extent
 //   zero_padded   whether a batch beyond the end is 0
-//   sized         whether it has a size to compare with the output's
+//   views         how many of its operands have a size, to compare with the output's
 //   bind<T>(row)  what gives the batches of that row
 //   each_view(f)  f(view) for every operand of known size
 // Operands are copied member by member: copied as blocks of memory, large trees would not be taken
@@ -48,9 +48,9 @@ concept Expression = requires {
 template <class T, Index Extent>
 struct RowOperand {
     using Scalar = std::remove_const_t<T>;
-    static constexpr int rank = 1;
+    static constexpr int rank = 1, views = 1;
     static constexpr Index extent = Extent;
-    static constexpr bool zero_padded = true, sized = true;
+    static constexpr bool zero_padded = true;
 
     RowView<T, Extent> view;
 
@@ -64,7 +64,7 @@ struct RowOperand {
     }
     T* target(Index) const noexcept { return view.data(); }
     template <class F>
-    void each_view(const F& f) const {
+    [[gnu::always_inline]] void each_view(const F& f) const {
         f(view);
     }
 };
@@ -73,9 +73,9 @@ struct RowOperand {
 template <class T, Index Cols, bool Sized = true>
 struct MatrixOperand {
     using Scalar = std::remove_const_t<T>;
-    static constexpr int rank = 2;
+    static constexpr int rank = 2, views = Sized ? 1 : 0;
     static constexpr Index extent = Sized ? Cols : any_extent;
-    static constexpr bool zero_padded = true, sized = Sized;
+    static constexpr bool zero_padded = true;
 
     MatrixView<T, Cols> view;
 
@@ -89,7 +89,7 @@ struct MatrixOperand {
     }
     T* target(Index row) const noexcept { return view.row(row); }
     template <class F>
-    void each_view(const F& f) const {
+    [[gnu::always_inline]] void each_view(const F& f) const {
         if constexpr (Sized) f(view);
     }
 };
@@ -98,9 +98,9 @@ struct MatrixOperand {
 template <class T>
 struct StridedOperand {
     using Scalar = std::remove_const_t<T>;
-    static constexpr int rank = 1;
+    static constexpr int rank = 1, views = 1;
     static constexpr Index extent = dynamic;
-    static constexpr bool zero_padded = true, sized = true;
+    static constexpr bool zero_padded = true;
 
     StridedSpan<T> view;
 
@@ -114,7 +114,7 @@ struct StridedOperand {
     }
     detail::StridedPointer<T> target(Index) const noexcept { return {view.data(), view.stride()}; }
     template <class F>
-    void each_view(const F& f) const {
+    [[gnu::always_inline]] void each_view(const F& f) const {
         f(view);
     }
 };
@@ -123,9 +123,9 @@ struct StridedOperand {
 template <class T>
 struct PointerOperand {
     using Scalar = std::remove_const_t<T>;
-    static constexpr int rank = 1;
+    static constexpr int rank = 1, views = 0;
     static constexpr Index extent = any_extent;
-    static constexpr bool zero_padded = true, sized = false;
+    static constexpr bool zero_padded = true;
 
     T* p;
 
@@ -138,16 +138,16 @@ struct PointerOperand {
     }
     T* target(Index) const noexcept { return p; }
     template <class F>
-    void each_view(const F&) const noexcept {}
+    [[gnu::always_inline]] void each_view(const F&) const noexcept {}
 };
 
 // One number for all elements, converted to theirs: rounded once.
 template <class A>
 struct ScalarOperand {
     using Scalar = void;
-    static constexpr int rank = 0;
+    static constexpr int rank = 0, views = 0;
     static constexpr Index extent = any_extent;
-    static constexpr bool zero_padded = false, sized = false;
+    static constexpr bool zero_padded = false;
 
     A value;
 
@@ -160,16 +160,16 @@ struct ScalarOperand {
         return detail::BoundScalar<T>{simd::broadcast<T>(static_cast<T>(value))};
     }
     template <class F>
-    void each_view(const F&) const noexcept {}
+    [[gnu::always_inline]] void each_view(const F&) const noexcept {}
 };
 
 // One number for each row of a matrix: [N].
 template <class T>
 struct ColumnOperand {
     using Scalar = std::remove_const_t<T>;
-    static constexpr int rank = 2;
+    static constexpr int rank = 2, views = 1;
     static constexpr Index extent = any_extent;
-    static constexpr bool zero_padded = false, sized = true;
+    static constexpr bool zero_padded = false;
 
     StridedSpan<T> view;
 
@@ -182,7 +182,7 @@ struct ColumnOperand {
         return detail::BoundScalar<Scalar>{simd::broadcast<Scalar>(view[row])};
     }
     template <class F>
-    void each_view(const F& f) const {
+    [[gnu::always_inline]] void each_view(const F& f) const {
         f(*this);
     }
 };

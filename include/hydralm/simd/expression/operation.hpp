@@ -74,10 +74,9 @@ struct BoundOperation {
 template <class F, Expression... A>
 struct Operation {
     using Scalar = typename detail::ScalarOf<typename A::Scalar...>::type;
-    static constexpr int rank = std::max({A::rank...});
+    static constexpr int rank = std::max({A::rank...}), views = (A::views + ...);
     static constexpr Index extent = detail::ExtentOf<A::extent...>::value;
     static constexpr bool zero_padded = F::keeps_zero && (A::zero_padded && ...);
-    static constexpr bool sized = (A::sized || ...);
     static constexpr bool gives_mask = F::gives_mask;
 
     [[no_unique_address]] F f;
@@ -93,8 +92,10 @@ struct Operation {
             operands);
     }
     template <class V>
-    void each_view(const V& f_of_view) const {
-        detail::spread([&](const A&... a) { (a.each_view(f_of_view), ...); }, operands);
+    [[gnu::always_inline]] void each_view(const V& f_of_view) const {
+        detail::spread([&](const A&... a)
+                           __attribute__((always_inline)) { (a.each_view(f_of_view), ...); },
+                       operands);
     }
 };
 

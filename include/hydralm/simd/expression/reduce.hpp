@@ -32,19 +32,18 @@ struct Terms {
             return E::extent;
         } else {
             Index n = -1;
-            e.each_view([&](const auto& x) { n = n < 0 ? x.size() : n; });
+            e.each_view([&](const auto& x)
+                            __attribute__((always_inline)) { n = n < 0 ? x.size() : n; });
             check(n);
             return n;
         }
     }
 
 private:
-    void check(Index n) const {
-        e.each_view([&](const auto& x) {
+    [[gnu::always_inline]] void check(Index n) const {
+        e.each_view([&](const auto& x) __attribute__((always_inline)) {
             if (x.size() != n) [[unlikely]]
-                throw_sizes(
-                    Region{.begin = 0, .rows = -1, .cols = n, .lines = 1, .width = 0, .stride = 0},
-                    region(x));
+                throw_sizes(region(RowView<const T>(nullptr, n)), region(x));
         });
     }
 };
