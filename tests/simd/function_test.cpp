@@ -2,6 +2,7 @@
 // they give at the ends of the range. exp has a test of its own.
 #include <cmath>
 #include <limits>
+#include <numbers>
 #include <vector>
 
 #include "hydralm/core/random.hpp"
@@ -62,10 +63,15 @@ TEMPLATE_TEST_CASE("element functions keep their bounds", "[simd]", float, doubl
     check<T>(
         "log", 1, [](auto x) { return log(x); }, [](long double x) { return std::log(x); }, 1e-30,
         1e3);
-    check<T>("sigmoid", 3, [](auto x) { return sigmoid(x); }, exact_sigmoid, -80, 80);
+    const double end = std::numeric_limits<T>::max_exponent * std::numbers::ln2 * 0.9999;
+    check<T>("sigmoid", 3, [](auto x) { return sigmoid(x); }, exact_sigmoid, -end, end);
+    check<T>("sigmoid", 3, [](auto x) { return sigmoid(x); }, exact_sigmoid, -8, 8);
     check<T>(
-        "silu", 4, [](auto x) { return silu(x); },
-        [](long double x) { return x * exact_sigmoid(x); }, -80, 80);
+        "silu", 3, [](auto x) { return silu(x); },
+        [](long double x) { return x * exact_sigmoid(x); }, -end, end);
+    check<T>(
+        "silu", 3, [](auto x) { return silu(x); },
+        [](long double x) { return x * exact_sigmoid(x); }, -8, 8);
     check<T>(
         "softplus", 2, [](auto x) { return softplus(x); },
         [](long double x) { return std::max(x, 0.0L) + std::log1p(std::exp(-std::abs(x))); }, -80,
@@ -107,9 +113,23 @@ TEMPLATE_TEST_CASE("element functions at the ends of the range", "[simd]", float
     const auto sigmoid_of = [](auto x) { return sigmoid(x); };
     CHECK(value(sigmoid_of, infinite) == T(1));
     CHECK(value(sigmoid_of, -infinite) == T(0));
+    const auto silu_of = [](auto x) { return silu(x); };
+    CHECK(value(silu_of, infinite) == infinite);
+    for (const T x : {-infinite, std::numeric_limits<T>::lowest(), T(-1e30), T(-1e4), T(-0.0)}) {
+        CHECK(value(silu_of, x) == T(0));
+        CHECK(std::signbit(value(silu_of, x)));
+        if (x < 0) CHECK(value(sigmoid_of, x) == T(0));
+    }
+    for (const T x : {std::numeric_limits<T>::max(), T(1e30), T(1e4)}) {
+        CHECK(value(silu_of, x) == x);
+        CHECK(value(sigmoid_of, x) == T(1));
+    }
+    for (const T x : {std::numeric_limits<T>::denorm_min(), std::numeric_limits<T>::min()})
+        CHECK(value(silu_of, 4 * x) == 2 * x);
     for (const T x : {nan})
-        for (const T y : {value(log_of, x), value(softplus_of, x), value(tanh_of, x),
-                          value(sigmoid_of, x), value([](auto v) { return gelu(v); }, x)})
+        for (const T y :
+             {value(log_of, x), value(softplus_of, x), value(tanh_of, x), value(sigmoid_of, x),
+              value(silu_of, x), value([](auto v) { return gelu(v); }, x)})
             CHECK(std::isnan(y));
 }
 

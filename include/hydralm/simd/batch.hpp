@@ -115,6 +115,15 @@ template <Real T>
     return select(a > b, a, b);
 #endif
 }
+// a where a < b, else b: b where one of them is NaN.
+template <Real T>
+[[gnu::always_inline]] inline Batch<T> min(const Batch<T>& a, const Batch<T>& b) noexcept {
+#if defined(__x86_64__)
+    return xsimd::min(a, b);
+#else
+    return select(a < b, a, b);
+#endif
+}
 
 namespace detail {
 

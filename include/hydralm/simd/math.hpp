@@ -137,7 +137,36 @@ template <Real T>
     return detail::infinite_from(highest, x, exp_finite(x));
 }
 
-// σ(x) = 1/(1 + e^{−x}), through e^{−|x|} so that nothing overflows.
+namespace detail {
+
+// x, raised to where 1 + e^−x is ∞ already: 1/(1 + e^−x) and x/(1 + e^−x) are 0 from there down.
+template <Real T>
+[[gnu::always_inline]] inline Batch<T> sigmoid_argument(const Batch<T>& x) noexcept {
+    return max<T>(Batch<T>(-(ExpConstants<T>::highest + 1) * std::numbers::ln2_v<T>), x);
+}
+
+// 1 + e^−x of a sigmoid_argument; exp's steps with the sign in the constants. The power of two is ∞
+// where e^−x overflows; above the other end the sum is 1 whatever is added.
+template <Real T>
+[[gnu::always_inline]] inline Batch<T> one_plus_exp_minus(const Batch<T>& x) noexcept {
+    using C = ExpConstants<T>;
+    static constexpr auto polynomial_of_minus = [] {
+        auto c = C::exp;
+        for (std::size_t i = 1; i < c.size(); i += 2) c[i] = -c[i];
+        return c;
+    }();
+    const Batch<T> shift(C::shift);
+    const Batch<T> bounded = min<T>(Batch<T>(-C::lowest * std::numbers::ln2_v<T>), x);
+    const Batch<T> t = fma(bounded, Batch<T>(-std::numbers::log2e_v<T>), shift);
+    const Batch<T> n = t - shift;
+    const Batch<T> r = fma(n, Batch<T>(C::ln2_low), fma(n, Batch<T>(C::ln2_high), bounded));
+    return fma(polynomial(polynomial_of_minus, r), shifted_power<T>(t), Batch<T>(T(1)));
+}
+
+}  // namespace detail
+
+// σ(x) = 1/(1 + e^{−x}), through e^{−|x|} so that nothing overflows. Batch: within 3 ULP; 0 where
+// e^{−x} overflows, x < −128 ln 2 (double: −1024 ln 2).
 template <Real T>
 T sigmoid(T x) noexcept {
     const T e = std::exp(-std::abs(x));
@@ -145,19 +174,18 @@ T sigmoid(T x) noexcept {
 }
 template <Real T>
 [[gnu::always_inline]] inline Batch<T> sigmoid(const Batch<T>& x) noexcept {
-    const Batch<T> e = exp_finite(-xsimd::abs(x));
-    const Batch<T> one(T(1));
-    return xsimd::select(x >= Batch<T>(T(0)), one, e) / (one + e);
+    return Batch<T>(T(1)) / detail::one_plus_exp_minus(detail::sigmoid_argument(x));
 }
 
-// silu(x) = x·σ(x).
+// silu(x) = x·σ(x). Batch: within 3 ULP; −0 where e^{−x} overflows, at −∞ too.
 template <Real T>
 T silu(T x) noexcept {
     return x * sigmoid(x);
 }
 template <Real T>
 [[gnu::always_inline]] inline Batch<T> silu(const Batch<T>& x) noexcept {
-    return x * sigmoid(x);
+    const Batch<T> argument = detail::sigmoid_argument(x);
+    return argument / detail::one_plus_exp_minus(argument);
 }
 
 // silu'(x) = σ(x)·(1 + x·(1 − σ(x))).

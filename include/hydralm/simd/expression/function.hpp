@@ -90,13 +90,13 @@ struct Square : Elementwise<true> {
 struct Min : Elementwise<true> {
     template <class B>
     [[gnu::always_inline]] B operator()(const B& a, const B& b) const noexcept {
-        return simd::select(b < a, b, a);
+        return simd::min(b, a);
     }
 };
 struct Max : Elementwise<true> {
     template <class B>
     [[gnu::always_inline]] B operator()(const B& a, const B& b) const noexcept {
-        return simd::select(a < b, b, a);
+        return simd::max(b, a);
     }
 };
 struct MultiplyAdd : Elementwise<true> {
@@ -148,7 +148,7 @@ template <detail::OwnElements X>
 [[gnu::always_inline]] constexpr auto log(const X& x) noexcept {
     return detail::operation(detail::Log{}, x);
 }
-// σ(x) = 1/(1 + e^−x), 3 ULP; and x σ(x), 4 ULP.
+// σ(x) = 1/(1 + e^−x) and x σ(x), 3 ULP; 0 and −0 from where e^−x overflows down to −∞.
 template <detail::Elements X>
 [[gnu::always_inline]] constexpr auto sigmoid(const X& x) noexcept {
     return detail::operation(detail::Sigmoid{}, x);
