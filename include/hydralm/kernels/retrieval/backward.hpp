@@ -160,10 +160,8 @@ void retrieval_bank_backward(Index N, std::int64_t position,
             }
         }
         T* const logit = dgates + first;  // γ's gradient becomes that of 8 w·k̂ + b − 2
-        for (Index j = 0; j < count; ++j) {
-            logit[j] *= gates[first + j] * (T(1) - gates[first + j]);
-            dbias += logit[j];
-        }
+        const auto gate = in(gates + first);
+        dbias += out(count, logit).assign_and_sum(in(logit)*gate * (1 - gate));
         for (Index d = 0; d < D; ++d) {
             dweight[d] += T(8) * dot(view(logit, count), in(keys + d * K + first));
             T* const row = dkeys + d * K + first;

@@ -126,10 +126,9 @@ private:
     void keep_means(Index c, const T* summary, T* scratch) const noexcept {
         const T* const v = read(c, scratch).values;
         T* const mean = mean_value(c);
-        std::fill_n(mean, D, T(0));
-        for (Index j = 0; j < chunk_tokens(); ++j)
-            for (Index d = 0; d < D; ++d) mean[d] += v[j * value_stride + d];
-        for (Index d = 0; d < D; ++d) mean[d] /= static_cast<T>(chunk_tokens());
+        out<D>(mean) = 0;
+        for (Index j = 0; j < chunk_tokens(); ++j) out<D>(mean) += in(v + j * value_stride);
+        out<D>(mean) /= chunk_tokens();
         const auto n = static_cast<double>(past_.bounds.pooled_chunks);
         const T rate =
             static_cast<T>(1 / (n * (1 - std::pow(1 - 1 / n, static_cast<double>(c + 1)))));
@@ -138,7 +137,7 @@ private:
         };
         const T* const summary_before = c == 0 ? nullptr : far_summary(c - 1);
         const T* const value_before = c == 0 ? nullptr : far_value(c - 1);
-        for (Index d = 0; d < D; ++d) {
+        for (Index d = 0; d < D; ++d) {  // by hand: all but mean lie group apart
             blend(far_summary(c), summary_before, d, summary[d * group]);
             blend(far_value(c), value_before, d, mean[d]);
         }

@@ -7,7 +7,7 @@
 #include <type_traits>
 
 #include "hydralm/core/matrix_view.hpp"
-#include "hydralm/simd/batch.hpp"
+#include "hydralm/simd/expression.hpp"
 
 namespace HYDRALM_NAMESPACE::kernels {
 namespace detail {
@@ -16,34 +16,15 @@ namespace detail {
 template <bool Inverse, Real T>
 [[gnu::always_inline]] inline void rotate(Index head_dim, Index half, MatrixView<T> x,
                                           MatrixView<const T> table) noexcept {
-    using Batch = simd::Batch<T>;
-    constexpr Index lanes = simd::lanes<T>;
-    const Index rest = half % lanes;
-    const auto turn = [](Batch& a, Batch& b, const Batch& c, const Batch& s) {
-        const Batch signed_s = Inverse ? -s : s;
-        const Batch old = a;
-        a = simd::fma<T>(a, c, -(b * signed_s));
-        b = simd::fma<T>(b, c, old * signed_s);
-    };
     for (Index n = 0; n < x.rows(); ++n) {
-        const T* const cosine = table.row(n);
-        const T* const sine = cosine + half;
+        const auto c = in(table.row(n)), sine = in(table.row(n) + half);
+        const auto s = [&] {
+            if constexpr (Inverse) return -sine;
+            else return sine;
+        }();
         for (T* p = x.row(n); p < x.row(n) + x.cols(); p += head_dim) {
-            for (Index j = 0; j + lanes <= half; j += lanes) {
-                Batch a = simd::load(p + j), b = simd::load(p + half + j);
-                turn(a, b, simd::load(cosine + j), simd::load(sine + j));
-                simd::store(p + j, a);
-                simd::store(p + half + j, b);
-            }
-            if (rest != 0) {
-                const Index j = half - rest;
-                Batch a = simd::load_partial(p + j, rest),
-                      b = simd::load_partial(p + half + j, rest);
-                turn(a, b, simd::load_partial(cosine + j, rest),
-                     simd::load_partial(sine + j, rest));
-                simd::store_partial(p + j, a, rest);
-                simd::store_partial(p + half + j, b, rest);
-            }
+            const auto a = in(p), b = in(p + half);
+            out(half, p, p + half) = values(fma(a, c, -(b * s)), fma(b, c, a * s));
         }
     }
 }
