@@ -1,12 +1,15 @@
-// Checkpoint: the named tensors of a model, in one safetensors file or in several (shards).
+// Checkpoint: the named tensors of a model, in one safetensors file or in several (shards), or in a
+// GGUF file.
 //
 // A path names a file, a model.safetensors.index.json, or a directory that holds model.safetensors
 // or such an index. Index: {"metadata": {...}, "weight_map": {tensor: shard}}, shards beside it, as
 // the Hugging Face libraries write them.
 #pragma once
 
+#include <optional>
 #include <unordered_map>
 
+#include "hydralm/io/gguf.hpp"
 #include "hydralm/io/safetensors.hpp"
 
 namespace HYDRALM_NAMESPACE {
@@ -25,12 +28,13 @@ inline std::string listed(std::span<const std::string_view> names) {
 
 class Checkpoint {
 public:
-    // Throws Error for all that SafetensorsFile refuses, a directory without a checkpoint or with
-    // both forms, an index that is not as above, a missing shard, a tensor that is not in its
-    // shard, is in two shards, or is in none of the index's lines, and shards whose metadata
-    // contradict each other.
+    // Throws Error for all that SafetensorsFile and GgufFile refuse, a directory without a
+    // checkpoint or with both forms, an index that is not as above, a missing shard, a tensor that
+    // is not in its shard, is in two shards, or is in none of the index's lines, and shards whose
+    // metadata contradict each other.
     explicit Checkpoint(const std::filesystem::path& path) : path_(resolve(path)) {
         if (path_.extension() == ".json") open_shards();
+        else if (is_gguf(path_)) add(gguf_.emplace(path_).tensors());
         else files_.emplace_back(path_);
         for (const SafetensorsFile& file : files_) add(file);
     }
@@ -38,7 +42,10 @@ public:
     // The file that was opened: of tensors or of the index.
     const std::filesystem::path& path() const noexcept { return path_; }
     std::string name() const { return path_.string(); }
+    // Of safetensors files.
     const Metadata& metadata() const noexcept { return metadata_; }
+    // The file where it is a GGUF file, else null.
+    const GgufFile* gguf() const noexcept { return gguf_ ? &*gguf_ : nullptr; }
     // In the order of the files and of the bytes in each.
     const std::vector<const StoredTensor*>& tensors() const noexcept { return tensors_; }
 
@@ -150,7 +157,10 @@ private:
                 fail("__metadata__." + key, "the same text in every shard",
                      "another in " + file.name(), "copy the shards again");
         }
-        for (const StoredTensor& tensor : file.tensors()) {
+        add(file.tensors());
+    }
+    void add(const std::vector<StoredTensor>& tensors) {
+        for (const StoredTensor& tensor : tensors) {
             tensors_.push_back(&tensor);
             by_name_.emplace(tensor.name(), &tensor);
         }
@@ -167,6 +177,7 @@ private:
 
     std::filesystem::path path_;
     std::vector<SafetensorsFile> files_;
+    std::optional<GgufFile> gguf_;
     Metadata metadata_;
     std::vector<const StoredTensor*> tensors_;
     std::map<std::string_view, const StoredTensor*> by_name_;

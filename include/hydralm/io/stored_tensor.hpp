@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstring>
 #include <memory>
@@ -13,22 +14,21 @@
 #include "hydralm/core/error.hpp"
 #include "hydralm/core/matrix_view.hpp"
 #include "hydralm/core/parallel.hpp"
+#include "hydralm/io/block_code.hpp"
 #include "hydralm/io/dtype.hpp"
 #include "hydralm/weights/format.hpp"
-#include "hydralm/weights/quantised_block.hpp"
 
 namespace HYDRALM_NAMESPACE {
 
-// What tensors are read as: float and double from F32, F16, BF16, F64 and blocks of 8 or 4 bits;
-// integers from I64, I32.
+// What tensors are read as: float and double from F32, F16, BF16, F64 and blocks; integers from
+// I64, I32.
 template <class T>
 concept StoredScalar = Real<T> || std::same_as<T, std::int32_t> || std::same_as<T, std::int64_t>;
 
 // Bytes of a block of 32 weights, as files have it; 0 for a format that has no blocks.
 constexpr Index block_bytes(weights::Format format) noexcept {
-    return format == weights::Format::q8   ? Index{sizeof(weights::Q8Block)}
-           : format == weights::Format::q4 ? Index{sizeof(weights::Q4Block)}
-                                           : 0;
+    const BlockCode* const code = block_code(format);
+    return code == nullptr ? 0 : code->bytes;
 }
 
 // A tensor to be written, or one that a model expects (then of any floating dtype or format). In
@@ -66,16 +66,22 @@ inline std::string shape_text(std::span<const Index> shape) {
 // Valid as long as the file it comes from.
 class StoredTensor {
 public:
-    // file: its name, shared by its tensors.
+    // file: its name, shared by its tensors. code: of a matrix whose rows are whole blocks, of
+    // dtype U8 and the shape that its weights have.
     StoredTensor(std::shared_ptr<const std::string> file, TensorSpec spec,
-                 std::span<const std::byte> bytes)
-        : file_(std::move(file)), spec_(std::move(spec)), bytes_(bytes) {}
+                 std::span<const std::byte> bytes, const BlockCode* code = nullptr)
+        : file_(std::move(file)), spec_(std::move(spec)), bytes_(bytes), code_(code) {}
 
     const std::string& file() const noexcept { return *file_; }
     const std::string& name() const noexcept { return spec_.name; }
     DType dtype() const noexcept { return spec_.dtype; }
     const std::vector<Index>& shape() const noexcept { return spec_.shape; }
-    Index size() const noexcept { return static_cast<Index>(bytes_.size()) / byte_size(dtype()); }
+    // Elements; of q8 and q4 (format), bytes.
+    Index size() const noexcept {
+        const auto bytes = static_cast<Index>(bytes_.size());
+        if (of_own_blocks() || code_ == nullptr) return bytes / byte_size(dtype());
+        return bytes / code_->bytes * code_->weights;
+    }
     // The raw elements, in row-major order, of any alignment.
     std::span<const std::byte> bytes() const noexcept { return bytes_; }
 
@@ -83,8 +89,17 @@ public:
     Index rows() const noexcept { return shape().empty() ? 1 : shape()[0]; }
     Index cols() const noexcept { return rows() == 0 ? 0 : size() / rows(); }
 
-    // q8 or q4 where the file says that these bytes are blocks; else scalar, or bf16 by the dtype.
+    // q8 or q4 where the file says that these bytes are blocks of the library's own; else scalar.
     weights::Format format() const noexcept { return spec_.format; }
+    // As the file's format spells what the elements are: F32, U8, Q4_K …
+    std::string_view type_name() const noexcept {
+        return code_ == nullptr ? hydralm::name(dtype()) : code_->name;
+    }
+    // What a model of float keeps such a matrix in, unless asked otherwise.
+    weights::Format kept() const noexcept {
+        if (code_ != nullptr) return code_->kept;
+        return dtype() == DType::bf16 ? weights::Format::bf16 : weights::Format::scalar;
+    }
     // Of the file's word for it. Throws Error for another dtype or shape than blocks have.
     void become_blocks(weights::Format blocks) {
         if (dtype() != DType::u8 || shape().size() != 3 || shape()[2] != block_bytes(blocks))
@@ -93,11 +108,12 @@ public:
                  std::string(hydralm::name(dtype())) + " " + shape_text(shape()),
                  "correct hydra_format, or convert the checkpoint again");
         spec_.format = blocks;
+        code_ = block_code(blocks);
     }
 
     // Throws Error when the shape is another one.
     void expect_shape(std::span<const Index> expected) const {
-        if (block_bytes(format()) != 0) {
+        if (of_own_blocks()) {
             if (expected.size() == 2 && expected[0] == rows() && holds_columns(expected[1])) return;
         } else if (std::equal(expected.begin(), expected.end(), shape().begin(), shape().end())) {
             return;
@@ -107,40 +123,44 @@ public:
     }
     // Throws Error unless read<float> can read it.
     void expect_floating() const {
-        if (block_bytes(format()) == 0) expect_readable<float>();
+        if (code_ == nullptr) expect_readable<float>();
     }
 
-    // out[0, size()) = every element; of blocks, as many columns of every row as out has room for,
-    // scale times value. Throws Error when out has another size, the dtype is of
-    // another kind, or an integer does not fit. Allocates nothing; large tensors are converted by
-    // all threads, to the same bits.
+    // out[0, size()) = every element; of q8 and q4, as many columns of every row as out has room
+    // for. Throws Error when out has another size, the dtype is of another kind, or an integer does
+    // not fit. Allocates nothing; large tensors are converted by all threads, to the same bits.
     template <StoredScalar T>
     void read(std::span<T> out) const {
-        if constexpr (Real<T>)
-            if (block_bytes(format()) != 0) {
-                read_blocks(out);
-                return;
-            }
-        if (static_cast<Index>(out.size()) != size())
+        const auto n = static_cast<Index>(out.size());
+        const Index cols = rows() == 0 ? 0 : n / rows();
+        const bool blocks = Real<T> && code_ != nullptr;
+        if (blocks ? rows() * cols != n : n != size())
             fail(std::to_string(out.size()) + " elements",
                  std::to_string(size()) + " in shape " + shape_text(shape()),
                  "use the checkpoint of this configuration");
-        read_rows(0, MatrixView<T>(out.data(), 1, size()), size());
+        if (!blocks) read_rows(0, MatrixView<T>(out.data(), 1, n), n);
+        else if (rows() > 0) read_rows(0, MatrixView<T>(out.data(), rows(), cols));
     }
 
     // out = rows [first, first + out.rows()) of the [rows(), cols()] matrix. Throws Error as read
-    // does, when the tensor has no such rows, and for blocks.
+    // does, and when the tensor has no such rows.
     template <StoredScalar T>
     void read_rows(Index first, MatrixView<T> out) const {
-        if (first < 0 || out.rows() > rows() - first || out.cols() != cols()) {
+        const bool fits = of_own_blocks() ? holds_columns(out.cols()) : out.cols() == cols();
+        if (first < 0 || out.rows() > rows() - first || !fits) {
             fail("rows [" + std::to_string(first) + ", " + std::to_string(first + out.rows()) +
                      ") of " + std::to_string(out.cols()),
                  "shape " + shape_text(shape()), "use the checkpoint of this configuration");
         }
+        if constexpr (Real<T>)
+            if (code_ != nullptr) {
+                read_blocks(first, out);
+                return;
+            }
         read_rows(first, out, cols());
     }
 
-    // Every element, in a buffer of their own; not of blocks.
+    // Every element, in a buffer of their own; not of q8 and q4.
     template <StoredScalar T>
     AlignedBuffer<T> values() const {
         AlignedBuffer<T> out(size());
@@ -181,32 +201,23 @@ private:
     bool holds_columns(Index cols) const noexcept {
         return shape()[1] == ceil_div(cols, weights::block_size);
     }
+    bool of_own_blocks() const noexcept { return format() != weights::Format::scalar; }
     template <Real T>
-    void read_blocks(std::span<T> out) const {
-        const Index size = static_cast<Index>(out.size()), cols = rows() == 0 ? 0 : size / rows();
-        if (rows() * cols != size || (rows() > 0 && !holds_columns(cols)))
-            fail(std::to_string(size) + " elements",
-                 std::string(weights::name(format())) + " in shape " + shape_text(shape()),
-                 "use the checkpoint of this configuration");
-        if (format() == weights::Format::q8) read_blocks<weights::Q8Block>(out.data(), cols);
-        else read_blocks<weights::Q4Block>(out.data(), cols);
-    }
-    template <class Block, class T>
-    void read_blocks(T* out, Index cols) const noexcept {
-        const Index blocks = shape()[1], size = Index{sizeof(Block)};
+    void read_blocks(Index first, MatrixView<T> out) const noexcept {
+        const Index blocks = ceil_div(out.cols(), code_->weights);
         parallel_for(
-            rows(),
+            out.rows(),
             [&](Index r) {
-                for (Index b = 0; b < blocks; ++b) {
-                    Block block;
-                    std::memcpy(&block, bytes_.data() + (r * blocks + b) * size, sizeof block);
-                    const Index first = b * weights::block_size;
-                    for (Index i = 0; i < std::min(weights::block_size, cols - first); ++i)
-                        out[r * cols + first + i] =
-                            static_cast<T>(block.scale() * static_cast<float>(block.value(i)));
+                const std::byte* from = bytes_.data() + (first + r) * blocks * code_->bytes;
+                std::array<float, BlockCode::most_weights> block;
+                for (Index c = 0; c < out.cols(); c += code_->weights, from += code_->bytes) {
+                    code_->decode(from, block.data());
+                    std::transform(block.begin(),
+                                   block.begin() + std::min(code_->weights, out.cols() - c),
+                                   out.row(r) + c, [](float x) { return static_cast<T>(x); });
                 }
             },
-            rows() * cols > piece);
+            out.rows() * out.cols() > piece);
     }
 
     template <StoredScalar T>
@@ -240,6 +251,7 @@ private:
     std::shared_ptr<const std::string> file_;
     TensorSpec spec_;
     std::span<const std::byte> bytes_;
+    const BlockCode* code_;  // null: elements one by one
 };
 
 }  // namespace HYDRALM_NAMESPACE
