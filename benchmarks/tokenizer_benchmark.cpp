@@ -6,7 +6,7 @@
 
 #include <cstdlib>
 
-#include "hydralm/io/tokenizer/tokenizer_json.hpp"
+#include "hydralm/io/tokenizer/open_tokenizer.hpp"
 
 namespace {
 

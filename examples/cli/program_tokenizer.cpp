@@ -1,7 +1,7 @@
 // The tokenizers that the program knows, behind one interface.
 #include "program_tokenizer.hpp"
 
-#include <hydralm/io/tokenizer/tokenizer_json.hpp>
+#include <hydralm/io/tokenizer/open_tokenizer.hpp>
 #include <nlohmann/json.hpp>
 
 namespace fs = std::filesystem;
@@ -23,6 +23,7 @@ ProgramTokenizer::ProgramTokenizer(const fs::path& path) : file_(path) {
 }
 
 ProgramTokenizer ProgramTokenizer::of(const fs::path& checkpoint) {
+    if (hydralm::is_gguf(checkpoint)) return ProgramTokenizer(checkpoint);
     std::error_code unknown;
     const fs::path file = tokenizer_file_of(checkpoint);
     return fs::exists(file, unknown) ? ProgramTokenizer(file) : ProgramTokenizer();

@@ -1,4 +1,4 @@
-// The tokenizer of a checkpoint: that of the tokenizer.json beside it, or bytes.
+// The tokenizer of a checkpoint: that of the tokenizer.json beside it or of a GGUF file, or bytes.
 #pragma once
 
 #include <filesystem>
@@ -15,7 +15,8 @@ class BpeTokenizer;
 }
 
 // The file that a checkpoint's tokenizer is in, whether it is there or not: tokenizer.json in a
-// folder and beside model.safetensors, NAME.tokenizer.json beside NAME.safetensors.
+// folder and beside model.safetensors, NAME.tokenizer.json beside NAME.safetensors. A GGUF file has
+// its own in it.
 std::filesystem::path tokenizer_file_of(const std::filesystem::path& checkpoint);
 
 // A value; copies share the tables.
@@ -23,12 +24,12 @@ class ProgramTokenizer {
 public:
     ProgramTokenizer() = default;  // bytes
     explicit ProgramTokenizer(
-        const std::filesystem::path& path);  // a tokenizer.json, or its folder
+        const std::filesystem::path& path);  // a tokenizer.json, its folder, or a GGUF file
     // Of a checkpoint.
     static ProgramTokenizer of(const std::filesystem::path& checkpoint);
 
     bool is_bytes() const noexcept { return bpe_ == nullptr; }
-    // The tokenizer.json; empty for bytes.
+    // The file it was read from; empty for bytes.
     const std::filesystem::path& file() const noexcept { return file_; }
 
     hydralm::Index vocab_size() const noexcept;

@@ -1,6 +1,7 @@
 // tokenizer.json: a tokenizer that is made of any text encodes any bytes, and gives them back.
 #include "hydralm/io/tokenizer/tokenizer_json.hpp"
 
+#include "hydralm/io/tokenizer/bpe_tokenizer.hpp"
 #include "target.hpp"
 
 namespace hydralm::fuzz {

@@ -4,7 +4,7 @@
 #include <set>
 
 #include "hydralm/io/tokenizer.hpp"
-#include "hydralm/io/tokenizer/tokenizer_json.hpp"
+#include "hydralm/io/tokenizer/open_tokenizer.hpp"
 #include "hydralm/io/utf8_stream.hpp"
 #include "support/catch.hpp"
 #include "support/temporary_directory.hpp"

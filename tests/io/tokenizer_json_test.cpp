@@ -1,5 +1,5 @@
 // tokenizer.json: what is read, and what is refused with its field.
-#include "hydralm/io/tokenizer/tokenizer_json.hpp"
+#include "hydralm/io/tokenizer/open_tokenizer.hpp"
 
 #include "support/files.hpp"
 

@@ -4,15 +4,15 @@
 // which speak of batches, have no effect here.
 #pragma once
 
-#include <filesystem>
+#include <algorithm>
 #include <initializer_list>
 #include <string>
 #include <string_view>
 #include <utility>
 
-#include "hydralm/io/mapped_file.hpp"
-#include "hydralm/io/tokenizer/bpe_tokenizer.hpp"
+#include "hydralm/io/tokenizer/byte_spelling.hpp"
 #include "hydralm/io/tokenizer/tokenizer_json_text.hpp"
+#include "hydralm/io/tokenizer/tokenizer_parts.hpp"
 
 namespace HYDRALM_NAMESPACE {
 namespace detail {
@@ -248,15 +248,6 @@ private:
 // for fields of a wrong type, and, by name, for what is not read.
 inline TokenizerParts tokenizer_from_json(std::string_view text, const std::string& file) {
     return detail::TokenizerJsonReader(text, file).parts();
-}
-
-// The tokenizer of a file, or of the tokenizer.json in a folder. Throws Error, besides, when the
-// file is missing, and for parts that make no tokenizer.
-inline BpeTokenizer open_tokenizer(const std::filesystem::path& path) {
-    std::error_code unknown;
-    const bool folder = std::filesystem::is_directory(path, unknown);
-    const MappedFile file(folder ? path / "tokenizer.json" : path);
-    return BpeTokenizer(tokenizer_from_json(file.text(), file.name()));
 }
 
 }  // namespace HYDRALM_NAMESPACE
