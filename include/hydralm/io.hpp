@@ -1,6 +1,7 @@
 // Files: checkpoints, configurations, states. Needs nlohmann-json and zlib.
 #pragma once
 
+#include "hydralm/families/kept_weights.hpp"
 #include "hydralm/families/open.hpp"
 #include "hydralm/families/stop_ids.hpp"
 #include "hydralm/io/atomic_file.hpp"
@@ -9,6 +10,7 @@
 #include "hydralm/io/crc32.hpp"
 #include "hydralm/io/dtype.hpp"
 #include "hydralm/io/fact_bank_file.hpp"
+#include "hydralm/io/gguf.hpp"
 #include "hydralm/io/json_text.hpp"
 #include "hydralm/io/mapped_file.hpp"
 #include "hydralm/io/model_file.hpp"

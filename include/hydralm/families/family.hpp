@@ -18,6 +18,8 @@ struct Family {
     HybridShape (*shape)(const PublishedConfig& config);
     // Where the parameters of such a model lie in a checkpoint.
     TensorMap (*tensors)(const HybridShape& shape, const Checkpoint& checkpoint);
+    // And those of HybridMtp, of shape.mtp; null where no model of the family has one.
+    TensorMap (*mtp_tensors)(const HybridShape& shape, const Checkpoint& checkpoint) = nullptr;
 };
 
 // "blocks.3.", as parameters are named.

@@ -15,67 +15,61 @@ namespace HYDRALM_NAMESPACE {
 
 namespace detail {
 
-// The config.json of a published model, where one stands beside the checkpoint.
-inline std::optional<Json> published_json(const Checkpoint& checkpoint, const std::string& beside) {
-    std::error_code failure;
-    if (checkpoint.metadata().contains("hydra_config") || !std::filesystem::exists(beside, failure))
-        return {};
-    Json json = parse_json(MappedFile(beside).text(), beside, "");
-    if (!families::is_published(json)) return {};
-    return json;
-}
-
-// Every matrix in the format that a checkpoint has it in, BF16 and blocks in a model of float; all
-// else in the scalar. tensors(info): those that it is made of.
+// Every matrix in the format that its tensors are kept in (StoredTensor::kept), in a model of
+// float; of several, blocks of different kinds in q8, and what else differs in the scalar.
+// tensors(info): those that it is made of.
 template <Real T, class F>
 FormatChoice as_stored(const F& tensors) {
     return [tensors](const ParameterInfo& info) {
+        using weights::Format;
         const std::vector<const StoredTensor*> found = tensors(info);
-        const auto format_of = [](const StoredTensor* tensor) {
-            if (tensor == nullptr) return weights::Format::scalar;
-            return tensor->dtype() == DType::bf16 ? weights::Format::bf16 : tensor->format();
+        const auto kept = [](const StoredTensor* tensor) {
+            return tensor == nullptr ? Format::scalar : tensor->kept();
         };
-        if (found.empty() || sizeof(T) != sizeof(float)) return weights::Format::scalar;
-        const weights::Format first = format_of(found.front());
-        return std::ranges::all_of(
-                   found, [&](const StoredTensor* tensor) { return format_of(tensor) == first; })
-                   ? first
-                   : weights::Format::scalar;
+        if (found.empty() || sizeof(T) != sizeof(float)) return Format::scalar;
+        const Format first = kept(found.front());
+        const auto all = [&](const auto& f) {
+            return std::ranges::all_of(found,
+                                       [&](const StoredTensor* tensor) { return f(kept(tensor)); });
+        };
+        if (all([&](Format format) { return format == first; })) return first;
+        return all([](Format format) { return block_bytes(format) != 0; }) ? Format::q8
+                                                                           : Format::scalar;
     };
 }
+// The same of a published checkpoint; matrices whose blocks the parameter cuts in the scalar.
+template <Real T>
+FormatChoice as_stored(const Checkpoint& checkpoint, const families::TensorMap& map) {
+    return as_stored<T>([&](const ParameterInfo& info) {
+        std::vector<const StoredTensor*> found;
+        const families::TensorSource& source = map.source(info);
+        if (source.columns.keeps_blocks())
+            for (const families::TensorRows& part : source.parts)
+                found.push_back(checkpoint.find(part.tensor));
+        return found;
+    });
+}
 
-// f(config, its family, its shape). Throws Error where no config.json of a published model stands
-// beside the checkpoint.
+// f(what a published model's checkpoint says of itself, its shape). Throws Error where it is none.
 template <class F>
 auto with_published(const Checkpoint& checkpoint, const F& f) {
-    const std::string beside = (checkpoint.path().parent_path() / "config.json").string();
-    const auto json = published_json(checkpoint, beside);
-    if (!json)
-        raise({.file = beside,
+    const auto published = families::published(checkpoint);
+    if (!published)
+        raise({.file = (checkpoint.path().parent_path() / "config.json").string(),
                .expected = "the config.json of a published model",
                .found = "none",
                .fix = "give the folder of a published checkpoint"});
-    const families::PublishedConfig config(*json, beside);
-    const families::Family& family = families::family_of(config);
-    return f(config, family, family.shape(config));
+    return f(*published, published->family->shape(published->config()));
 }
 
 // choose: null, as the checkpoint has them.
 template <Real T, class Warn>
-RuntimeModel<T> open_published(const Checkpoint& checkpoint,
-                               const families::PublishedConfig& config, const FormatChoice& choose,
-                               const Warn& warn) {
-    const families::Family& family = families::family_of(config);
-    const HybridShape shape = family.shape(config);
-    const families::TensorMap map = family.tensors(shape, checkpoint);
-    const auto tensors = [&](const ParameterInfo& info) {
-        std::vector<const StoredTensor*> found;
-        for (const families::TensorRows& part : map.source(info).parts)
-            found.push_back(checkpoint.find(part.tensor));
-        return found;
-    };
+RuntimeModel<T> open_published(const Checkpoint& checkpoint, const families::Published& published,
+                               const FormatChoice& choose, const Warn& warn) {
+    const HybridShape shape = published.family->shape(published.config());
+    const families::TensorMap map = published.family->tensors(shape, checkpoint);
     RuntimeModel<T> model(
-        shape, choose ? choose : as_stored<T>(tensors),
+        shape, choose ? choose : as_stored<T>(checkpoint, map),
         [&](std::span<const ParameterInfo> parameters) { map.expect(checkpoint, parameters); });
     read_parameters(
         model, checkpoint.name(),
@@ -87,14 +81,12 @@ RuntimeModel<T> open_published(const Checkpoint& checkpoint,
 template <Real T, class Compiled, class Warn>
 RuntimeModel<T> open_with(const Checkpoint& checkpoint, const FormatChoice& choose,
                           Compiled kernels, const Warn& warn) {
-    const std::string beside = (checkpoint.path().parent_path() / "config.json").string();
     const auto tensors = [&](const ParameterInfo& info) {
         return std::vector{checkpoint.find(info.name())};
     };
     const auto read = [&] {
-        if (const auto json = published_json(checkpoint, beside))
-            return open_published<T>(checkpoint, families::PublishedConfig(*json, beside), choose,
-                                     warn);
+        if (const auto published = families::published(checkpoint))
+            return open_published<T>(checkpoint, *published, choose, warn);
         RuntimeModel<T> model(read_config(checkpoint), kernels,
                               choose ? choose : as_stored<T>(tensors),
                               [&](std::span<const ParameterInfo> parameters) {
@@ -113,11 +105,12 @@ RuntimeModel<T> open_with(const Checkpoint& checkpoint, const FormatChoice& choo
 }  // namespace detail
 
 // The model that a checkpoint describes, with its weights: a file, an index of shards, or a
-// directory that holds one; ours, or, where the config.json beside it has a model_type, that of a
-// published family. Matrices are kept as the file has them, BF16 in bf16 (in a model of float), all
-// else in the scalar. kernels: what one of ours may need (RuntimeModel). Otherwise as load: throws
-// Error, too, for a config whose kernels are not among them, and, naming the field, for a published
-// model that computes something that is not implemented.
+// directory that holds one; ours, or, where the config.json beside it has a model_type or the file
+// is a GGUF file, that of a published family. Matrices are kept as the file has them in a model of
+// float, BF16 in bf16, Q8_0 in q8, IQ4_NL in q4, other blocks in q8; all else in the scalar.
+// kernels: what one of ours may need (RuntimeModel). Otherwise as load: throws Error, too, for a
+// config whose kernels are not among them, and, naming the field, for a published model that
+// computes something that is not implemented.
 template <Real T = float, class Compiled = CommonKernels, class Warn = Silent>
     requires(!weights::Policy<Compiled, T>)
 RuntimeModel<T> open(const std::filesystem::path& path, Compiled kernels = {},
@@ -140,15 +133,15 @@ template <class Model, class Warn = Silent>
 Model load_published(const std::filesystem::path& path, const Warn& warn = {}) {
     using detail::Json;
     const Checkpoint checkpoint(path);
-    return detail::with_published(checkpoint, [&](const auto& config, const auto& family,
+    return detail::with_published(checkpoint, [&](const families::Published& published,
                                                   const HybridShape& shape) {
         const std::string difference = detail::json_difference(Json::parse(stack_to_json<Model>()),
                                                                Json::parse(stack_to_json(shape)));
         if (!difference.empty())
-            raise({.file = config.file(),
+            raise({.file = published.file,
                    .field = "layers: " + difference,
                    .fix = "write the model's type again: hydralm config FOLDER --out model.hpp"});
-        const families::TensorMap map = family.tensors(shape, checkpoint);
+        const families::TensorMap map = published.family->tensors(shape, checkpoint);
         map.expect(checkpoint, Model::parameters);
         Model model;
         detail::read_parameters(
@@ -167,11 +160,12 @@ template <Real T = float, class Warn = Silent>
 HybridMtp<T> open_mtp(const std::filesystem::path& path, const Warn& warn = {}) {
     const Checkpoint checkpoint(path);
     return detail::with_published(
-        checkpoint, [&](const auto& config, const auto&, const HybridShape& shape) {
+        checkpoint, [&](const families::Published& published, const HybridShape& shape) {
             if (!shape.mtp)
-                config.refuse("mtp_num_hidden_layers", "1: a module of multi-token prediction",
-                              "none that can be read");
-            const families::TensorMap map = families::qwen_mtp_tensors(shape);
+                published.config().refuse("mtp_num_hidden_layers",
+                                          "1: a module of multi-token prediction",
+                                          "none that can be read");
+            const families::TensorMap map = published.family->mtp_tensors(shape, checkpoint);
             HybridMtp<T> mtp(shape, [&](std::span<const ParameterInfo> parameters) {
                 map.expect(checkpoint, parameters);
             });

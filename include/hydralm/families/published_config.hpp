@@ -2,6 +2,8 @@
 // one that would make another function of the model is refused by its name.
 #pragma once
 
+#include <algorithm>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -11,17 +13,24 @@
 
 namespace HYDRALM_NAMESPACE::families {
 
+// What a file of another format calls a field, for messages.
+struct FieldName {
+    std::string_view field;
+    std::string_view in_file;
+};
+
 class PublishedConfig {
 public:
     using Json = hydralm::detail::Json;
 
     // root: the object of the file; the fields of a composite model's text stand in text_config.
-    PublishedConfig(const Json& root, std::string file)
+    PublishedConfig(const Json& root, std::string file, std::span<const FieldName> names = {})
         : root_(root),
           fields_(root.contains("text_config") && root["text_config"].is_object()
                       ? root["text_config"]
                       : root),
-          file_(std::move(file)) {}
+          file_(std::move(file)),
+          names_(names) {}
 
     const std::string& file() const noexcept { return file_; }
     // Null where there is none or where it is null.
@@ -114,8 +123,9 @@ public:
     }
     [[noreturn]] void refuse(std::string_view field, std::string expected,
                              std::string found) const {
+        const auto named = std::ranges::find(names_, field, &FieldName::field);
         raise({.file = file_,
-               .field = std::string(field),
+               .field = std::string(named == names_.end() ? field : named->in_file),
                .expected = std::move(expected),
                .found = std::move(found),
                .fix = "this model computes something that is not implemented, or its config "
@@ -135,6 +145,7 @@ private:
     const Json& root_;
     const Json& fields_;
     std::string file_;
+    std::span<const FieldName> names_;
 };
 
 }  // namespace HYDRALM_NAMESPACE::families

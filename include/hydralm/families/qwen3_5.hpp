@@ -101,8 +101,7 @@ inline TensorMap qwen_tensors(const HybridShape& shape, const Checkpoint& checkp
 
 }  // namespace detail
 
-// Of HybridMtp, of shape.mtp.
-inline TensorMap qwen_mtp_tensors(const HybridShape& shape) {
+inline TensorMap qwen_mtp_tensors(const HybridShape& shape, const Checkpoint&) {
     const Index d = shape.d_model;
     const std::string layer = "mtp.layers.0.";
     TensorMap map;
@@ -141,6 +140,7 @@ inline constexpr Family qwen3_5{
                     map.put(mixer + "ab_proj.weight",
                             {whole(p + "in_proj_a.weight", H), whole(p + "in_proj_b.weight", H)});
                 });
-        }};
+        },
+    .mtp_tensors = qwen_mtp_tensors};
 
 }  // namespace HYDRALM_NAMESPACE::families

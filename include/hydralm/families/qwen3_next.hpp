@@ -57,6 +57,7 @@ inline constexpr Family qwen3_next{.model_types = {"qwen3_next", "qwen3_next"},
                                        [](const HybridShape& shape, const Checkpoint& checkpoint) {
                                            return detail::qwen_tensors(shape, checkpoint,
                                                                        detail::put_interleaved);
-                                       }};
+                                       },
+                                   .mtp_tensors = qwen_mtp_tensors};
 
 }  // namespace HYDRALM_NAMESPACE::families

@@ -28,18 +28,43 @@ inline TensorRows whole(std::string tensor, Index rows) {
     return {std::move(tensor), rows, 0, rows};
 }
 
-// The rows of a parameter, one part behind the other, each element with `plus` added; without
+// Columns of a matrix in another order than the parameter's: block i·stride + j of `width` columns
+// is the parameter's j·times + i, i < times, j < stride. times = 1: in the same.
+struct TensorColumns {
+    Index width = 0;
+    Index times = 1;
+    Index stride = 0;
+
+    // row, of the file, becomes the parameter's. spare: as long.
+    template <class T>
+    void reorder(T* row, std::span<T> spare) const noexcept {
+        std::copy_n(row, spare.size(), spare.data());
+        for (Index i = 0; i < times; ++i)
+            for (Index j = 0; j < stride; ++j)
+                std::copy_n(spare.data() + (i * stride + j) * width, width,
+                            row + (j * times + i) * width);
+    }
+    // Whether blocks of weights stay together.
+    bool keeps_blocks() const noexcept { return times == 1 || width % weights::block_size == 0; }
+};
+
+// The rows of a parameter, one part behind the other, each element of(x) with `plus` added; without
 // parts, every element is plus.
 struct TensorSource {
     std::vector<TensorRows> parts;
     double plus = 0.0;
+    double (*of)(double x) = nullptr;  // null: x
+    TensorColumns columns{};
 };
 
 class TensorMap {
 public:
     // name: of the model's parameter.
     void put(std::string name, std::vector<TensorRows> parts, double plus = 0.0) {
-        sources_[std::move(name)] = {std::move(parts), plus};
+        put_source(std::move(name), {std::move(parts), plus});
+    }
+    void put_source(std::string name, TensorSource source) {
+        sources_[std::move(name)] = std::move(source);
     }
     // The SwiGLU of block i: prefix + gate_proj, up_proj and down_proj.
     void put_mlp(const std::string& block, const std::string& prefix, Index d_model, Index hidden) {
@@ -71,6 +96,8 @@ public:
                 const StoredTensor& tensor = checkpoint.tensor(part.tensor);
                 std::vector<Index> shape(info.shape().begin(), info.shape().end());
                 shape[0] = part.rows;
+                if (shape.size() == 3 && tensor.shape().size() == 2)
+                    shape.erase(shape.begin() + 1);  // of a depthwise convolution, 1
                 tensor.expect_shape(shape);
                 tensor.expect_floating();
                 read.insert(tensor.name());
@@ -106,6 +133,13 @@ public:
             for (Index i = 0; i < part.times; ++i, row += part.count)
                 tensor.read_rows(part.first + i * part.stride, all.middle_rows(row, part.count));
         }
+        if (from.columns.times > 1) {
+            std::vector<T> spare(static_cast<std::size_t>(all.cols()));
+            for (Index r = 0; r < all.rows(); ++r)
+                from.columns.reorder(all.row(r), std::span(spare));
+        }
+        if (from.of != nullptr)
+            for (T& value : values) value = static_cast<T>(from.of(static_cast<double>(value)));
         if (from.parts.empty()) std::fill(values.begin(), values.end(), static_cast<T>(from.plus));
         else if (from.plus != 0.0)
             for (T& value : values) value += static_cast<T>(from.plus);
