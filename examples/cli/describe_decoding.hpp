@@ -80,7 +80,7 @@ inline void describe_stream(CLI::App& app, Options& o) {
 
 inline void describe_tokenize(CLI::App& app, Options& o) {
     auto* model = app.add_option("--model", o.model, "checkpoint whose tokenizer it is");
-    auto* file = app.add_option("--tokenizer", o.tokenizer, "tokenizer.json");
+    auto* file = app.add_option("--tokenizer", o.tokenizer, "tokenizer.json, or a GGUF file");
     auto* prompt = app.add_option("--prompt", o.prompt, "text; with --decode, ids");
     auto* text = app.add_option("--text", o.text, "file of text; with --decode, of ids");
     auto* lines = app.add_option("--lines", o.lines,

@@ -4,7 +4,8 @@
 #include "shared_options.hpp"
 
 inline void describe_info(CLI::App& app, Options& o) {
-    auto* described = app.add_option("--model", o.model, "checkpoint (safetensors)");
+    auto* described =
+        app.add_option("--model", o.model, "checkpoint: a safetensors or GGUF file, or a folder");
     add_config(app, o)->excludes(described);
     add_weights(app, o);
     app.get_option("--weights")->needs(described);

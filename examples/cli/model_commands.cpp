@@ -39,8 +39,40 @@ PageBytes page_bytes(const Model& model) {
     return bytes;
 }
 
+// What became of the weights of a published checkpoint, type by type: how many tensors of it are
+// kept in which format, and how far that is off.
 template <class Model>
-nlohmann::ordered_json facts(const Model& model, const std::string& scalar) {
+void add_kept_weights(const Model& model, const std::string& path, nlohmann::ordered_json& facts) {
+    auto& types = facts["weights"] = nlohmann::ordered_json::array();
+    auto parameter = facts["parameters"].begin();
+    for (const auto& w : hydralm::kept_weights(model, path)) {
+        (*parameter)["stored"] = w.stored;
+        (*parameter)["largest_error"] = w.largest_error;
+        (*parameter++)["rms_error"] = w.rms_error;
+        const auto same = [&](const auto& type) {
+            return type["stored"] == w.stored && type["kept"] == name(w.kept);
+        };
+        auto type = std::ranges::find_if(types, same);
+        if (type == types.end()) {
+            types.push_back({{"stored", w.stored},
+                             {"kept", name(w.kept)},
+                             {"parameters", 0},
+                             {"largest_error", 0.0},
+                             {"largest_rms_error", 0.0}});
+            type = types.end() - 1;
+        }
+        (*type)["parameters"] = (*type)["parameters"].template get<int>() + 1;
+        const auto raise_to = [&](const char* field, double error) {
+            (*type)[field] = std::max((*type)[field].template get<double>(), error);
+        };
+        raise_to("largest_error", w.largest_error);
+        raise_to("largest_rms_error", w.rms_error);
+    }
+}
+
+template <class Model>
+nlohmann::ordered_json facts(const Model& model, const std::string& path,
+                             const std::string& scalar) {
     nlohmann::ordered_json result;
     result["config"] = nlohmann::ordered_json::parse(hydralm::config_to_json(model.config));
     if constexpr (requires { model.hybrid; })
@@ -62,6 +94,8 @@ nlohmann::ordered_json facts(const Model& model, const std::string& scalar) {
                                         {"shape", info.shape()},
                                         {"format", hydralm::weights::name(info.format)},
                                         {"optimiser_group", hydralm::name(info.law.group)}});
+    if constexpr (requires { model.hybrid; })
+        if (model.hybrid) add_kept_weights(model, path, result);
     return result;
 }
 
@@ -82,6 +116,16 @@ void print_facts(const nlohmann::ordered_json& f) {
     for (const auto& [operation, form] : f["kernels"].items())
         std::printf("kernel            %-18s %s\n", operation.c_str(),
                     form.get<std::string>().c_str());
+    if (f.contains("weights"))
+        for (const auto& w : f["weights"]) {
+            std::printf("weights           %s kept in %s, %d parameters",
+                        w["stored"].get<std::string>().c_str(),
+                        w["kept"].get<std::string>().c_str(), w["parameters"].get<int>());
+            if (const double most = w["largest_error"].get<double>(); most > 0)
+                std::printf(": errors up to %.3g, RMS up to %.3g", most,
+                            w["largest_rms_error"].get<double>());
+            std::printf("\n");
+        }
     for (const auto& p : f["parameters"])
         std::printf("parameter         %-45s %-16s %-6s %s\n", p["name"].get<std::string>().c_str(),
                     p["shape"].dump().c_str(), p["format"].get<std::string>().c_str(),
@@ -137,7 +181,7 @@ void info(const Options& o) {
     with_model(o, [&]<class Model>() {
         auto result = facts(o.model.empty() ? new_program_model<Model>(o.config)
                                             : load_program_model<Model>(o.model, o.weights),
-                            o.scalar);
+                            o.model, o.scalar);
         if (!o.model.empty()) result["tokenizer"] = ProgramTokenizer::of(o.model).description();
         if (o.json) std::printf("%s\n", result.dump().c_str());
         else print_facts(result);

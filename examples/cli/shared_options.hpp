@@ -24,7 +24,8 @@ inline CLI::App& command(CLI::App& parent, Options& options, const std::string& 
 }
 
 inline void add_model(CLI::App& app, Options& options) {
-    app.add_option("--model", options.model, "checkpoint (safetensors)")->required();
+    app.add_option("--model", options.model, "checkpoint: a safetensors or GGUF file, or a folder")
+        ->required();
 }
 
 // What matrices are kept in while running.

@@ -140,7 +140,14 @@ void train_on_corpora(const Options& o, Model& model, const Corpus& training,
 }
 
 // The tokenizer that --tokenizer names, or that of the checkpoint training begins from, or bytes.
+// Throws Error for that of a GGUF file, which could not be copied beside the checkpoint.
 ProgramTokenizer training_tokenizer(const Options& o) {
+    if (!o.tokenizer.empty() && hydralm::is_gguf(o.tokenizer))
+        throw hydralm::Error({.file = o.tokenizer,
+                              .field = "--tokenizer",
+                              .expected = "a tokenizer.json",
+                              .found = "a GGUF file",
+                              .fix = "give the tokenizer.json of the model it was made of"});
     if (!o.tokenizer.empty()) return ProgramTokenizer(o.tokenizer);
     return o.train.init.empty() ? ProgramTokenizer() : ProgramTokenizer::of(o.train.init);
 }

@@ -1,7 +1,7 @@
 // Dialogues in ChatML: the ids of the text that the template makes, but for what users spell.
 #include "hydralm/inference/chat_ml.hpp"
 
-#include "hydralm/io/tokenizer/tokenizer_json.hpp"
+#include "hydralm/io/tokenizer/open_tokenizer.hpp"
 #include "support/files.hpp"
 
 using namespace hydralm;
