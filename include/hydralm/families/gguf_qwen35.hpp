@@ -9,6 +9,7 @@
 #include <array>
 #include <cmath>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "hydralm/families/qwen3_5.hpp"
@@ -82,35 +83,36 @@ inline PublishedConfig::Json qwen35_config(const GgufFile& file, const Checkpoin
 }
 
 // Of a tensor of `rows` rows: those of the value heads, of `width` rows each, from `first` on.
-inline std::vector<TensorRows> untiled(const std::string& tensor, Index rows, Index first,
-                                       Index width, const RuntimeGroupedDeltaNetShape& s) {
-    const Index r = s.value_heads / s.key_heads;
-    if (r == 1) return {{tensor, rows, first, rows - first}};
-    std::vector<TensorRows> parts;
-    for (Index h = 0; h < s.key_heads; ++h)
-        parts.push_back({tensor, rows, first + h * width, width, r, s.key_heads * width});
-    return parts;
+inline TensorRows untiled(std::string tensor, Index rows, Index first, Index width,
+                          const RuntimeGroupedDeltaNetShape& s) {
+    return {.tensor = std::move(tensor),
+            .rows = rows,
+            .first = first,
+            .count = width,
+            .times = s.value_heads / s.key_heads,
+            .stride = s.key_heads * width,
+            .groups = s.key_heads,
+            .shift = width};
 }
 
 inline void put_qwen35_delta_net(TensorMap& map, const std::string& mixer, const std::string& p,
                                  const RuntimeGroupedDeltaNetShape& s) {
-    const Index H = s.value_heads, Dv = s.value_dim, inner = H * Dv,
-                keys = 2 * s.key_heads * s.key_dim, channels = keys + inner;
-    const auto with_keys = [&](const std::string& tensor) {
-        auto parts = untiled(tensor, channels, keys, Dv, s);
-        parts.insert(parts.begin(), {tensor, channels, 0, keys});
-        return parts;
+    const Index H = s.value_heads, Dv = s.value_dim, keys = 2 * s.key_heads * s.key_dim;
+    const auto values = [&](const char* tensor, Index first, Index width) {
+        return untiled(p + tensor, first + H * width, first, width, s);
     };
-    auto gates = untiled(p + "ssm_alpha.weight", H, 0, 1, s);
-    const auto betas = untiled(p + "ssm_beta.weight", H, 0, 1, s);
-    gates.insert(gates.end(), betas.begin(), betas.end());
-    map.put(mixer + "qkv_proj.weight", with_keys(p + "attn_qkv.weight"));
-    map.put(mixer + "ab_proj.weight", std::move(gates));
-    map.put_source(mixer + "decay_log", {.parts = untiled(p + "ssm_a", H, 0, 1, s),
-                                         .of = [](double a) { return std::log(-a); }});
-    map.put(mixer + "decay_bias", untiled(p + "ssm_dt.bias", H, 0, 1, s));
-    map.put(mixer + "short_conv.conv.weight", with_keys(p + "ssm_conv1d.weight"));
-    map.put(mixer + "gate_proj.weight", untiled(p + "attn_gate.weight", inner, 0, Dv, s));
+    const auto with_keys = [&](const char* tensor) {
+        return std::vector{TensorRows{p + tensor, keys + H * Dv, 0, keys},
+                           values(tensor, keys, Dv)};
+    };
+    map.put(mixer + "qkv_proj.weight", with_keys("attn_qkv.weight"));
+    map.put(mixer + "ab_proj.weight",
+            {values("ssm_alpha.weight", 0, 1), values("ssm_beta.weight", 0, 1)});
+    map.put_source(mixer + "decay_log",
+                   {.parts = {values("ssm_a", 0, 1)}, .of = [](double a) { return std::log(-a); }});
+    map.put(mixer + "decay_bias", {values("ssm_dt.bias", 0, 1)});
+    map.put(mixer + "short_conv.conv.weight", with_keys("ssm_conv1d.weight"));
+    map.put(mixer + "gate_proj.weight", {values("attn_gate.weight", 0, Dv)});
     map.put(mixer + "o_norm.weight", {whole(p + "ssm_norm.weight", Dv)});
     map.put_source(mixer + "o_proj.weight", {.parts = {whole(p + "ssm_out.weight", s.d_model)},
                                              .columns = {Dv, H / s.key_heads, s.key_heads}});

@@ -15,7 +15,7 @@
 namespace HYDRALM_NAMESPACE::families {
 
 // Of a tensor that has `rows` of them: rows [first, first + count), and as many from every stride
-// on, `times` in all.
+// on, `times` in all; and the same from every shift on, `groups` times.
 struct TensorRows {
     std::string tensor;
     Index rows = 0;
@@ -23,6 +23,8 @@ struct TensorRows {
     Index count = 0;
     Index times = 1;
     Index stride = 0;
+    Index groups = 1;
+    Index shift = 0;
 };
 inline TensorRows whole(std::string tensor, Index rows) {
     return {std::move(tensor), rows, 0, rows};
@@ -101,7 +103,7 @@ public:
                 tensor.expect_shape(shape);
                 tensor.expect_floating();
                 read.insert(tensor.name());
-                rows += part.times * part.count;
+                rows += part.groups * part.times * part.count;
             }
             if (rows != info.rows() && !from.parts.empty())
                 raise({.file = checkpoint.name(),
@@ -130,8 +132,10 @@ public:
         Index row = 0;
         for (const TensorRows& part : from.parts) {
             const StoredTensor& tensor = checkpoint.tensor(part.tensor);
-            for (Index i = 0; i < part.times; ++i, row += part.count)
-                tensor.read_rows(part.first + i * part.stride, all.middle_rows(row, part.count));
+            for (Index g = 0; g < part.groups; ++g)
+                for (Index i = 0; i < part.times; ++i, row += part.count)
+                    tensor.read_rows(part.first + g * part.shift + i * part.stride,
+                                     all.middle_rows(row, part.count));
         }
         if (from.columns.times > 1) {
             std::vector<T> spare(static_cast<std::size_t>(all.cols()));
