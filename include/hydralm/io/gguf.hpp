@@ -162,6 +162,7 @@ private:
         }
         read_alignment();
         std::vector<Range> ranges;
+        ranges.reserve(static_cast<std::size_t>(tensor_count));
         for (std::uint64_t i = 0; i < tensor_count; ++i) ranges.push_back(read_tensor(from, i));
         const auto bytes = file_.bytes();
         const std::size_t begin =
@@ -198,7 +199,7 @@ private:
             spec.shape.insert(spec.shape.begin(), static_cast<Index>(extent));
         }
         const auto& elements = elements_of(from.number<std::uint32_t>(tensor), tensor);
-        spec.dtype = *elements.dtype;
+        spec.dtype = elements.dtype.value_or(DType::u8);
         const BlockCode* const code = elements.code;
         if (code != nullptr && (spec.shape.empty() || spec.shape.back() % code->weights != 0))
             refuse(tensor,

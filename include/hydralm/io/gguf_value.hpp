@@ -52,7 +52,7 @@ struct GgufValue {
 
     std::optional<std::string_view> text() const noexcept {
         if (type != GgufType::text) return {};
-        return std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+        return characters();
     }
     bool is_array_of(GgufType wanted) const noexcept {
         return type == GgufType::array && element == wanted;
@@ -88,13 +88,16 @@ struct GgufValue {
             case GgufType::f32: return number<float>(from);
             case GgufType::f64: return number<double>(from);
             case GgufType::boolean: return number<std::uint8_t>(from) != 0;
-            case GgufType::text: return *text();
+            case GgufType::text: return characters();
             case GgufType::array: break;
         }
         return "an array of " + std::to_string(count);
     }
 
 private:
+    std::string_view characters() const noexcept {
+        return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+    }
     template <class T>
     static T number(const std::byte* from) noexcept {
         T value;
