@@ -58,7 +58,8 @@ def texts(directory):
     assert score["tokens"] == len(by_folder.split()) and score["bits_per_byte"] > 0, score
     streamed = json_of("stream", "--model", GGUF / "q8_0.gguf", "--text", prompt)
     assert streamed["tokens"] == score["tokens"], streamed
-    assert run("generate", "--model", GGUF / "q8_0.gguf", "--text", prompt, "--tokens", 4)
+    new = run("generate", "--model", GGUF / "q8_0.gguf", "--text", prompt, "--tokens", 4, "--print-ids")
+    assert len(new.split()) <= 4, new
 
 
 def refused(directory):
