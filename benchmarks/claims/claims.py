@@ -44,12 +44,6 @@ def circumstances():
             "machine": machine()}
 
 
-def age(record):
-    """How many commits have come since."""
-    since = git("rev-list", "--count", record["commit"].rstrip("+") + "..HEAD")
-    return f", {since} commits ago" if since not in ("", "0") else ""
-
-
 def oldest(records):
     return min(records, key=lambda record: record["date"])
 
@@ -100,7 +94,8 @@ def main(claims=CLAIMS, arguments=None):
         say("stopped; what is finished is kept, and the same command goes on")
         return 130
     outcomes, lost = outcomes_of(chosen, budget, work, failures)
-    page.write(options.out, outcomes, lost, budget, age)
+    page.write(options.out, outcomes, lost, budget,
+               [claim for claim in claims if claim.cells(budget)])
     failed = [c.id for c, verdict, _ in outcomes if not verdict.passed and not c.target]
     failed += [claim.id for claim, _ in lost]
     for claim, verdict, _ in outcomes:

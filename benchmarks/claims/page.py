@@ -59,13 +59,15 @@ def lost_entry(claim, budget, message):
             "command": command(claim, budget), "error": message}
 
 
-def overview(entries, age):
+def overview(entries, missing, budget):
     rows = [("claim", "", "value", "threshold", "spread", "seeds", "measured at")]
     for e in entries:
         rows.append((f"{e['id']} {e['title']}", state(e["passed"], e["target"]),
                      f"{number(e['value'])} {e['unit']}".strip(), e["threshold"],
                      " – ".join(number(x) for x in e["spread"]) or "–", e["seeds"] or "–",
-                     f"{e['commit']}{age(e)}" if e["commit"] else "not measured"))
+                     f"{e['commit']}, {e['date']}" if e["commit"] else "not measured"))
+    rows += [(f"{claim.id} {claim.title}", "not measured yet", "–", threshold(claim, budget), "–", "–", "–")
+             for claim in missing]
     return rows
 
 
@@ -126,10 +128,12 @@ def earlier(path, kind):
 
 
 def joined(sections, order, kind):
-    return "".join(SECTION[kind][0].format(id) + sections[id] for id in order if id in sections)
+    return "".join(SECTION[kind][0].format(id) + sections[id].rstrip("\n") + "\n" * (2 if kind == "md" else 1)
+                   for id in order if id in sections)
 
 
-def write(directory, outcomes, lost, budget, age):
+def write(directory, outcomes, lost, budget, claims):
+    """claims: all that this budget measures; those without a result are listed as such."""
     directory.mkdir(parents=True, exist_ok=True)
     data = directory / "results.json"
     entries = {e["id"]: e for e in json.loads(data.read_text())} if data.exists() else {}
@@ -143,7 +147,7 @@ def write(directory, outcomes, lost, budget, age):
             (directory / name).write_text(svg)
     order = sorted(entries)
     listed = [entries[id] for id in order]
-    rows = overview(listed, age)
+    rows = overview(listed, [claim for claim in claims if claim.id not in entries], budget)
     data.write_text(json.dumps(listed, indent=1) + "\n")
     (directory / "RESULTS.md").write_text((HEAD.format(budget=budget) + table(rows) + "\n\n"
                                            + joined(md, order, "md")).rstrip("\n") + "\n")

@@ -166,6 +166,7 @@ void run_chat(const Options& o) {
     };
     ask();
     for (std::string line; std::getline(std::cin, line); ask()) {
+        if (line.ends_with('\r')) line.pop_back();
         try {
             chat.take(line);
         } catch (const hydralm::Error& error) {
@@ -173,6 +174,12 @@ void run_chat(const Options& o) {
             say_error(error.what());
         }
     }
+    if (std::ferror(stdin) != 0)
+        throw hydralm::Error({.field = "standard input",
+                              .expected = "lines of text",
+                              .found = "it cannot be read",
+                              .fix = "check the pipe or file it comes from"});
+    if (interactive) std::fputc('\n', stderr);
 }
 
 }  // namespace

@@ -79,9 +79,9 @@ void with_draft(const Options& o, const Model& model, const hydralm::BankPolicy&
         }
     }
     throw hydralm::Error({.field = "--draft mtp",
-                          .expected = "a config with mtp_depth above 0",
-                          .found = "0",
-                          .fix = "train such a model, or draft with another checkpoint"});
+                          .expected = "a model with modules of multi-token prediction",
+                          .found = "none",
+                          .fix = "train with mtp_depth above 0, or draft with another checkpoint"});
 }
 
 // What is to be continued.

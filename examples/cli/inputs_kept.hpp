@@ -4,15 +4,33 @@
 #include <filesystem>
 #include <hydralm/core/error.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "options.hpp"
+
+// What a published model is read from: the files of a folder that is given itself or by its index.
+inline std::vector<std::string> files_of_folder(const std::string& model) {
+    std::vector<std::string> files;
+    if (model.empty()) return files;
+    const std::filesystem::path folder =
+        model.ends_with(".index.json") ? std::filesystem::absolute(model).parent_path() : model;
+    std::error_code none;
+    for (const auto& entry : std::filesystem::directory_iterator(folder, none)) {
+        const auto extension = entry.path().extension();
+        if (extension == ".safetensors" || extension == ".json" || extension == ".jinja")
+            files.push_back(entry.path().string());
+    }
+    return files;
+}
 
 // Refuses an output that would take the place of what is read for it. A checkpoint that training
 // begins from may be replaced by what it becomes.
 inline void expect_inputs_kept(const Options& o) {
     std::vector<std::string> inputs{o.ids,    o.text,      o.in,          o.model,
                                     o.config, o.tokenizer, o.train.stages};
+    for (const std::string& model : {o.model, o.config, o.tokenizer})
+        for (std::string& file : files_of_folder(model)) inputs.push_back(std::move(file));
     for (const std::string& text : o.train.text) {
         inputs.push_back(text);
         std::error_code unreadable;

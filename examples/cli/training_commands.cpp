@@ -190,7 +190,17 @@ void train_on_text(const Options& o, Model& model) {
         return;
     }
     const std::string text = read_text(tokenizer.file().string());
-    ranks.on_first([&] { expect_writable(tokenizer_file_of(o.out)); });
+    ranks.on_first([&] {
+        expect_writable(tokenizer_file_of(o.out));
+        // Before the first step: a run that is stopped leaves its best model.
+        const auto best = run_directory(o) / "best.safetensors";
+        std::error_code failure;  // the run itself says it better
+        if (o.train.resume.empty())
+            std::filesystem::create_directories(best.parent_path(), failure);
+        if (std::filesystem::is_directory(best.parent_path(), failure) &&
+            !std::filesystem::exists(best, failure))
+            save_tokenizer(text, best);
+    });
     train_on_corpora<hydralm::RandomTokenWindows>(
         o, model, hydralm::TokenCorpus(training, tokenizer),
         hydralm::TokenCorpus(validation, tokenizer), bits_per_token,

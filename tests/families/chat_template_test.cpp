@@ -2,6 +2,7 @@
 #include "hydralm/families/chat_template.hpp"
 
 #include "support/files.hpp"
+#include "support/gguf_writer.hpp"
 
 using namespace hydralm;
 using namespace hydralm::test;
@@ -27,4 +28,14 @@ TEST_CASE("A template that is not ChatML is refused by its file", "[families]") 
     CHECK_NOTHROW(expect());
     write("chat_template.jinja", "{{ bos_token }}");
     check_error(expect, {"chat_template.jinja: chat_template: expected ChatML"});
+
+    // A GGUF file has its own, whatever lies beside it.
+    const auto gguf = directory / "model.gguf";
+    const auto of_file = [&] { expect_chat_ml(gguf); };
+    write_text(gguf, GgufWriter().file());
+    CHECK_NOTHROW(of_file());
+    write_text(gguf, GgufWriter().text("tokenizer.chat_template", "<|im_start|>").file());
+    CHECK_NOTHROW(of_file());
+    write_text(gguf, GgufWriter().text("tokenizer.chat_template", "[INST]").file());
+    check_error(of_file, {"model.gguf: chat_template: expected ChatML"});
 }

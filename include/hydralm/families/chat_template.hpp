@@ -5,6 +5,7 @@
 #include <string>
 
 #include "hydralm/core/error.hpp"
+#include "hydralm/io/gguf.hpp"
 #include "hydralm/io/json_text.hpp"
 #include "hydralm/io/mapped_file.hpp"
 
@@ -12,11 +13,8 @@ namespace HYDRALM_NAMESPACE {
 
 // Throws Error, naming the file, where chat_template.jinja of the folder, or chat_template of its
 // tokenizer_config.json, has no <|im_start|>; nothing is known of a folder without both. folder:
-// or a file in it.
+// or a file in it. Of a GGUF file its own tokenizer.chat_template decides.
 inline void expect_chat_ml(const std::filesystem::path& folder) {
-    std::error_code failure;
-    const auto directory =
-        std::filesystem::is_directory(folder, failure) ? folder : folder.parent_path();
     const auto expect = [](const std::string& file, std::string_view text) {
         if (text.find("<|im_start|>") == std::string_view::npos)
             raise({.file = file,
@@ -25,6 +23,15 @@ inline void expect_chat_ml(const std::filesystem::path& folder) {
                    .found = "another template",
                    .fix = "ask with generate, and write the model's own template"});
     };
+    if (is_gguf(folder)) {
+        const GgufFile file(folder);
+        if (file.find("tokenizer.chat_template") != nullptr)
+            expect(folder.string(), file.text("tokenizer.chat_template"));
+        return;
+    }
+    std::error_code failure;
+    const auto directory =
+        std::filesystem::is_directory(folder, failure) ? folder : folder.parent_path();
     const std::string alone = (directory / "chat_template.jinja").string(),
                       config = (directory / "tokenizer_config.json").string();
     if (std::filesystem::exists(alone, failure)) return expect(alone, MappedFile(alone).text());
