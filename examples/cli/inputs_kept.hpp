@@ -13,8 +13,8 @@
 inline std::vector<std::string> files_of_folder(const std::string& model) {
     std::vector<std::string> files;
     if (model.empty()) return files;
-    const std::filesystem::path folder =
-        model.ends_with(".index.json") ? std::filesystem::absolute(model).parent_path() : model;
+    std::filesystem::path folder(model);
+    if (model.ends_with(".index.json")) folder = std::filesystem::absolute(folder).parent_path();
     std::error_code none;
     for (const auto& entry : std::filesystem::directory_iterator(folder, none)) {
         const auto extension = entry.path().extension();

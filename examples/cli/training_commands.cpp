@@ -184,7 +184,10 @@ void train_on_text(const Options& o, Model& model) {
                              ",\"validation_bytes\":" + std::to_string(validation.size()) +
                              ",\"validation_crc32\":" + std::to_string(checksum(validation));
     if (tokenizer.is_bytes()) {
-        ranks.on_first([&] { expect_no_tokenizer(o.out); });
+        ranks.on_first([&] {
+            expect_no_tokenizer(o.out);
+            expect_no_tokenizer(run_directory(o) / "best.safetensors");
+        });
         train_on_corpora<hydralm::RandomWindows>(o, model, training, validation, bits_per_byte,
                                                  data);
         return;

@@ -143,6 +143,12 @@ def refused(directory):
         file, said = str(model / "config.json"), result.stderr
         assert result.returncode == 1 and said.count("\n") == 1, said
         assert said.startswith(f"hydralm: {file}: ") and field in said, said
+    model = folder(directory, "kept")
+    ids = ids_file(directory, [1, 2])
+    for name in "model.safetensors", "config.json":
+        before = (model / name).read_bytes()
+        said = refusal("logits", "--model", model, "--ids", ids, "--out", model / name)
+        assert "a file that is not used otherwise" in said and (model / name).read_bytes() == before
     model = folder(directory)
     (model / "model.safetensors").unlink()
     assert str(model) in refusal("score", "--model", model, "--text", "x")

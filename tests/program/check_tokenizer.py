@@ -88,6 +88,8 @@ def trained(directory):
     result = json_of(*train, "--out", out, "--tokenizer", tokenizer, "--config", config)
     assert result["loss_unit"] == "nats per token" and result["train_bits_per_token"] > 0, result
     assert (out.parent / "tokenizer.json").read_bytes() == tokenizer.read_bytes()
+    of_best = out.parent / "model.training" / "best.tokenizer.json"  # of a run that is stopped, too
+    assert of_best.read_bytes() == tokenizer.read_bytes()
 
     ids = directory / "ids"
     ids.write_bytes(run("tokenize", "--tokenizer", tokenizer, "--text", text))
