@@ -2,6 +2,7 @@
 #include "hydralm/families/stop_ids.hpp"
 
 #include "support/files.hpp"
+#include "support/gguf_writer.hpp"
 
 using namespace hydralm;
 using namespace hydralm::test;
@@ -29,4 +30,19 @@ TEST_CASE("Stop ids are those of generation_config.json, else of config.json", "
     }
     CHECK(stop_ids(HYDRALM_GOLDEN_DIR "/published/qwen35_text", 320) ==
           std::vector<token_id>{309, 307});
+}
+
+TEST_CASE("Stop ids of a GGUF file are those of its metadata", "[families][gguf]") {
+    const TemporaryDirectory directory;
+    const auto of = [&](const GgufWriter& writer) {
+        write_text(directory / "model.gguf", writer.file());
+        return stop_ids(directory / "model.gguf", 320);
+    };
+    const std::string eos = "tokenizer.ggml.eos_token_id";
+    CHECK(of(GgufWriter()).empty());
+    CHECK(of(GgufWriter().u32(eos, 5).u32("tokenizer.ggml.eot_token_id", 319)) ==
+          std::vector<token_id>{5, 319});
+    for (const GgufWriter& bad : {GgufWriter().u32(eos, 320), GgufWriter().text(eos, "x"),
+                                  GgufWriter().number(eos, GgufType::i32, std::int32_t{-1})})
+        check_error([&] { of(bad); }, {"model.gguf: " + eos + ": expected an id"});
 }

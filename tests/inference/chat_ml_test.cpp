@@ -51,10 +51,6 @@ TEST_CASE("A message cannot end itself", "[chat]") {
 }
 
 TEST_CASE("A tokenizer that has no ChatML is refused", "[chat]") {
-    const auto gpt4 = open_tokenizer(folder + "tokenizer/gpt4");
     const auto llama = open_tokenizer(folder + "tokenizer/llama");
-    if (gpt4.added("<|im_start|>") < 0)
-        check_error([&] { ChatMl{gpt4}; },
-                    {"tokenizer: expected the token <|im_start|> of ChatML"});
-    check_error([&] { ChatMl{llama}; }, {"tokenizer: expected"});
+    check_error([&] { ChatMl{llama}; }, {"tokenizer: expected the token <|im_start|> of ChatML"});
 }

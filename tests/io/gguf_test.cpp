@@ -119,6 +119,8 @@ TEST_CASE("a GGUF file is known by its first bytes or by its name", "[io][gguf]"
     CHECK_FALSE(is_gguf(directory / "GG"));
     CHECK_FALSE(is_gguf(directory.path()));
     CHECK_FALSE(is_gguf(directory / "none"));
+    std::filesystem::create_directory(directory / "folder.gguf");
+    CHECK_FALSE(is_gguf(directory / "folder.gguf"));
     check_error([&] { const Checkpoint checkpoint(directory / "none.gguf"); }, {"none.gguf"});
     check_refused("GGML" + whole().file().substr(4), {"magic: expected GGUF"});
 }

@@ -199,6 +199,10 @@ TEST_CASE("out: an operand over other elements of the output is refused") {
     CHECK_NOTHROW(out(matrix) = column(StridedSpan<float>(data.data() + 9, 4, 16)));
     CHECK_NOTHROW(out(matrix) = view(data.data() + 6, 5));
     CHECK_NOTHROW(out(row) = view(data.data() + 20, 20));
+    // Of no rows there is nothing to disturb.
+    CHECK_NOTHROW(out(MatrixView<float>(data.data() + 4, 0, 4)) = view(data.data(), 4));
+    CHECK_NOTHROW(out(MatrixView<float>(data.data() + 4, 0, 4, 16)) =
+                      MatrixView<float>(data.data(), 0, 4, 16));
     // Backwards, from either side of the output; outputs over each other.
     CHECK_THROWS_WITH(out(row) = StridedSpan<float>(data.data() + 29, 20, -1), refused);
     CHECK_THROWS_WITH(out(row) = StridedSpan<float>(data.data() + 19, 20, -1), refused);

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "hydralm/families/published.hpp"
@@ -44,11 +45,13 @@ std::vector<KeptWeights> kept_weights(const RuntimeModel<T>& model,
             largest = std::max(largest, error);
             squares += error * error;
         }
+        std::vector<std::string_view> seen;
         std::string types;
         for (const families::TensorRows& part : map.source(info).parts) {
-            const std::string type(checkpoint.tensor(part.tensor).type_name());
-            if (types.find(type) == std::string::npos)
-                types += (types.empty() ? "" : " and ") + type;
+            const std::string_view type = checkpoint.tensor(part.tensor).type_name();
+            if (std::ranges::find(seen, type) != seen.end()) continue;
+            types.append(seen.empty() ? "" : " and ").append(type);
+            seen.push_back(type);
         }
         result.push_back({std::string(info.name()), types, info.format, largest,
                           std::sqrt(squares / static_cast<double>(values.size()))});

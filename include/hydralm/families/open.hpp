@@ -37,15 +37,18 @@ FormatChoice as_stored(const F& tensors) {
                                                                            : Format::scalar;
     };
 }
-// The same of a published checkpoint; matrices whose blocks the parameter cuts in the scalar.
+// The same of a published checkpoint; in the scalar where the parameter cuts the tensor's blocks.
 template <Real T>
 FormatChoice as_stored(const Checkpoint& checkpoint, const families::TensorMap& map) {
     return as_stored<T>([&](const ParameterInfo& info) {
         std::vector<const StoredTensor*> found;
         const families::TensorSource& source = map.source(info);
-        if (source.columns.keeps_blocks())
-            for (const families::TensorRows& part : source.parts)
-                found.push_back(checkpoint.find(part.tensor));
+        for (const families::TensorRows& part : source.parts) {
+            const StoredTensor* const tensor = checkpoint.find(part.tensor);
+            const bool cut = tensor != nullptr && block_bytes(tensor->kept()) != 0 &&
+                             !source.columns.keeps_blocks();
+            found.push_back(cut ? nullptr : tensor);
+        }
         return found;
     });
 }

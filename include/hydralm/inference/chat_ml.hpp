@@ -19,9 +19,9 @@ struct ChatMessage {
     bool operator==(const ChatMessage&) const = default;
 };
 
-// Where the vocabulary has <think>, an answer begins behind an empty thought, and thoughts of
-// earlier answers are no part of a dialogue, as Qwen's template has it where thinking is off. What
-// a message spells like a special token is text like other text.
+// Where the vocabulary has <think>, an answer begins behind an empty thought, as Qwen's template
+// has it where thinking is off; thoughts of earlier answers are the caller's to leave out. What a
+// message spells like a special token is text like other text.
 class ChatMl {
 public:
     explicit ChatMl(const BpeTokenizer&& tokenizer) = delete;

@@ -24,11 +24,12 @@
 
 namespace HYDRALM_NAMESPACE {
 
-// Whether a file is one by its name or by its first bytes.
+// Whether a file is one by its name or by its first bytes. No folder is.
 inline bool is_gguf(const std::filesystem::path& path) {
-    if (path.extension() == ".gguf") return true;
     std::array<char, 4> magic{};
     std::error_code unknown;
+    if (std::filesystem::is_directory(path, unknown)) return false;
+    if (path.extension() == ".gguf") return true;
     if (std::filesystem::is_regular_file(path, unknown))
         std::ifstream(path, std::ios::binary).read(magic.data(), magic.size());
     return std::string_view(magic.data(), magic.size()) == "GGUF";
@@ -85,8 +86,9 @@ public:
     // tensor, what was expected and found: for all that MappedFile refuses; another magic or
     // version; numbers of things for which the file has no bytes; a key or a name given twice; a
     // type of value that there is not or of elements that is not read; an alignment that is no
-    // power of two; extents that overflow or are no whole blocks; tensors that overlap, leave a
-    // hole, or end beyond the end of the file; bytes behind the last.
+    // power of two up to 65,536; arrays of arrays; more than 65,536 values or
+    // tensors, or 4 extents; extents that overflow or are no whole blocks; tensors that overlap,
+    // leave a hole, or end beyond the end of the file; bytes behind the last.
     explicit GgufFile(const std::filesystem::path& path) : file_(path) {
         GgufCursor from(name(), file_.bytes());
         read_header(from);

@@ -33,7 +33,9 @@ struct Region {
     }
 
 private:
-    [[gnu::always_inline]] Index last_line() const noexcept { return (lines - 1) * stride; }
+    [[gnu::always_inline]] Index last_line() const noexcept {
+        return (lines - Index(lines != 0)) * stride;
+    }
 };
 
 template <class T>
