@@ -133,6 +133,7 @@ def few_bits(directory):
 def info(_):
     """Told of the checkpoint, or of its config alone: its layers and the names of its weights."""
     facts = json_of("info", *CHECKPOINT, "--json")
+    assert facts.pop("tokenizer")["type"] == "bytes"  # which a config says nothing of
     assert facts == json_of("info", "--config", MODEL / "config.json", "--json")
     config = json.loads((MODEL / "config.json").read_text())
     assert facts["schedule"] == config["layer_types"]
