@@ -126,6 +126,7 @@ private:
     static U* at(std::byte* page, Index offset) noexcept {
         return reinterpret_cast<U*>(page + offset);
     }
+    // By hand, as what follows: elements of another type than T, or key_stride apart.
     static void decode(Index n, const std::uint16_t* from, T* to) noexcept {
         for (Index i = 0; i < n; ++i) to[i] = static_cast<T>(float_from_bf16(from[i]));
     }

@@ -145,7 +145,7 @@ private:
     void sum_group(Index g) const noexcept {
         const T* const s = summaries(g);
         T* const column = sums(g / group) + g % group;
-        for (Index d = 0; d < D; ++d) {
+        for (Index d = 0; d < D; ++d) {  // by hand: sums of rows lie group apart
             T sum(0);
             for (Index i = 0; i < group; ++i) sum += s[d * group + i];
             column[d * group] = sum;
