@@ -82,8 +82,8 @@ struct BestChunks {
     }
 };
 
-// weights = softmax(λ r_i, i < count; ℓ), the last at [top_k], zeros between. By hand: top_k is less
-// than a batch or two, and each is read once.
+// weights = softmax(λ r_i, i < count; ℓ), the last at [top_k], zeros between. By hand: they
+// are few, fewer than a batch or two.
 template <Real T>
 void chunk_weights(Index count, Index top_k, const T* scores, T lambda, T local,
                    T* weights) noexcept {
