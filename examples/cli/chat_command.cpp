@@ -15,6 +15,7 @@
 #include <nlohmann/json.hpp>
 
 #include "bank_policy.hpp"
+#include "inputs_kept.hpp"
 #include "options.hpp"
 #include "program_model.hpp"
 #include "sampling.hpp"
@@ -90,7 +91,7 @@ public:
     // What a line asks for: a command, or an answer to it.
     void take(const std::string& line) {
         if (line == "/reset") reset();
-        else if (line.starts_with("/save ")) save_messages(messages_, line.substr(6));
+        else if (line.starts_with("/save ")) save(line.substr(6));
         else if (line.starts_with("/load ")) messages_ = load_messages(line.substr(6));
         else if (line.starts_with("/"))
             throw hydralm::Error({.field = "line",
@@ -103,6 +104,12 @@ public:
 private:
     using T = typename Model::Scalar;
 
+    void save(const std::string& file) const {
+        std::vector<std::string> inputs = files_of_folder(o_.model);
+        inputs.insert(inputs.end(), {o_.model, tokenizer_file_of(o_.model).string()});
+        expect_apart(file, "/save", inputs);
+        save_messages(messages_, file);
+    }
     void reset() {
         messages_.clear();
         if (!o_.system.empty()) messages_.push_back({"system", whole_characters(o_.system)});

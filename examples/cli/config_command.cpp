@@ -2,6 +2,7 @@
 #include <hydralm/families/model_type.hpp>
 #include <hydralm/families/published.hpp>
 #include <hydralm/io/atomic_file.hpp>
+#include <hydralm/io/checkpoint.hpp>
 #include <hydralm/io/mapped_file.hpp>
 
 #include <filesystem>
@@ -10,13 +11,26 @@
 #include "options.hpp"
 #include "with_scalar.hpp"
 
-void config(const Options& o) {
-    expect_weights_of_scalar(o);
+namespace {
+
+// Of a folder its config.json is enough, or that file itself.
+hydralm::HybridShape shape_of(const std::filesystem::path& given) {
+    if (hydralm::is_gguf(given)) {
+        const hydralm::Checkpoint checkpoint(given);
+        const auto published = hydralm::families::published(checkpoint);
+        return published->family->shape(published->config());
+    }
     std::error_code unknown;
-    const std::filesystem::path given(o.config);
     const hydralm::MappedFile file(
         std::filesystem::is_directory(given, unknown) ? given / "config.json" : given);
-    const auto shape = hydralm::families::shape_from_json(file.text(), file.name());
+    return hydralm::families::shape_from_json(file.text(), file.name());
+}
+
+}  // namespace
+
+void config(const Options& o) {
+    expect_weights_of_scalar(o);
+    const auto shape = shape_of(o.config);
     std::string weights = "Float";
     if (o.weights == "bf16") weights = "BF16";
     else if (o.weights == "q8") weights = "Q8";

@@ -127,7 +127,9 @@ void run_generate(const Options& o) {
                               .found = "none",
                               .fix = "give the model something to continue"});
     const Model model = load_program_model<Model>(o.model, o.weights);
-    const ProgramTokenizer tokenizer = ProgramTokenizer::of(o.model);
+    const bool only_ids = !o.ids.empty() && o.print_ids && o.stop.empty();
+    const ProgramTokenizer tokenizer =
+        only_ids ? ProgramTokenizer() : ProgramTokenizer::of(o.model);
     const auto prompt = prompt_of(o, tokenizer, model.vocab_size());
     hydralm::Sampler<T> sampler(model.vocab_size(), sampling(o));
     for (const auto token : prompt) sampler.observe(token);
@@ -138,6 +140,7 @@ void run_generate(const Options& o) {
     hydralm::StopMatcher stops(o.stop);
     const auto next = hydralm::stop_at(stop_ids_of(o.model, model), [&](hydralm::token_id token) {
         if (o.print_ids) (ids += ids.empty() ? "" : " ") += std::to_string(token);
+        if (only_ids) return true;
         const std::string_view text = stops.push(tokenizer.text(token));
         if (!o.print_ids) print(utf8.push(text));
         return !stops.found();

@@ -24,6 +24,19 @@ inline std::vector<std::string> files_of_folder(const std::string& model) {
     return files;
 }
 
+// Throws Error where an output is one of the other files.
+inline void expect_apart(const std::string& output, const char* option,
+                         const std::vector<std::string>& others) {
+    std::error_code unknown;
+    for (const std::string& other : others)
+        if (std::filesystem::equivalent(output, other, unknown))
+            throw hydralm::Error({.file = output,
+                                  .field = option,
+                                  .expected = "a file that is not used otherwise",
+                                  .found = "the same as " + other,
+                                  .fix = "give the output a name of its own"});
+}
+
 // Refuses an output that would take the place of what is read for it. A checkpoint that training
 // begins from may be replaced by what it becomes.
 inline void expect_inputs_kept(const Options& o) {
@@ -37,17 +50,6 @@ inline void expect_inputs_kept(const Options& o) {
         for (const auto& entry : std::filesystem::recursive_directory_iterator(text, unreadable))
             inputs.push_back(entry.path().string());
     }
-    const auto expect_apart = [](const std::string& output, const char* option,
-                                 const std::vector<std::string>& others) {
-        std::error_code unknown;
-        for (const std::string& other : others)
-            if (std::filesystem::equivalent(output, other, unknown))
-                throw hydralm::Error({.file = output,
-                                      .field = option,
-                                      .expected = "a file that is not used otherwise",
-                                      .found = "the same as " + other,
-                                      .fix = "give the output a name of its own"});
-    };
     expect_apart(o.out, "--out", inputs);
     inputs.insert(inputs.end(), {o.out, o.train.init});
     expect_apart(o.train.log, "--log", inputs);

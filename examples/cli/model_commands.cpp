@@ -175,6 +175,15 @@ void run_logits(const Options& o) {
     writer.commit();
 }
 
+// Of one that cannot be read, why not: the model is what is asked for, and takes ids without one.
+nlohmann::ordered_json tokenizer_facts(const std::string& model) {
+    try {
+        return ProgramTokenizer::of(model).description();
+    } catch (const hydralm::Error& error) {
+        return {{"type", "none that can be read"}, {"error", error.what()}};
+    }
+}
+
 }  // namespace
 
 void info(const Options& o) {
@@ -182,7 +191,7 @@ void info(const Options& o) {
         auto result = facts(o.model.empty() ? new_program_model<Model>(o.config)
                                             : load_program_model<Model>(o.model, o.weights),
                             o.model, o.scalar);
-        if (!o.model.empty()) result["tokenizer"] = ProgramTokenizer::of(o.model).description();
+        if (!o.model.empty()) result["tokenizer"] = tokenizer_facts(o.model);
         if (o.json) std::printf("%s\n", result.dump().c_str());
         else print_facts(result);
     });

@@ -42,7 +42,9 @@ TEST_CASE("Stop ids of a GGUF file are those of its metadata", "[families][gguf]
     CHECK(of(GgufWriter()).empty());
     CHECK(of(GgufWriter().u32(eos, 5).u32("tokenizer.ggml.eot_token_id", 319)) ==
           std::vector<token_id>{5, 319});
+    CHECK(of(GgufWriter().i32s(eos, {7, 9})) == std::vector<token_id>{7, 9});
     for (const GgufWriter& bad : {GgufWriter().u32(eos, 320), GgufWriter().text(eos, "x"),
+                                  GgufWriter().i32s(eos, {7, 320}), GgufWriter().texts(eos, {"7"}),
                                   GgufWriter().number(eos, GgufType::i32, std::int32_t{-1})})
         check_error([&] { of(bad); }, {"model.gguf: " + eos + ": expected an id"});
 }

@@ -91,7 +91,7 @@ TEST_CASE("a GGUF file has its values and tensors, in every version and alignmen
             check_error([&] { file.text("a.none"); }, {"a.none: expected a text, found none"});
             check_error([&] { file.text("a.u8"); }, {"a.u8: expected a text, found 200"});
             check_error([&] { file.array("a.i32s", GgufType::text); },
-                        {"a.i32s: expected an array of texts, found \"an array of 2\""});
+                        {"a.i32s: expected an array of texts, found [5,-6]"});
 
             const Checkpoint checkpoint(path);
             CHECK(checkpoint.gguf() != nullptr);
@@ -142,6 +142,8 @@ TEST_CASE("a GGUF header that lies is refused by name", "[io][gguf]") {
     check_refused(w.file(1'000'000, 14), {"number of tensors: expected at most"});
     check_refused(w.file(std::uint64_t{1} << 63, 14), {"number of tensors: expected at most"});
     check_refused(w.file(6, 1'000'000), {"number of values: expected at most"});
+    check_refused(w.file(70'000, 14) + std::string(70'000 * 24, '\0'),
+                  {"number of tensors: expected no more than 65536, found 70000", "another file"});
     check_refused(w.file(6, 13), {"m.gguf: "});
     check_refused(w.file(6, 15), {"m.gguf: "});
     check_refused(w.file(7, 14), {"m.gguf: "});

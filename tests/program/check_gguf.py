@@ -3,10 +3,11 @@
 
 import json
 import pathlib
+import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "support"))
-from program import GOLDEN, assert_near, json_of, refusal, run, run_checks, tensors
+from program import GOLDEN, PROGRAM, assert_near, json_of, refusal, run, run_checks, tensors
 
 GGUF = GOLDEN / "gguf"
 
@@ -62,6 +63,29 @@ def texts(directory):
     assert len(new.split()) <= 4, new
 
 
+def without_text(directory):
+    """A model whose tokenizer is not known takes ids, and says why it takes no text."""
+    expected = tensors(GGUF / "q8_0.expected.safetensors")
+    ids, other = directory / "ids", directory / "other.gguf"
+    ids.write_text(numbers(expected["input_ids"][1]))
+    other.write_bytes((GGUF / "q8_0.gguf").read_bytes().replace(b"gpt2", b"gptX", 1))
+    new = run("generate", "--model", other, "--ids", ids, "--tokens", 16, "--print-ids")
+    assert new.decode().split() == numbers(expected["greedy_ids"][1]).split(), new
+    refused = subprocess.run([PROGRAM, "generate", "--model", other, "--ids", ids,
+                              "--tokens", "1"], capture_output=True)
+    assert refused.returncode > 0 and b"expected gpt2, found gptX" in refused.stderr, refused.stderr
+    assert "gptX" in json_of("info", "--json", "--model", other)["tokenizer"]["error"]
+
+
+def config(directory):
+    """The shape of the file as a type."""
+    header = directory / "model.hpp"
+    run("config", GGUF / "q8_0.gguf", "--out", header)
+    for part in ("model_type qwen3_5", "NormShape<64,", ".value_heads = 4", ".rotary_dim = 8",
+                 "Vocabulary<320, hydralm::untied>", "using Model"):
+        assert part in header.read_text(), header.read_text()
+
+
 def refused(directory):
     out = directory / "out.safetensors"
     cut = directory / "cut.gguf"
@@ -77,4 +101,4 @@ def refused(directory):
                                     "--tokenizer", GGUF / "q8_0.gguf")
 
 
-run_checks([answers, said, texts, refused])
+run_checks([answers, said, texts, without_text, config, refused])

@@ -73,10 +73,22 @@ struct GgufValue {
     std::int32_t integer_at(std::size_t i) const noexcept {
         return number<std::int32_t>(bytes.data() + i * sizeof(std::int32_t));
     }
-    // A number, a truth or a text as JSON; of an array, a text that says so.
+    // A number, a truth or a text as JSON, and a list of up to `longest` numbers; of another array,
+    // a text that says so.
+    static constexpr std::uint64_t longest = 64;
     detail::Json json() const {
-        const std::byte* const from = bytes.data();
-        switch (type) {
+        if (type != GgufType::array) return element_json(type, bytes.data());
+        if (byte_size(element) == 0 || count > longest)
+            return "an array of " + std::to_string(count);
+        auto list = detail::Json::array();
+        for (std::size_t i = 0; i < count; ++i)
+            list.push_back(element_json(element, bytes.data() + i * byte_size(element)));
+        return list;
+    }
+
+private:
+    detail::Json element_json(GgufType kind, const std::byte* from) const {
+        switch (kind) {
             case GgufType::u8: return number<std::uint8_t>(from);
             case GgufType::i8: return number<std::int8_t>(from);
             case GgufType::u16: return number<std::uint16_t>(from);
@@ -91,10 +103,8 @@ struct GgufValue {
             case GgufType::text: return characters();
             case GgufType::array: break;
         }
-        return "an array of " + std::to_string(count);
+        return {};
     }
-
-private:
     std::string_view characters() const noexcept {
         return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
     }
@@ -137,9 +147,12 @@ public:
     // How many things follow, of at least `least` bytes each: at most `most`.
     std::uint64_t count(std::size_t least, std::uint64_t most, const std::string& field) {
         const auto found = number<std::uint64_t>(field);
-        most = std::min<std::uint64_t>(most, left() / least);
+        const std::uint64_t room = left() / least;
+        if (found > room)
+            fail(field, "at most " + std::to_string(room), std::to_string(found), cut_off);
         if (found > most)
-            fail(field, "at most " + std::to_string(most), std::to_string(found), cut_off);
+            fail(field, "no more than " + std::to_string(most), std::to_string(found),
+                 "no model that is read has so many: give another file");
         return found;
     }
     GgufValue value(const std::string& field) {
