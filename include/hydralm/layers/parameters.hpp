@@ -69,14 +69,15 @@ struct NoStorage {
 };
 
 // Storage for computing: matrices in panels, in the format of Weights (weights/formats.hpp),
-// convolutions tap-major, everything 64-byte aligned in one buffer.
+// convolutions tap-major, everything 64-byte aligned in one buffer. Views to read it: StorePacked
+// writes the buffer.
 template <Real T, class Weights = weights::Float>
 struct PackedStorage {
     using Scalar = T;
     using Matrix = typename Weights::template Matrix<T>;
     using Exact = weights::PackedMatrix<T>;
-    using Vector = std::span<T>;
-    using Taps = MatrixView<T>;  // [taps, channels]
+    using Vector = std::span<const T>;
+    using Taps = MatrixView<const T>;  // [taps, channels]
 };
 
 namespace detail {
@@ -360,31 +361,31 @@ private:
 template <Real T>
 class BindPacked : public ParameterVisitor<BindPacked<T>> {
 public:
-    explicit BindPacked(std::byte* buffer) noexcept : next_(buffer) {}
+    explicit BindPacked(const std::byte* buffer) noexcept : next_(buffer) {}
     template <class Matrix>
     void tensor(std::span<Matrix> parts, const ParameterInfo& info) noexcept {
         using Element = typename Matrix::Element;
         const Index rows = info.rows() / info.fields, cols = info.cols();
         for (auto& part : parts) {
-            Element* const memory = take<Element>(detail::packed_bytes(part, rows, cols));
+            const auto* const memory = take<Element>(detail::packed_bytes(part, rows, cols));
             if constexpr (weights::carries_format<Matrix>) part = part.over(memory, rows, cols);
             else part = {memory, rows, cols};
         }
     }
-    void convolution(MatrixView<T>& taps, const ParameterInfo& info) noexcept {
-        taps = MatrixView<T>(take<T>(packed_size<T>(info)), info.extents[2], info.extents[0]);
+    void convolution(MatrixView<const T>& taps, const ParameterInfo& info) noexcept {
+        taps = MatrixView<const T>(take<T>(packed_size<T>(info)), info.extents[2], info.extents[0]);
     }
-    void vector_tensor(std::span<T>& x, const ParameterInfo& info) noexcept {
+    void vector_tensor(std::span<const T>& x, const ParameterInfo& info) noexcept {
         x = {take<T>(packed_size<T>(info)), static_cast<std::size_t>(info.size())};
     }
 
 private:
     template <class Element>
-    Element* take(Index bytes) noexcept {
-        return reinterpret_cast<Element*>(std::exchange(next_, next_ + bytes));
+    const Element* take(Index bytes) noexcept {
+        return reinterpret_cast<const Element*>(std::exchange(next_, next_ + bytes));
     }
 
-    std::byte* next_;
+    const std::byte* next_;
 };
 
 // Points every tensor of FlatStorage<T> into one buffer, in file order.
@@ -428,17 +429,19 @@ public:
             next_ += detail::packed_bytes(parts[i], rows, info.cols());
         }
     }
-    void convolution(MatrixView<T>& taps, const ParameterInfo& info) {
+    void convolution(MatrixView<const T>&, const ParameterInfo& info) {
         const MatrixView<const T> values(filled(info), info.rows(), info.cols());
-        taps.eigen() = values.eigen().transpose();
-        next_ += packed_size<T>(info);
+        MatrixView<T>(take(info), info.cols(), info.rows()).eigen() = values.eigen().transpose();
     }
-    void vector_tensor(std::span<T>& x, const ParameterInfo& info) {
-        std::copy_n(filled(info), x.size(), x.data());
-        next_ += packed_size<T>(info);
+    void vector_tensor(std::span<const T>&, const ParameterInfo& info) {
+        const T* const values = filled(info);
+        std::copy_n(values, info.size(), take(info));
     }
 
 private:
+    T* take(const ParameterInfo& info) noexcept {
+        return reinterpret_cast<T*>(std::exchange(next_, next_ + packed_size<T>(info)));
+    }
     const T* filled(const ParameterInfo& info) {
         f_(info, scratch_.first(static_cast<std::size_t>(info.size())));
         return scratch_.data();
@@ -463,11 +466,11 @@ public:
             part.unpack({std::exchange(out, out + rows * info.cols()), rows, info.cols()});
         show(info);
     }
-    void convolution(const MatrixView<T>& taps, const ParameterInfo& info) {
+    void convolution(const MatrixView<const T>& taps, const ParameterInfo& info) {
         MatrixView<T>(scratch_.data(), info.rows(), info.cols()).eigen() = taps.eigen().transpose();
         show(info);
     }
-    void vector_tensor(const std::span<T>& x, const ParameterInfo& info) {
+    void vector_tensor(const std::span<const T>& x, const ParameterInfo& info) {
         std::copy_n(x.data(), x.size(), scratch_.data());
         show(info);
     }

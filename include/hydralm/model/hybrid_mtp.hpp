@@ -72,9 +72,9 @@ public:
     // f(info, values) fills every tensor, row-major, in file order.
     template <class F>
     void set_parameters(const F& f) {
-        memory_.expect();
+        std::byte* const memory = memory_.to_write();
         AlignedBuffer<T> scratch(largest_);
-        StorePacked<T, const F> store(memory_.data(), scratch.span(), f);
+        StorePacked<T, const F> store(memory, scratch.span(), f);
         visit(weights_, store);
     }
 

@@ -17,6 +17,7 @@
 #include "hydralm/core/aligned_buffer.hpp"
 #include "hydralm/core/error.hpp"
 #include "hydralm/layers/transposed_parameters.hpp"
+#include "hydralm/model/embedded_weights.hpp"
 #include "hydralm/model/model_calls.hpp"
 #include "hydralm/model/mtp.hpp"
 #include "hydralm/model/stack.hpp"
@@ -164,19 +165,28 @@ public:
                    .fix = "give alignas(64) storage of the model's weight_bytes"});
         bind();
     }
+    // Weights where they lie in the program, for ever: never written. No allocation.
+    template <class Model, Index vector_bytes>
+    explicit LanguageModel(const EmbeddedWeights<Model, vector_bytes>& embedded) noexcept
+        : memory_(embedded.bytes()) {
+        static_assert(std::is_base_of_v<LanguageModel, Model>,
+                      "hydralm: embedded weights: must be those of a model of this config and "
+                      "format; name the model as their header does");
+        bind();
+    }
     LanguageModel(LanguageModel&&) noexcept = default;
     LanguageModel& operator=(LanguageModel&&) noexcept = default;
     // Throws Error when this model was moved from. Called by what takes a model and throws Error.
     void expect_weights() const { memory_.expect(); }
 
     // f(const ParameterInfo&, std::span<T> values) fills every tensor, row-major, in file order.
-    // Allocates one tensor's worth of scratch. When f throws, the tensors before have their new
-    // values.
+    // Allocates one tensor's worth of scratch. Throws Error where weights are embedded. When f
+    // throws, the tensors before have their new values.
     template <class F>
     void set_parameters(F f) {
-        expect_weights();
+        std::byte* const memory = memory_.to_write();
         AlignedBuffer<T> scratch(largest_parameter);
-        StorePacked<T, F> store(memory_.data(), scratch.span(), f);
+        StorePacked<T, F> store(memory, scratch.span(), f);
         Structure::visit(weights_, store);
     }
     // f(const ParameterInfo&, std::span<const T> values) is shown every tensor, row-major, in file

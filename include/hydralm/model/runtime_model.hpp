@@ -161,7 +161,7 @@ public:
 
     // As LanguageModel's.
     void set_parameters(const ParameterSource<T>& f) {
-        expect_weights();
+        std::byte* const memory = memory_.to_write();
         AlignedBuffer<T> scratch(facts_->largest_parameter), narrow(narrow_elements());
         auto info = parameters.begin();
         ParameterSource<T> source = [&](const ParameterInfo&, std::span<T> values) {
@@ -174,7 +174,7 @@ public:
             }
             ++info;
         };
-        StorePacked<T, ParameterSource<T>> store(memory_.data(), scratch.span(), source);
+        StorePacked<T, ParameterSource<T>> store(memory, scratch.span(), source);
         visit(weights_, store);
     }
     void get_parameters(const ParameterSink<T>& f) const {

@@ -57,9 +57,9 @@ public:
     // Allocates one tensor's worth of scratch.
     template <class F>
     void set_parameters(F f) {
-        memory_.expect();
+        std::byte* const memory = memory_.to_write();
         AlignedBuffer<T> scratch(largest_parameter());
-        StorePacked<T, F> store(memory_.data(), scratch.span(), f);
+        StorePacked<T, F> store(memory, scratch.span(), f);
         mixer_.visit(weights_, store);
     }
     // f(const ParameterInfo&, std::span<const T> values) is shown every tensor, row-major, in file

@@ -21,6 +21,9 @@ using Batch = xsimd::batch<T, xsimd::default_arch>;
 template <Real T>
 inline constexpr Index lanes = static_cast<Index>(Batch<T>::size);
 
+// Of a vector register, whatever it holds.
+inline constexpr Index vector_bytes = lanes<float> * Index{sizeof(float)};
+
 // Vector registers of the instruction set: what a register-tiled kernel may count on.
 inline constexpr int registers =
 #if defined(__AVX512F__) || defined(__aarch64__)

@@ -46,26 +46,31 @@ public:
     Bf16Matrix(const Element* data, Index rows, Index cols) noexcept
         : data_(data), rows_(rows), cols_(cols) {}
 
-    // Elements of the storage, padding included. rows, cols ≥ 0.
-    static constexpr Index storage_size(Index rows, Index cols) noexcept {
-        return round_up(rows, panel_rows) * round_up(cols, group);
+    // Elements of the storage, padding included. rows, cols ≥ 0. panel: rows of one, of a target
+    // whose vectors are of another width.
+    static constexpr Index storage_size(Index rows, Index cols, Index panel = panel_rows) noexcept {
+        return round_up(rows, panel) * round_up(cols, group);
     }
 
     // Packs w [rows, cols], each element rounded to the nearest bfloat16, ties to even. storage:
     // storage_size(w.rows(), w.cols()) elements, all written; apart from w. Allocates nothing.
     static Bf16Matrix pack(MatrixView<const float> w, Element* storage) noexcept {
-        Element* out = storage;
+        pack_panels<panel_rows>(w, storage);
+        return {storage, w.rows(), w.cols()};
+    }
+    // The same in panels of so many rows. out: storage_size(w.rows(), w.cols(), panel) elements.
+    template <Index panel>
+    static void pack_panels(MatrixView<const float> w, Element* out) noexcept {
         const Index depth = round_up(w.cols(), group);
-        for (Index first = 0; first < w.rows(); first += panel_rows) {
-            const Index rows = std::min(panel_rows, w.rows() - first);
-            for (Index c = 0; c < depth; c += 2, out += 2 * panel_rows)
-                for (Index r = 0; r < panel_rows; ++r)
+        for (Index first = 0; first < w.rows(); first += panel) {
+            const Index rows = std::min(panel, w.rows() - first);
+            for (Index c = 0; c < depth; c += 2, out += 2 * panel)
+                for (Index r = 0; r < panel; ++r)
                     for (Index i = 0; i < 2; ++i)
                         out[2 * r + i] = r < rows && c + i < w.cols()
                                              ? bf16_from(w(first + r, c + i))
                                              : Element{0};
         }
-        return {storage, w.rows(), w.cols()};
     }
 
     // Writes W, row-major: the values rounded when packed, exactly. out: [rows, cols].

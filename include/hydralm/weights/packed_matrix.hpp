@@ -45,29 +45,34 @@ public:
     PackedMatrix(const T* data, Index rows, Index cols) noexcept
         : data_(data), rows_(rows), cols_(cols) {}
 
-    // Elements of the storage, padding included. rows, cols ≥ 0.
-    static constexpr Index storage_size(Index rows, Index cols) noexcept {
-        return round_up(rows, panel_rows) * cols;
+    // Elements of the storage, padding included. rows, cols ≥ 0. panel: rows of one, of a target
+    // whose vectors are of another width.
+    static constexpr Index storage_size(Index rows, Index cols, Index panel = panel_rows) noexcept {
+        return round_up(rows, panel) * cols;
     }
 
     // Packs w [rows, cols]. storage: storage_size(w.rows(), w.cols()) elements, all written; apart
     // from w. Allocates nothing.
     static PackedMatrix pack(MatrixView<const T> w, T* storage) noexcept {
+        pack_panels<panel_rows>(w, storage);
+        return {storage, w.rows(), w.cols()};
+    }
+    // The same in panels of so many rows. out: storage_size(w.rows(), w.cols(), panel) elements.
+    template <Index panel>
+    static void pack_panels(MatrixView<const T> w, T* out) noexcept {
         constexpr Index strip =
             16;  // columns at a time: the panel's rows are read in whole cache lines
-        T* out = storage;
-        for (Index first = 0; first < w.rows(); first += panel_rows) {
-            const Index rows = std::min(panel_rows, w.rows() - first);
+        for (Index first = 0; first < w.rows(); first += panel) {
+            const Index rows = std::min(panel, w.rows() - first);
             for (Index c0 = 0; c0 < w.cols(); c0 += strip) {
                 const Index cols = std::min(strip, w.cols() - c0);
                 for (Index r = 0; r < rows; ++r)
-                    for (Index c = 0; c < cols; ++c) out[c * panel_rows + r] = w(first + r, c0 + c);
-                for (Index c = 0; rows < panel_rows && c < cols; ++c)
-                    std::fill(out + c * panel_rows + rows, out + (c + 1) * panel_rows, T(0));
-                out += cols * panel_rows;
+                    for (Index c = 0; c < cols; ++c) out[c * panel + r] = w(first + r, c0 + c);
+                for (Index c = 0; rows < panel && c < cols; ++c)
+                    std::fill(out + c * panel + rows, out + (c + 1) * panel, T(0));
+                out += cols * panel;
             }
         }
-        return {storage, w.rows(), w.cols()};
     }
 
     // Packs the transpose: w [rows, cols] gives a packed [cols, rows], whose product is x·W, the
