@@ -1,4 +1,6 @@
 // Gradients of the gated delta rule: golden vectors, the token-level oracle, central differences.
+#include <array>
+
 #include "support/catch.hpp"
 #include "support/compare.hpp"
 #include "support/delta_rule_case.hpp"
@@ -149,7 +151,74 @@ void sweep() {
             N % 3 != 0);
 }
 
+// Keys of D numbers and values of V, which only the views know.
+template <class T>
+void check_widths(Index D, Index V, Index N) {
+    const auto count = [](Index n) { return static_cast<std::size_t>(n); };
+    std::vector<T> qkv = random_values<T>(N * (2 * D + V), 1), g = random_values<T>(N, 2),
+                   beta = random_values<T>(N, 3);
+    for (Index t = 0; t < N; ++t)
+        for (Index i = 0; i < 2 * D; ++i)
+            qkv[count(t * (2 * D + V) + i)] /= static_cast<T>(std::sqrt(static_cast<double>(D)));
+    for (T& x : g) x = -std::abs(x) / 2;
+    for (T& x : beta) x = std::min(std::abs(x), T(2));
+    const auto part = [&](Index first, Index width) {
+        return MatrixView<const T>(qkv.data() + first, N, width, 2 * D + V);
+    };
+    const kernels::GatedDeltaInput<T, dynamic> input{
+        part(0, D), part(D, D), part(2 * D, V), {g.data(), N}, {beta.data(), N}};
+    const auto begun = random_values<T>(D * V, 4), dout = random_values<T>(N * V, 5),
+               dstate = random_values<T>(D * V, 6);
+    const auto run_form = [&](const auto& form) {
+        std::vector<T> made(count(N * (2 * D + V + 2) + D * V),
+                            std::numeric_limits<T>::quiet_NaN());
+        T* const gates = made.data() + N * (2 * D + V);
+        T* const state = gates + 2 * N;
+        std::copy(dstate.begin(), dstate.end(), state);
+        const auto to = [&](Index first, Index width) {
+            return MatrixView<T>(made.data() + first, N, width, 2 * D + V);
+        };
+        form(MatrixView<T>(state, D, V),
+             kernels::GatedDeltaGradients<T, dynamic>{
+                 to(0, D), to(D, D), to(2 * D, V), {gates, N, 2}, {gates + 1, N, 2}});
+        return made;
+    };
+    const MatrixView<const T> given(dout.data(), N, V);
+    const auto expected = run_form([&](MatrixView<T> state, const auto& gradients) {
+        kernels::gated_delta_backward_reference<T, dynamic, dynamic>(input, {begun.data(), D, V},
+                                                                     given, state, gradients);
+    });
+    const auto actual = run_form([&](MatrixView<T> state, const auto& gradients) {
+        AlignedBuffer<std::byte> bytes(
+            std::max(kernels::gated_delta_workspace_bytes<T, dynamic>(8, D, V),
+                     kernels::gated_delta_backward_workspace_bytes<T, dynamic, 16>(D, V)));
+        std::fill(bytes.begin(), bytes.end(), std::byte{0xff});  // NaN
+        Arena arena(bytes.span());
+        std::vector<T> kept(count(ceil_div(N, Index{16}) * D * V)), last = begun, out(count(N * V));
+        kernels::gated_delta_chunkwise<8, T, dynamic, dynamic>(
+            input, {last.data(), D, V}, {out.data(), N, V}, 8, arena, {kept.data(), 16});
+        std::fill(bytes.begin(), bytes.end(), std::byte{0xff});
+        kernels::gated_delta_backward<16, T, dynamic, dynamic>(input, kept.data(), given, state,
+                                                               gradients, arena);
+    });
+    const auto slice = [](const std::vector<T>& all, Index first) {
+        return std::vector<T>(all.begin() + first, all.end());
+    };
+    const std::string where =
+        "D = " + std::to_string(D) + ", V = " + std::to_string(V) + ", N = " + std::to_string(N);
+    check_close(actual, expected, bound<T>, where);
+    check_close(slice(actual, N * (2 * D + V)), slice(expected, N * (2 * D + V)), bound<T>,
+                where + ", gates and state");
+}
+
 }  // namespace
+
+TEMPLATE_TEST_CASE("gated delta rule backward: keys and values of other widths than each other",
+                   "[kernels][delta_rule]", float, double) {
+    for (const auto& [D, V] :
+         {std::array<Index, 2>{16, 24}, {12, 24}, {8, 16}, {16, 7}, {96, 192}, {128, 4}})
+        for (const Index N : {0, 1, 16, 37}) check_widths<TestType>(D, V, N);
+}
 
 TEST_CASE("gated delta rule backward: golden gradients in float", "[kernels][delta_rule]") {
     check_all_golden<float>();

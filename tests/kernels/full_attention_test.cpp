@@ -213,6 +213,50 @@ void check_gradients(Index N, Index H, Index Hkv, Index piece) {
     check_close(fast.dv.values(), dv.values(), limit, where + ", dv");
 }
 
+// The same to a window, heads of a size that only the page knows.
+template <class T, Index D, Index C>
+void check_window_gradients(Index N, Index H, Index Hkv, Index window, Index piece) {
+    Case<T, D, C> c(N, H, Hkv, BankFormat::exact, 5);
+    c.run(N);  // the pages
+    Rows<T> out(N, H * D), sums(N, H), dout(N, H * D, 9), dq(N, H * D), dk(N, Hkv * D),
+        dv(N, Hkv * D), fast_dq(N, H * D), fast_dk(N, Hkv * D), fast_dv(N, Hkv * D);
+    kernels::full_attention_reference<T>(c.q.view(), c.k.view(), c.v.view(), H, Hkv, out.view(),
+                                         sums.view(), window);
+    kernels::full_attention_backward_reference<T>(c.q.view(), c.k.view(), c.v.view(), H, Hkv,
+                                                  out.view(), sums.view(), dout.view(), dq.view(),
+                                                  dk.view(), dv.view(), window);
+    const kernels::KeyValuePage<T, dynamic, C> page(D);
+    const Pages dpages(N, C, Hkv * page.bytes(BankFormat::exact), 0);
+    AlignedBuffer<std::byte> memory(
+        kernels::full_attention_backward_workspace_bytes<T, dynamic, C>(page));
+    std::memset(memory.data(), 0xff, static_cast<std::size_t>(memory.size()));
+    Arena arena(memory.span());
+    for (Index first = (N - 1) / piece * piece; first >= 0; first -= piece)
+        for (Index g = 0; g < Hkv; ++g) {
+            const Index n = std::min(piece, N - first);
+            const auto rows = [&](Rows<T>& all, Index width) {
+                return c.of_group(all.view().middle_rows(first, n), g, width);
+            };
+            const auto of_key = [&](Rows<T>& all) {
+                return all.view().middle_rows(first, n).middle_cols(g * D, D);
+            };
+            const kernels::FullAttentionPast<T, dynamic, C> past{c.pages.view(), BankFormat::exact,
+                                                                 g, page},
+                dpast{dpages.view(), BankFormat::exact, g, page};
+            kernels::full_attention_backward<dynamic, C, T>(rows(c.q, D), first, past, rows(out, D),
+                                                            rows(sums, 1), rows(dout, D),
+                                                            rows(fast_dq, D), dpast, arena, window);
+            kernels::take_key_value_gradients<dynamic, C, T>(n, first, dpast, of_key(fast_dk),
+                                                             of_key(fast_dv));
+        }
+    const double limit = sizeof(T) == 4 ? 2e-5 : 1e-12;
+    const std::string where =
+        c.where() + ", window " + std::to_string(window) + ", pieces of " + std::to_string(piece);
+    check_close(fast_dq.values(), dq.values(), limit, where + ", dq");
+    check_close(fast_dk.values(), dk.values(), limit, where + ", dk");
+    check_close(fast_dv.values(), dv.values(), limit, where + ", dv");
+}
+
 }  // namespace
 
 TEMPLATE_TEST_CASE("attention to the whole past is its reference, whatever is computed together",
@@ -255,6 +299,15 @@ TEMPLATE_TEST_CASE("gradients of attention to the whole past match their referen
             check_gradients<TestType, 4, 8>(N, 4, 2, piece);
             check_gradients<TestType, 12, 13>(N, 3, 1, piece);
             check_gradients<TestType, 64, 64>(N, 1, 1, piece);
+        }
+}
+
+TEMPLATE_TEST_CASE("gradients of attention to a window, heads of a size read at run time",
+                   "[full_attention]", float, double) {
+    for (const Index window : {0, 1, 5, 8, 9, 16, 100})
+        for (const Index piece : {1000, 11}) {
+            check_window_gradients<TestType, 4, 8>(29, 2, 1, window, piece);
+            check_window_gradients<TestType, 12, 8>(45, 6, 2, window, piece);
         }
 }
 

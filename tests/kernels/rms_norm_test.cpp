@@ -231,11 +231,43 @@ TEMPLATE_TEST_CASE("l2_scale: fast form is the reference's", "", float, double) 
     for (const Index D : {1, 8, 12, 17, 128})
         for (const double eps : {1e-6, 0.5}) {
             Rows<T> fast(5, 3 * D, 7), expected = fast;
-            kernels::l2_scale<T>(D, fast.view(), eps, 0.25);
+            const Rows<T> x = fast;
+            Rows<T> factors(5, 3);
+            kernels::l2_scale<T>(D, fast.view(), eps, 0.25, factors.view());
             kernels::reference::l2_scale<T>(D, expected.view(), eps, 0.25);
-            check_close(fast.values(), expected.values(), bound<T>, "D " + std::to_string(D));
+            const std::string where = "D " + std::to_string(D);
+            check_close(fast.values(), expected.values(), bound<T>, where);
             CHECK(fast.padding_untouched());
+            for (Index n = 0; n < 5; ++n)
+                for (Index h = 0; h < 3; ++h)
+                    CHECK(factors.view()(n, h) * x.view()(n, h * D) ==
+                          Approx(fast.view()(n, h * D)).epsilon(1e-6));
+
+            Rows<T> dx(5, 3 * D, 8), dx_expected(5, 3 * D);
+            kernels::reference::l2_scale_backward<T>(D, fast.view(), factors.view(), 0.25,
+                                                     dx.view(), dx_expected.view());
+            kernels::l2_scale_backward<T>(D, fast.view(), factors.view(), 0.25, dx.view(),
+                                          dx.view());
+            check_close(dx.values(), dx_expected.values(), 4 * bound<T>, where);
+            CHECK(dx.padding_untouched());
         }
+}
+
+TEST_CASE("l2_scale_backward: reference against central differences") {
+    Rows<double> x(1, 8, 1), dx(1, 8), factors(1, 2);
+    const Rows<double> dy(1, 8, 2);
+    Rows<double> y = x;
+    const auto loss = [&] {
+        y = x;
+        kernels::l2_scale<double>(4, y.view(), 0.1, 0.5, factors.view());
+        return inner_product(y, dy);
+    };
+    loss();
+    const Rows<double> scaled = y, by = factors;
+    kernels::reference::l2_scale_backward<double>(4, scaled.view(), by.view(), 0.5, dy.view(),
+                                                  dx.view());
+    for (Index i = 0; i < 8; ++i)
+        CHECK(dx.view()(0, i) == Approx(test::central_difference(loss, x.view()(0, i))).margin(1e-9));
 }
 
 TEST_CASE("l2_normalize: zeros stay zeros, and their gradient is the clamp's") {

@@ -57,12 +57,16 @@ TEST_CASE("rotary: a part of a head, sizes read at run time", "[kernels][rotary]
         Random random(static_cast<std::uint64_t>(D));
         std::vector<double> x(static_cast<std::size_t>(N * heads * D));
         for (double& v : x) v = random.normal();
+        const auto original = x;
         auto expected = x;
         std::vector<double> table(static_cast<std::size_t>(N * R));
         kernels::rotary_table<dynamic>(250, 1e7, MatrixView<double>(table.data(), N, R));
         kernels::rotary_apply<double>(D, {x.data(), N, heads * D}, {table.data(), N, R});
         kernels::rotary_reference<double>({expected.data(), N, heads * D}, D, 250, 1e7, 1, R);
-        check_close(x, expected, 1e-12, "D " + std::to_string(D) + ", R " + std::to_string(R));
+        const auto where = "D " + std::to_string(D) + ", R " + std::to_string(R);
+        check_close(x, expected, 1e-12, where);
+        kernels::rotary_apply_inverse<double>(D, {x.data(), N, heads * D}, {table.data(), N, R});
+        check_close(x, original, 1e-12, where + " and back");
     }
 }
 

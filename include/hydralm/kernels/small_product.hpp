@@ -98,16 +98,16 @@ void transpose_padded(const T* from, Index rows, Index cols, Index from_stride, 
     }
 }
 
-// Bᵀ of a [size, size] matrix, size a multiple of lanes.
+// c [cols, rows] = Bᵀ of b [rows, cols], both multiples of lanes.
 template <Real T>
-[[gnu::flatten]] void transpose_square(Index size, const T* b, T* c) noexcept {
+[[gnu::flatten]] void transpose(Index rows, Index cols, const T* b, T* c) noexcept {
     constexpr Index lanes = simd::lanes<T>;
-    for (Index i = 0; i < size; i += lanes) {
-        for (Index j = 0; j < size; j += lanes) {
+    for (Index i = 0; i < rows; i += lanes) {
+        for (Index j = 0; j < cols; j += lanes) {
             std::array<simd::Batch<T>, static_cast<std::size_t>(lanes)> square;
-            simd::unroll<lanes>([&](auto l) { square[l] = simd::load<T>(b + (i + l) * size + j); });
+            simd::unroll<lanes>([&](auto l) { square[l] = simd::load<T>(b + (i + l) * cols + j); });
             simd::transpose<T>(square);
-            simd::unroll<lanes>([&](auto l) { simd::store<T>(c + (j + l) * size + i, square[l]); });
+            simd::unroll<lanes>([&](auto l) { simd::store<T>(c + (j + l) * rows + i, square[l]); });
         }
     }
 }

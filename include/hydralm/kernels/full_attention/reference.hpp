@@ -65,7 +65,8 @@ void full_attention_backward_reference(MatrixView<const T> q, MatrixView<const T
                                        MatrixView<const T> values, Index heads, Index groups,
                                        MatrixView<const T> out, MatrixView<const T> log_sum_exp,
                                        MatrixView<const T> dout, MatrixView<T> dq,
-                                       MatrixView<T> dkeys, MatrixView<T> dvalues) noexcept {
+                                       MatrixView<T> dkeys, MatrixView<T> dvalues,
+                                       Index window = 0) noexcept {
     const Index past = keys.rows() - q.rows(), D = q.cols() / heads;
     const T scale = T(1) / std::sqrt(static_cast<T>(D));
     for (Index j = 0; j < keys.rows(); ++j) {
@@ -77,7 +78,8 @@ void full_attention_backward_reference(MatrixView<const T> q, MatrixView<const T
             const Index at = h * D, to = h * groups / heads * D;
             std::fill_n(dq.row(i) + at, D, T(0));
             const T delta = detail::plain_dot<T>(D, dout.row(i) + at, out.row(i) + at);
-            for (Index j = 0; j <= past + i; ++j) {
+            const Index first = window > 0 ? std::max<Index>(0, past + i + 1 - window) : 0;
+            for (Index j = first; j <= past + i; ++j) {
                 const T s = detail::plain_dot<T>(D, q.row(i) + at, keys.row(j) + to) * scale,
                         p = std::exp(s - log_sum_exp(i, h)),
                         dov = detail::plain_dot<T>(D, dout.row(i) + at, values.row(j) + to),

@@ -75,6 +75,21 @@ void l2_scale(Index head_dim, MatrixView<T> x, double eps, double scale) {
         }
 }
 
+// dx = m (dy − y (y·dy) / scale²) per slice, m = scale · (‖s‖² + eps)^(−1/2).
+template <class T>
+void l2_scale_backward(Index head_dim, MatrixView<const std::type_identity_t<T>> y,
+                       MatrixView<const std::type_identity_t<T>> factors, double scale,
+                       MatrixView<const std::type_identity_t<T>> dy, MatrixView<T> dx) {
+    for (Index n = 0; n < dx.rows(); ++n)
+        for (Index first = 0; first < dx.cols(); first += head_dim) {
+            T along = 0;
+            for (Index i = first; i < first + head_dim; ++i) along += y(n, i) * dy(n, i);
+            along /= static_cast<T>(scale * scale);
+            for (Index i = first; i < first + head_dim; ++i)
+                dx(n, i) = factors(n, first / head_dim) * (dy(n, i) - y(n, i) * along);
+        }
+}
+
 // dx = (dy − y (y·dy)) / m per slice; dx = dy / m where the norm was clamped (m = 1e−12), for there
 // m is a constant.
 template <class T>

@@ -63,5 +63,10 @@ void rotary_apply_inverse(MatrixView<T, Cols> x,
                           std::type_identity_t<MatrixView<const T>> table) noexcept {
     detail::rotate<D, true, T>(x, table);
 }
+template <Real T>
+void rotary_apply_inverse(Index head_dim, MatrixView<T> x,
+                          std::type_identity_t<MatrixView<const T>> table) noexcept {
+    detail::rotate<true, T>(head_dim, table.cols() / 2, x, table);
+}
 
 }  // namespace HYDRALM_NAMESPACE::kernels
