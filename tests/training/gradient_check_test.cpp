@@ -10,10 +10,14 @@ using namespace hydralm;
 namespace {
 
 template <class Mixer>
-void check(const GradientCheckOptions& options = {}) {
-    const GradientCheck found = check_gradient(Mixer{}, options);
+void check(const Mixer& mixer, const GradientCheckOptions& options) {
+    const GradientCheck found = check_gradient(mixer, options);
     INFO(found.tensor << ": " << found.error);
     CHECK(found.error < 1e-6);
+}
+template <class Mixer>
+void check(const GradientCheckOptions& options = {}) {
+    check(Mixer{}, options);
 }
 
 // Half of the gradient of the decay.
@@ -70,6 +74,61 @@ TEST_CASE("Layers pass the gradient check", "[gradient_check]") {
     check<FullAttention<double, 8, 4, FullShape<16, 4, 2>>>();
     check<SwiGLU<double, MlpShape<16, 40>>>();
     check<my::DecayedAttention<double, 16, 2>>();
+}
+
+TEST_CASE("Attention of published models passes the gradient check, whatever its options",
+          "[gradient_check]") {
+    using Shape = RuntimeGroupedAttentionShape;
+    const Shape plain{.d_model = 12, .n_heads = 4, .n_kv_heads = 2, .head_dim = 8};
+    std::vector<Shape> shapes(9, plain);
+    shapes[1].window = 6;
+    shapes[2].rotary_dim = 4;
+    shapes[3].rotary_dim = 8;
+    shapes[4].norm = QueryKeyNorm::each_head;
+    shapes[5].norm = QueryKeyNorm::all_heads;
+    shapes[6].gate = true;
+    shapes[7].bias = true;
+    shapes[8] = {.d_model = 12,
+                 .n_heads = 3,
+                 .n_kv_heads = 1,
+                 .head_dim = 12,
+                 .window = 9,
+                 .rotary_dim = 6,
+                 .norm = QueryKeyNorm::each_head,
+                 .epsilon = 1e-2,
+                 .gate = true,
+                 .bias = true};
+    for (const Shape& shape : shapes) {
+        check(GroupedAttention<double, 4>(shape), {});
+        check(GroupedAttention<double, 4>(shape), {.tokens = 21, .past = 17, .most = 6});
+    }
+}
+
+TEST_CASE("Gated DeltaNet of published models passes the gradient check, whatever its options",
+          "[gradient_check]") {
+    using Shape = RuntimeGroupedDeltaNetShape;
+    const Shape plain{
+        .d_model = 12, .key_heads = 2, .key_dim = 8, .value_heads = 2, .value_dim = 8};
+    std::vector<Shape> shapes(8, plain);
+    shapes[1].value_heads = 6;
+    shapes[2].value_dim = 5;
+    shapes[3].conv_kernel = 1;
+    shapes[4].beta_scale = 2.0;
+    shapes[5].gate = OutputGate::none;
+    shapes[6].gate = OutputGate::sigmoid;
+    shapes[7] = {.d_model = 12,
+                 .key_heads = 1,
+                 .key_dim = 4,
+                 .value_heads = 3,
+                 .value_dim = 12,
+                 .conv_kernel = 3,
+                 .beta_scale = 2.0,
+                 .epsilon = 1e-2,
+                 .gate = OutputGate::sigmoid};
+    for (const Shape& shape : shapes) {
+        check(GroupedDeltaNet<double>(shape), {});
+        check(GroupedDeltaNet<double>(shape), {.tokens = 70, .past = 1, .most = 3});
+    }
 }
 
 TEST_CASE("The gradient check takes one stream, no past and one token", "[gradient_check]") {

@@ -20,6 +20,7 @@
 #include "hydralm/kernels/rms_norm/rms_norm.hpp"
 #include "hydralm/kernels/rotary/rotary.hpp"
 #include "hydralm/layers/module.hpp"
+#include "hydralm/layers/output_gate.hpp"
 #include "hydralm/layers/shape.hpp"
 
 namespace HYDRALM_NAMESPACE {
@@ -125,19 +126,44 @@ public:
     // ---- buffers
 
     struct Scratch {
-        MatrixView<T> qkv;     // [B·N, I + 2K]
-        MatrixView<T> o;       // [B·N, I]
+        MatrixView<T> qkv;     // [B·N, I + 2K]; with no tape
+        MatrixView<T> o;       // [B·N, I]; with a tape, behind the output gate
         MatrixView<T> angles;  // [B·N, R], cosines, then sines
         TaskScratch tasks;     // of B·Hkv·parts
     };
     template <class V>
     constexpr void visit_scratch(Scratch& s, V& v, const Call& call) const {
-        v.matrix(s.qkv, call.rows(), projected());
-        v.matrix(s.o, call.rows(), inner());
+        if (!call.recorded) v.matrix(s.qkv, call.rows(), projected());
+        if (!call.recorded || shape_.gate) v.matrix(s.o, call.rows(), inner());
         v.matrix(s.angles, call.rows(), shape_.rotary_dim);
         v.tasks(s.tasks, call.streams * groups() * parts(call.tokens),
                 kernels::full_attention_workspace_bytes<T, dynamic, ChunkSize>(page()));
     }
+
+    // Keys and values are read from the pages, probabilities computed again: nothing of size N×N.
+    struct Tape {
+        MatrixView<T> qkv;       // [B·N, I + 2K], as attention reads them
+        MatrixView<T> unnormed;  // [B·N, I + K], q and k before their norms, where they have them
+        MatrixView<T> o;         // [B·N, I], before the output gate
+        MatrixView<T> gate;      // [B·N, I], gate_proj x, when gated
+        MatrixView<T> log_sum_exp;  // [B·N, H]
+    };
+    template <class V>
+    constexpr void visit_tape(Tape& t, V& v, const Call& call) const {
+        v.matrix(t.qkv, call.rows(), projected());
+        if (normed()) v.matrix(t.unnormed, call.rows(), inner() + keys());
+        v.matrix(t.o, call.rows(), inner());
+        if (shape_.gate) v.matrix(t.gate, call.rows(), inner());
+        v.matrix(t.log_sum_exp, call.rows(), shape_.n_heads);
+    }
+
+    struct BackwardScratch {
+        MatrixView<T> dqkv, dout, angles;  // as in Tape and Scratch
+        MatrixView<T> gated, dgate;        // [B·N, I], when gated
+        TaskScratch tasks;                 // of B·Hkv
+    };
+    template <class V>
+    constexpr void visit_backward_scratch(BackwardScratch& s, V& v, const Call& call) const;
 
     // What lies behind the position is never read.
     struct History {};
@@ -147,23 +173,27 @@ public:
 
     // ---- computing
 
-    // As layers/module.hpp says; the banks have memory for the N tokens (StreamMemory::reserve).
-    // Cost: O(B·N·I·(d + min(N + position, W))).
-    template <class P>
+    // As layers/module.hpp says; the banks have memory for the N tokens (StreamMemory::reserve),
+    // and those of dstates in backward have the pages of every token up to them. Cost:
+    // O(B·N·I·(d + min(N + position, W))).
+    template <class P, class R = NoTape>
     void forward(const P& p, Streams streams, Index N, MatrixView<const T> x, MatrixView<T> y, Form,
-                 Write write, Arena& arena, NoTape = {}) const noexcept {
+                 Write write, Arena& arena, const R& tape = {}) const noexcept {
         const Arena::Scope scope(arena);
         const Index B = streams.count(), G = groups(), cuts = parts(N);
-        const Scratch s = take_scratch(*this, arena, {.streams = B, .tokens = N});
-        if (shape_.rotary_dim > 0)
-            for (Index b = 0; b < B; ++b)
-                kernels::rotary_table<dynamic>(streams.position(b), shape_.rope_base,
-                                               s.angles.middle_rows(b * N, N));
-        if (shape_.bias) kernels::matmul(x, p.qkv_proj, s.qkv, acc + in(p.qkv_bias.data()), &arena);
-        else kernels::matmul(x, p.qkv_proj, s.qkv, acc, &arena);
+        const Scratch s =
+            take_scratch(*this, arena, {.streams = B, .tokens = N, .recorded = records<R>});
+        MatrixView<T> qkv = s.qkv, o = s.o, log_sum_exp;
+        if constexpr (records<R>) qkv = tape.qkv, o = tape.o, log_sum_exp = tape.log_sum_exp;
+        write_angles(streams, N, s.angles);
+        if (shape_.bias) kernels::matmul(x, p.qkv_proj, qkv, acc + in(p.qkv_bias.data()), &arena);
+        else kernels::matmul(x, p.qkv_proj, qkv, acc, &arena);
+        if constexpr (records<R>)
+            for (Index r = 0; r < tape.unnormed.rows(); ++r)
+                std::copy_n(qkv.row(r), tape.unnormed.cols(), tape.unnormed.row(r));
         if (over_all()) {
-            normalise(s.qkv.middle_cols(0, inner()), p.q_norm);
-            normalise(s.qkv.middle_cols(inner(), keys()), p.k_norm);
+            normalise(qkv.middle_cols(0, inner()), p.q_norm);
+            normalise(qkv.middle_cols(inner(), keys()), p.k_norm);
         }
         std::int64_t furthest = 0;
         for (Index b = 0; b < B; ++b) furthest = std::max(furthest, streams.position(b));
@@ -172,7 +202,7 @@ public:
             [&](Index task) {
                 const Index b = task / G, g = task % G;
                 remember(p, past(bind_state(*this, streams, b), g), streams.position(b),
-                         s.qkv.middle_rows(b * N, N), s.angles.middle_rows(b * N, N), g);
+                         qkv.middle_rows(b * N, N), s.angles.middle_rows(b * N, N), g);
             },
             B * N * projected() > 65536);
         const std::int64_t seen =
@@ -184,15 +214,31 @@ public:
                             first = task % cuts * N / cuts,
                             count = (task % cuts + 1) * N / cuts - first, row = b * N + first;
                 Arena own = s.tasks.of(task);
+                const auto sums = log_sum_exp.data() == nullptr
+                                      ? log_sum_exp
+                                      : sums_of(log_sum_exp.middle_rows(row, count), g);
                 kernels::full_attention<dynamic, ChunkSize, T>(
-                    group_cols(s.qkv.middle_rows(row, count), g), streams.position(b) + first,
+                    group_cols(qkv.middle_rows(row, count), g), streams.position(b) + first,
                     past(bind_state(*this, streams, b), g),
-                    group_cols(s.o.middle_rows(row, count), g), own, {}, shape_.window);
+                    group_cols(o.middle_rows(row, count), g), own, sums, shape_.window);
             },
             B * N * inner() * seen > 32768);
-        if (shape_.gate) kernels::matmul(x, p.gate_proj, s.o, in(s.o) * sigmoid(acc), &arena);
-        project(s.o, p.o_proj, y, write, &arena);
+        if constexpr (records<R>) {
+            if (shape_.gate) {
+                kernels::matmul(x, p.gate_proj, tape.gate);
+                apply_output_gate<T>(OutputGate::sigmoid, tape.gate, tape.o, o = s.o);
+            }
+        } else if (shape_.gate) {
+            kernels::matmul(x, p.gate_proj, o, in(o)*sigmoid(acc), &arena);
+        }
+        project(o, p.o_proj, y, write, &arena);
     }
+
+    // As layers/module.hpp says; defined in grouped_attention_backward.hpp.
+    template <class P, class Q, class G>
+    void backward(const P& p, const Q& transposed, const Tape& tape, Streams streams, Index N,
+                  MatrixView<const T> x, MatrixView<const T> dy, MatrixView<T> dx, G& gradients,
+                  Streams dstates, Arena& arena) const noexcept;
 
 private:
     constexpr typename Past::Page page() const noexcept {
@@ -204,6 +250,7 @@ private:
     constexpr Index inner() const noexcept { return shape_.n_heads * head_dim(); }
     constexpr Index keys() const noexcept { return groups() * head_dim(); }
     constexpr Index projected() const noexcept { return inner() + 2 * keys(); }
+    constexpr bool normed() const noexcept { return shape_.norm != QueryKeyNorm::none; }
     constexpr bool over_all() const noexcept { return shape_.norm == QueryKeyNorm::all_heads; }
 
     // In which the tokens of a call are cut, for as many threads.
@@ -220,6 +267,17 @@ private:
     }
     MatrixView<T> value_cols(MatrixView<T> qkv, Index g) const noexcept {
         return qkv.middle_cols(inner() + keys() + g * head_dim(), head_dim());
+    }
+
+    MatrixView<T> sums_of(MatrixView<T> log_sum_exp, Index g) const noexcept {
+        return log_sum_exp.middle_cols(g * group_heads(), group_heads());
+    }
+
+    void write_angles(Streams streams, Index N, MatrixView<T> angles) const noexcept {
+        if (shape_.rotary_dim == 0) return;
+        for (Index b = 0; b < streams.count(); ++b)
+            kernels::rotary_table<dynamic>(streams.position(b), shape_.rope_base,
+                                           angles.middle_rows(b * N, N));
     }
 
     // Slices of the weight's width, each by itself.
@@ -246,6 +304,11 @@ private:
         for (Index n = 0; n < qkv.rows(); ++n)
             pages.put(position + n, k.row(n), value_cols(qkv, g).row(n));
     }
+
+    void backward_group(Streams streams, Index N, const Tape& tape, const BackwardScratch& s,
+                        Streams dstates, Index b, Index g, Arena& arena) const noexcept;
+    void normalise_backward(MatrixView<const T> x, std::span<const T> weight, MatrixView<T> dx,
+                            std::span<T> dweight, Arena& arena) const noexcept;
 
     [[no_unique_address]] Shape shape_;
 };

@@ -22,6 +22,7 @@
 #include "hydralm/kernels/rms_norm/rms_norm.hpp"
 #include "hydralm/kernels/short_conv/short_conv.hpp"
 #include "hydralm/layers/module.hpp"
+#include "hydralm/layers/output_gate.hpp"
 #include "hydralm/layers/shape.hpp"
 
 namespace HYDRALM_NAMESPACE {
@@ -112,23 +113,63 @@ public:
 
     // ---- buffers
 
+    // Of forward: what it computes where no tape and no history keeps it.
     struct Scratch {
         MatrixView<T> qkv, mixed;  // [B·N, C], before and after the convolution
         MatrixView<T> gates;       // [B·N, 2Hv], ln α and β
-        MatrixView<T> o;           // [B·N, I]
+        MatrixView<T> o;           // [B·N, I]; with a tape, behind norm and output gate
         TaskScratch heads;         // of B·Hk
     };
     template <class V>
     constexpr void visit_scratch(Scratch& s, V& v, const Call& call) const {
-        v.matrix(s.qkv, call.rows(), channels());
-        v.matrix(s.mixed, call.rows(), channels());
-        v.matrix(s.gates, call.rows(), 2 * shape_.value_heads);
+        if (!call.recorded) {
+            v.matrix(s.qkv, call.rows(), channels());
+            v.matrix(s.mixed, call.rows(), channels());
+            v.matrix(s.gates, call.rows(), 2 * shape_.value_heads);
+        }
         v.matrix(s.o, call.rows(), inner());
         v.tasks(s.heads, call.streams * shape_.key_heads,
                 call.form == Form::recurrent ? 0
                                              : kernels::gated_delta_workspace_bytes<T, dynamic>(
                                                    block, shape_.key_dim, shape_.value_dim));
     }
+
+    // What backward does not compute again: 2C + 2I + 2Hk + 4Hv numbers a token, Hv·Dk·Dv every
+    // chunk, (K − 1)·C a stream.
+    struct Tape {
+        MatrixView<T> qkv, mixed;  // as in Scratch
+        MatrixView<T> factors;     // [B·N, 2Hk], by which q and k were scaled
+        MatrixView<T> ab;          // [B·N, 2Hv], ab_proj x
+        MatrixView<T> gates;       // [B·N, 2Hv], ln α and β
+        MatrixView<T> o;           // [B·N, I], before the norm
+        MatrixView<T> gate;        // [B·N, I], gate_proj x, when gated
+        MatrixView<T> cache;       // [B·(K−1), C], inputs of the convolution before the first token
+        T* states;                 // [B, Hv, ceil(N / chunk), Dk, Dv]
+    };
+    template <class V>
+    constexpr void visit_tape(Tape& t, V& v, const Call& call) const {
+        const Index rows = call.rows(), H = shape_.value_heads;
+        v.matrix(t.qkv, rows, channels());
+        v.matrix(t.mixed, rows, channels());
+        v.matrix(t.factors, rows, 2 * shape_.key_heads);
+        v.matrix(t.ab, rows, 2 * H);
+        v.matrix(t.gates, rows, 2 * H);
+        v.matrix(t.o, rows, inner());
+        if (gated()) v.matrix(t.gate, rows, inner());
+        v.matrix(t.cache, call.streams * (shape_.conv_kernel - 1), channels());
+        v.array(t.states, call.streams * H * chunks(call.tokens) * head_size());
+    }
+
+    struct BackwardScratch {
+        MatrixView<T> dqkv;          // [B·N, C]
+        MatrixView<T> dgates;        // [B·N, 2Hv]
+        MatrixView<T> normed, dout;  // [B·N, I], o behind its norm, and the gradient of o
+        MatrixView<T> gated, dgate;  // [B·N, I], when gated
+        MatrixView<T> dtaps;         // [K, C]
+        TaskScratch heads;           // of Hk
+    };
+    template <class V>
+    constexpr void visit_backward_scratch(BackwardScratch& s, V& v, const Call& call) const;
 
     // What rollback needs of the last call.
     struct History {
@@ -147,43 +188,59 @@ public:
     // ---- computing
 
     // As layers/module.hpp says. Cost: O(B·N·(d·(C + I) + Hv·Dk·Dv)).
-    template <class P>
+    template <class P, class R = NoTape>
     void forward(const P& p, Streams streams, Index N, MatrixView<const T> x, MatrixView<T> y,
-                 Form form, Write write, Arena& arena, NoTape = {}) const noexcept {
+                 Form form, Write write, Arena& arena, const R& tape = {}) const noexcept {
         const Arena::Scope scope(arena);
         const Index B = streams.count(), G = shape_.key_heads;
-        Scratch s = take_scratch(*this, arena, {B, N, form});
+        const Scratch s = take_scratch(*this, arena, {B, N, form, records<R>});
+        Work w{s.qkv, s.mixed, s.gates, s.o};
         History history{};
-        if (streams.history() != nullptr) {
+        if constexpr (records<R>) {
+            w = {tape.qkv, tape.mixed, tape.gates, tape.o, tape.factors, tape.states};
+            copy_caches(streams, tape.cache);
+        } else if (streams.history() != nullptr) {
             history = take_history(*this, *streams.history(), N);
-            s = {history.qkv, history.mixed, history.gates, history.o, s.heads};
+            w = {history.qkv, history.mixed, history.gates, history.o};
             const State state = bind_state(*this, streams, 0);
             std::copy_n(state.conv_cache, cache_size(), history.before.conv_cache);
             std::copy_n(state.memory, shape_.value_heads * head_size(), history.before.memory);
         }
-        kernels::matmul(x, p.qkv_proj, s.qkv, acc, &arena);
-        kernels::matmul(x, p.ab_proj, s.gates);
-        write_gates(p, s.gates);
+        kernels::matmul(x, p.qkv_proj, w.qkv, acc, &arena);
+        kernels::matmul(x, p.ab_proj, w.gates);
+        if constexpr (records<R>)
+            std::copy_n(w.gates.data(), B * N * w.gates.cols(), tape.ab.data());
+        write_gates(p, w.gates);
         parallel_for(
             B * G,
             [&](Index task) {
                 const Index b = task / G;
-                const Scratch rows{s.qkv.middle_rows(b * N, N),
-                                   s.mixed.middle_rows(b * N, N),
-                                   s.gates.middle_rows(b * N, N),
-                                   s.o.middle_rows(b * N, N),
-                                   {}};
                 Arena own = s.heads.of(task);
-                mix_group(p, bind_state(*this, streams, b), streams.position(b), rows, task % G,
-                          form, own);
+                mix_group(p, bind_state(*this, streams, b), streams.position(b), rows_of(w, b, N),
+                          task % G, form, own);
             },
             B * N * shape_.value_heads * head_size() > 32768);
-        if (shape_.gate == OutputGate::silu)
-            kernels::matmul(x, p.gate_proj, s.o, in(s.o) * silu(acc), &arena);
-        if (shape_.gate == OutputGate::sigmoid)
-            kernels::matmul(x, p.gate_proj, s.o, in(s.o) * sigmoid(acc), &arena);
-        project(s.o, p.o_proj, y, write, &arena);
+        MatrixView<T> o = w.o;
+        if constexpr (records<R>) {
+            normalise(p, tape.o, o = s.o);
+            if (gated()) {
+                kernels::matmul(x, p.gate_proj, tape.gate);
+                apply_output_gate<T>(shape_.gate, tape.gate, o, o);
+            }
+        } else {
+            if (shape_.gate == OutputGate::silu)
+                kernels::matmul(x, p.gate_proj, o, in(o)*silu(acc), &arena);
+            if (shape_.gate == OutputGate::sigmoid)
+                kernels::matmul(x, p.gate_proj, o, in(o)*sigmoid(acc), &arena);
+        }
+        project(o, p.o_proj, y, write, &arena);
     }
+
+    // As layers/module.hpp says; defined in grouped_delta_net_backward.hpp.
+    template <class P, class Q, class G>
+    void backward(const P& p, const Q& transposed, const Tape& tape, Streams streams, Index N,
+                  MatrixView<const T> x, MatrixView<const T> dy, MatrixView<T> dx, G& gradients,
+                  Streams dstates, Arena& arena) const noexcept;
 
     // Back to the state after the first kept of the N tokens of the last call, which took history.
     // What the delta rule adds for each is done again; nothing else is. No allocation.
@@ -194,21 +251,37 @@ public:
         kernels::short_conv_rewind<T>(MatrixView<const T>(h.before.conv_cache, rows, channels()),
                                       h.qkv, kept, {state.conv_cache, rows, channels()});
         std::copy_n(h.before.memory, shape_.value_heads * head_size(), state.memory);
-        const Scratch first{h.qkv.middle_rows(0, kept),
-                            h.mixed.middle_rows(0, kept),
-                            h.gates.middle_rows(0, kept),
-                            h.o.middle_rows(0, kept),
-                            {}};
+        const Work first = rows_of({h.qkv, h.mixed, h.gates, h.o}, 0, kept);
         parallel_for(
             shape_.value_heads,
             [&](Index head) {
-                kernels::gated_delta_recurrent(delta_input(first, head), memory_of(state, head),
-                                               values_of(first.o, head));
+                kernels::gated_delta_recurrent(delta_input(first.mixed, first.gates, head),
+                                               memory_of(state, head), values_of(first.o, head));
             },
             kept * shape_.value_heads * head_size() > 32768);
     }
 
 private:
+    // Where the rows of a call are computed.
+    struct Work {
+        MatrixView<T> qkv, mixed, gates, o;
+        MatrixView<T> factors{};  // with a tape, as
+        T* states = nullptr;      // there: o is left before its norm
+    };
+    // Those of stream b.
+    Work rows_of(const Work& w, Index b, Index N) const noexcept {
+        const auto rows = [&](MatrixView<T> all) { return all.middle_rows(b * N, N); };
+        Work own{rows(w.qkv), rows(w.mixed), rows(w.gates), rows(w.o)};
+        if (w.states != nullptr) {
+            own.factors = rows(w.factors);
+            own.states = w.states + b * shape_.value_heads * chunks(N) * head_size();
+        }
+        return own;
+    }
+
+    static constexpr Index chunk = std::max(kernels::gated_delta_training_chunk, block);
+    static constexpr Index chunks(Index N) noexcept { return ceil_div(N, chunk); }
+
     constexpr bool gated() const noexcept { return shape_.gate != OutputGate::none; }
     constexpr Index keys() const noexcept { return shape_.key_heads * shape_.key_dim; }
     constexpr Index inner() const noexcept { return shape_.value_heads * shape_.value_dim; }
@@ -235,45 +308,75 @@ private:
         }
     }
     // What the delta rule reads for value head h.
-    kernels::GatedDeltaInput<T, dynamic> delta_input(const Scratch& s, Index h) const noexcept {
-        const Index N = s.mixed.rows(), H = shape_.value_heads, Dk = shape_.key_dim,
+    kernels::GatedDeltaInput<T, dynamic> delta_input(MatrixView<const T> mixed,
+                                                     MatrixView<const T> gates,
+                                                     Index h) const noexcept {
+        const Index N = mixed.rows(), H = shape_.value_heads, Dk = shape_.key_dim,
                     at = h / sharing() * Dk;
-        return {s.mixed.middle_cols(at, Dk),
-                s.mixed.middle_cols(keys() + at, Dk),
-                s.mixed.middle_cols(2 * keys() + h * shape_.value_dim, shape_.value_dim),
-                {s.gates.data() + h, N, s.gates.stride()},
-                {s.gates.data() + H + h, N, s.gates.stride()}};
+        return {mixed.middle_cols(at, Dk),
+                mixed.middle_cols(keys() + at, Dk),
+                mixed.middle_cols(2 * keys() + h * shape_.value_dim, shape_.value_dim),
+                {gates.data() + h, N, gates.stride()},
+                {gates.data() + H + h, N, gates.stride()}};
+    }
+    // caches [B·(K−1), C] = the streams' inputs of the convolution.
+    void copy_caches(Streams streams, MatrixView<T> caches) const noexcept {
+        for (Index b = 0; b < streams.count(); ++b)
+            std::copy_n(bind_state(*this, streams, b).conv_cache, cache_size(),
+                        caches.row(b * (shape_.conv_kernel - 1)));
+    }
+    // y = o behind the norm of every head.
+    template <class P>
+    void normalise(const P& p, MatrixView<const T> o, MatrixView<T> y) const noexcept {
+        const Index Dv = shape_.value_dim;
+        for (Index first = 0; first < inner(); first += Dv)
+            kernels::rms_norm(o.middle_cols(first, Dv), std::span<const T>(p.o_norm),
+                              shape_.epsilon, y.middle_cols(first, Dv));
+    }
+    double query_scale() const noexcept {
+        return 1 / std::sqrt(static_cast<double>(shape_.key_dim));
     }
 
-    // Key head g of one stream and the value heads that share it: nothing else is touched. s: the
-    // stream's N rows.
+    // Key head g of one stream and the value heads that share it: nothing else is touched. w: the
+    // stream's N rows. With a tape, blocks begin with the call.
     template <class P>
-    void mix_group(const P& p, const State& state, std::int64_t position, const Scratch& s, Index g,
+    void mix_group(const P& p, const State& state, std::int64_t position, const Work& w, Index g,
                    Form form, Arena& arena) const noexcept {
-        const Index Dk = shape_.key_dim, Dv = shape_.value_dim;
+        const Index Dk = shape_.key_dim, Dv = shape_.value_dim, N = w.qkv.rows();
+        const bool recorded = w.states != nullptr;
         const auto convolve = [&](Index first, Index count) {
             const MatrixView<T> cache(state.conv_cache, shape_.conv_kernel - 1, channels());
-            const auto mixed = s.mixed.middle_cols(first, count);
-            kernels::short_conv(MatrixView<const T>(s.qkv.middle_cols(first, count)),
+            const auto mixed = w.mixed.middle_cols(first, count);
+            kernels::short_conv(MatrixView<const T>(w.qkv.middle_cols(first, count)),
                                 MatrixView<const T>(p.conv.middle_cols(first, count)), nullptr,
                                 cache.middle_cols(first, count), mixed,
                                 [](auto z) { return simd::silu(z); });
             return mixed;
         };
-        kernels::l2_scale<T>(Dk, convolve(g * Dk, Dk), 1e-6,
-                             1 / std::sqrt(static_cast<double>(Dk)));
-        kernels::l2_scale<T>(Dk, convolve(keys() + g * Dk, Dk), 1e-6, 1);
+        const auto factors = [&](Index part) {
+            return recorded ? w.factors.middle_cols(part * shape_.key_heads + g, 1) : w.factors;
+        };
+        kernels::l2_scale<T>(Dk, convolve(g * Dk, Dk), 1e-6, query_scale(), factors(0));
+        kernels::l2_scale<T>(Dk, convolve(keys() + g * Dk, Dk), 1e-6, 1, factors(1));
         for (Index h = g * sharing(); h < (g + 1) * sharing(); ++h) {
             convolve(2 * keys() + h * Dv, Dv);
-            const auto input = delta_input(s, h);
-            const MatrixView<T> S = memory_of(state, h), o = values_of(s.o, h);
-            if (form == Form::recurrent) kernels::gated_delta_recurrent(input, S, o);
+            const auto input = delta_input(w.mixed, w.gates, h);
+            const MatrixView<T> S = memory_of(state, h), o = values_of(w.o, h);
+            if (recorded)
+                kernels::gated_delta_chunkwise<block>(
+                    input, S, o, block, arena, {w.states + h * chunks(N) * head_size(), chunk});
+            else if (form == Form::recurrent) kernels::gated_delta_recurrent(input, S, o);
             else
                 kernels::gated_delta_chunkwise<block>(input, S, o, block - position % block, arena);
-            kernels::rms_norm(MatrixView<const T>(o), std::span<const T>(p.o_norm), shape_.epsilon,
-                              o);
+            if (!recorded)
+                kernels::rms_norm(MatrixView<const T>(o), std::span<const T>(p.o_norm),
+                                  shape_.epsilon, o);
         }
     }
+
+    template <class P>
+    void backward_group(const P& p, Index N, const Tape& tape, const BackwardScratch& s,
+                        Streams dstates, Index b, Index g, Arena& arena) const noexcept;
 
     [[no_unique_address]] Shape shape_;
 };

@@ -105,7 +105,7 @@ private:
     [[no_unique_address]] Inner inner_;
 };
 
-// x += norm(inner(x)), in place: the norm behind. Otherwise as Residual; not trained.
+// x += norm(inner(x)), in place: the norm behind. Otherwise as Residual.
 template <class Norm, class Inner>
 class PostNormResidual {
 public:
@@ -139,15 +139,54 @@ public:
         v.matrix(s.added, call.rows(), d_model());
         v.within(scratch_bytes(inner_, call));
     }
+    struct Tape {
+        MatrixView<Scalar> x, y;  // [B·N, d], into the inner module and out of it
+        TapeOf<Inner> inner;
+    };
+    template <class V>
+    constexpr void visit_tape(Tape& t, V& v, const Call& call) const {
+        v.matrix(t.x, call.rows(), d_model());
+        v.matrix(t.y, call.rows(), d_model());
+        inner_.visit_tape(t.inner, v, call);
+    }
+    struct BackwardScratch {
+        MatrixView<Scalar> dy, dinner;  // [B·N, d]
+    };
+    template <class V>
+    constexpr void visit_backward_scratch(BackwardScratch& s, V& v, const Call& call) const {
+        v.matrix(s.dy, call.rows(), d_model());
+        v.matrix(s.dinner, call.rows(), d_model());
+        v.within(backward_scratch_bytes(inner_, call.streams, call.tokens));
+        v.within(norm_.backward_bytes(call.rows()));
+    }
 
-    template <class P>
+    template <class P, class R = NoTape>
     void forward(const P& p, Streams streams, Index N, MatrixView<Scalar> x, Form form,
-                 Arena& arena, NoTape = {}) const noexcept {
+                 Arena& arena, const R& tape = {}) const noexcept {
         const Arena::Scope scope(arena);
-        const Scratch s = take_scratch(*this, arena, {streams.count(), N, form});
-        inner_.forward(p.inner, streams, N, x, s.added, form, Write::assign, arena, NoTape{});
-        norm_.forward(p.norm, MatrixView<const Scalar>(s.added), s.added);
+        const Scratch s = take_scratch(*this, arena, {streams.count(), N, form, records<R>});
+        MatrixView<Scalar> y = s.added;
+        if constexpr (records<R>) {
+            for (Index r = 0; r < x.rows(); ++r) std::copy_n(x.row(r), d_model(), tape.x.row(r));
+            y = tape.y;
+        }
+        inner_.forward(p.inner, streams, N, x, y, form, Write::assign, arena,
+                       part_of(tape, [](const auto& t) -> auto& { return t.inner; }));
+        norm_.forward(p.norm, MatrixView<const Scalar>(y), s.added);
         for (Index r = 0; r < x.rows(); ++r) out(d_model(), x.row(r)) += in(s.added.row(r));
+    }
+
+    // dx: in, the gradient of the sum; out, that of x.
+    template <class P, class Q, class G>
+    void backward(const P& p, const Q& transposed, const Tape& tape, Streams streams, Index N,
+                  MatrixView<Scalar> dx, G& gradients, Streams dstates,
+                  Arena& arena) const noexcept {
+        const Arena::Scope scope(arena);
+        const BackwardScratch s = take_backward_scratch(*this, arena, streams.count(), N);
+        norm_.backward(p.norm, tape.y, dx, s.dy, gradients.norm, arena);
+        inner_.backward(p.inner, transposed.inner, tape.inner, streams, N, tape.x, s.dy, s.dinner,
+                        gradients.inner, dstates, arena);
+        for (Index r = 0; r < dx.rows(); ++r) out(d_model(), dx.row(r)) += in(s.dinner.row(r));
     }
 
 private:

@@ -5,6 +5,8 @@
 #include <utility>
 #include <vector>
 
+#include "hydralm/layers/grouped_attention_backward.hpp"
+#include "hydralm/layers/grouped_delta_net_backward.hpp"
 #include "hydralm/layers/rms_norm.hpp"
 #include "hydralm/layers/swiglu_backward.hpp"
 #include "hydralm/model/hybrid_shape.hpp"

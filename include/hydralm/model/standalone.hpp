@@ -138,7 +138,7 @@ private:
             if constexpr (requires { shape.conv_kernel; })
                 require(shape.conv_kernel > 0, "conv_kernel", shape.conv_kernel);
             if constexpr (requires { shape.top_k; }) require(shape.top_k > 0, "top_k", shape.top_k);
-            if constexpr (requires { shape.window; })
+            if constexpr (requires { shape.window; } && !requires { shape.rotary_dim; })
                 require(shape.window > 0, "window", shape.window);
             if constexpr (requires { shape.hidden; })
                 require(shape.hidden > 0, "hidden", shape.hidden);

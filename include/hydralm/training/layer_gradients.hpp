@@ -8,6 +8,8 @@
 
 #include "hydralm/layers/full_attention_backward.hpp"
 #include "hydralm/layers/gated_delta_net_backward.hpp"
+#include "hydralm/layers/grouped_attention_backward.hpp"
+#include "hydralm/layers/grouped_delta_net_backward.hpp"
 #include "hydralm/layers/retrieval_attention_backward.hpp"
 #include "hydralm/layers/sliding_window_attention_backward.hpp"
 #include "hydralm/layers/swiglu_backward.hpp"
