@@ -267,7 +267,8 @@ TEST_CASE("l2_scale_backward: reference against central differences") {
     kernels::reference::l2_scale_backward<double>(4, scaled.view(), by.view(), 0.5, dy.view(),
                                                   dx.view());
     for (Index i = 0; i < 8; ++i)
-        CHECK(dx.view()(0, i) == Approx(test::central_difference(loss, x.view()(0, i))).margin(1e-9));
+        CHECK(dx.view()(0, i) ==
+              Approx(test::central_difference(loss, x.view()(0, i))).margin(1e-9));
 }
 
 TEST_CASE("l2_normalize: zeros stay zeros, and their gradient is the clamp's") {
