@@ -1,4 +1,4 @@
-// The options of info, init, convert, config, logits, gradients and the kernels.
+// The options of info, init, convert, embed, config, logits, gradients and the kernels.
 #pragma once
 
 #include "shared_options.hpp"
@@ -23,16 +23,32 @@ inline void describe_init(CLI::App& app, Options& o) {
         ->check(values::one_of({"normal", "fan_in"}));
 }
 
-inline void describe_convert(CLI::App& app, Options& o) {
+inline CLI::Option* add_format(CLI::App& app, Options& o, const std::string& otherwise) {
     app.remove_option(app.get_option("--scalar"));
-    add_model(app, o);
-    app.add_option_function<std::string>(
-           "--format", [&o](const std::string& f) { o.weights = f == "f32" ? "float" : f; },
-           "of matrices: f32, bf16, q8, q4 or mixed (q8, MLPs in q4); gates, convolutions, norms "
-           "and biases stay f32")
-        ->required()
+    return app
+        .add_option_function<std::string>(
+            "--format", [&o](const std::string& f) { o.weights = f == "f32" ? "float" : f; },
+            "of matrices: f32, bf16, q8, q4 or mixed (q8, MLPs in q4)" + otherwise +
+                "; gates, convolutions, norms and biases stay f32")
         ->check(values::one_of({"f32", "bf16", "q8", "q4", "mixed"}));
+}
+
+inline void describe_convert(CLI::App& app, Options& o) {
+    add_model(app, o);
+    add_format(app, o, "")->required();
     app.add_option("--out", o.out, "checkpoint to write")->required();
+}
+
+inline void describe_embed(CLI::App& app, Options& o) {
+    add_model(app, o);
+    add_format(app, o, ", default: as the file has them");
+    app.add_option("--out", o.out, "header to write, NAME.hpp: in it a namespace NAME")->required();
+    app.add_option("--vector-bytes", o.vector_bytes,
+                   "of the target's vectors: 16 (SSE, NEON), 32 (AVX) or 64 (AVX-512); default: of "
+                   "those that this program is compiled for")
+        ->check(values::one_of({"16", "32", "64"}));
+    app.add_flag("--assembler", o.assembler,
+                 "the weights in NAME.bin, for the assembler by NAME.S: for large models");
 }
 
 inline void describe_config(CLI::App& app, Options& o) {

@@ -37,6 +37,11 @@ inline void expect_apart(const std::string& output, const char* option,
                                   .fix = "give the output a name of its own"});
 }
 
+// What `embed --assembler` writes with a header.
+inline std::string beside(const std::string& header, const char* extension) {
+    return std::filesystem::path(header).replace_extension(extension).string();
+}
+
 // Refuses an output that would take the place of what is read for it. A checkpoint that training
 // begins from may be replaced by what it becomes.
 inline void expect_inputs_kept(const Options& o) {
@@ -51,6 +56,9 @@ inline void expect_inputs_kept(const Options& o) {
             inputs.push_back(entry.path().string());
     }
     expect_apart(o.out, "--out", inputs);
+    if (o.assembler)
+        for (const char* const extension : {".S", ".bin"})
+            expect_apart(beside(o.out, extension), "--assembler", inputs);
     inputs.insert(inputs.end(), {o.out, o.train.init});
     expect_apart(o.train.log, "--log", inputs);
 }

@@ -29,6 +29,8 @@ void describe(CLI::App& app, Options& o) {
     add(app, "init", "write a checkpoint with random weights", describe_init, init);
     add(app, "convert", "write a checkpoint in another format of weights", describe_convert,
         convert);
+    add(app, "embed", "write a model as a C++ header, for programs without files", describe_embed,
+        embed);
     add(app, "logits", "logits of every position, and the final state", describe_logits, logits);
     add(app, "generate", "continue a text", describe_generate, generate);
     add(app, "chat", "a dialogue in the model's own template, a line at a time", describe_chat,

@@ -1,13 +1,17 @@
-// info, init, convert and logits: the model itself.
+// info, init, convert, embed and logits: the model itself.
 #include <hydralm/io.hpp>
 #include <hydralm/model/kernels_in_use.hpp>
 
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <type_traits>
 #include <vector>
 
 #include "convert_report.hpp"
+#include "inputs_kept.hpp"
 #include "options.hpp"
 #include "program_model.hpp"
 #include "text_input.hpp"
@@ -139,6 +143,69 @@ void run_init(const Options& o) {
     hydralm::save(model, o.out);
 }
 
+// The namespace of a header's model, after the file. Throws Error for what is no header or no name.
+std::string name_in(const std::string& header) {
+    const std::filesystem::path path(header);
+    const std::string name = path.stem().string();
+    constexpr const char* letters =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789";
+    if (path.extension() != ".hpp" || name.empty() || name == "hydralm" || name == "std" ||
+        (name[0] >= '0' && name[0] <= '9') || name.find_first_not_of(letters) != std::string::npos)
+        throw hydralm::Error({.file = header,
+                              .field = "--out",
+                              .expected = "NAME.hpp, the name of a namespace of yours: letters, "
+                                          "digits and _",
+                              .found = path.filename().string(),
+                              .fix = "give the header another name"});
+    return name;
+}
+
+template <class Model>
+void run_embed(const Options& o) {
+    hydralm::EmbeddedModel embedded;
+    embedded.name = name_in(o.out);
+    const Model model = load_program_model<Model>(o.model, o.weights);
+    if constexpr (requires { model.hybrid; })
+        if (model.hybrid)
+            throw hydralm::Error({.file = o.model,
+                                  .expected = "a model with a config of this library",
+                                  .found = "a published one, " + model.hybrid->family,
+                                  .fix = "write its type with hydralm config, and load its files"});
+    embedded.config = model.config;
+    embedded.policy = hydralm::policy_name(model.parameters);
+    if (embedded.policy.empty())
+        throw hydralm::Error({.file = o.model,
+                              .field = "weights",
+                              .expected = "matrices in one format, or MLPs in q4 and others in q8",
+                              .found = "another choice of formats",
+                              .fix = "give the --format of all"});
+    embedded.vector_bytes = o.vector_bytes > 0 ? static_cast<hydralm::Index>(o.vector_bytes)
+                                               : hydralm::simd::vector_bytes;
+    const auto image = hydralm::weight_image(model, embedded.vector_bytes);
+    embedded.image = image;
+    if (o.assembler) {
+        const std::string bytes = beside(o.out, ".bin");
+        hydralm::write_file(bytes, {reinterpret_cast<const char*>(image.data()), image.size()});
+        hydralm::write_file(
+            beside(o.out, ".S"),
+            hydralm::embedded_assembly(embedded, std::filesystem::path(bytes).filename().string()));
+        hydralm::write_file(o.out, hydralm::embedded_declaration(embedded));
+    } else {
+        if (image.size() > hydralm::most_header_bytes)
+            throw hydralm::Error({.file = o.out,
+                                  .expected = "at most " +
+                                              std::to_string(hydralm::most_header_bytes) +
+                                              " bytes of weights in a header",
+                                  .found = std::to_string(image.size()),
+                                  .fix = "give --assembler, or a --format of fewer bits"});
+        hydralm::write_file(o.out, hydralm::embedded_header(embedded));
+    }
+    const nlohmann::ordered_json report{{"weights", embedded.policy},
+                                        {"weight_bytes", image.size()},
+                                        {"vector_bytes", embedded.vector_bytes}};
+    std::printf("%s\n", report.dump().c_str());
+}
+
 template <class Model>
 void run_logits(const Options& o) {
     using T = typename Model::Scalar;
@@ -205,6 +272,11 @@ void convert(const Options& o) {
     });
     const hydralm::Checkpoint before(o.model), after(o.out);
     std::printf("%s\n", convert_report(before, after).dump().c_str());
+}
+void embed(const Options& o) {
+    with_model(o, [&]<class Model>() {
+        if constexpr (std::is_same_v<typename Model::Scalar, float>) run_embed<Model>(o);
+    });
 }
 void logits(const Options& o) {
     with_model(o, [&]<class Model>() { run_logits<Model>(o); });

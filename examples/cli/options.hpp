@@ -84,6 +84,7 @@ struct Options {
     std::vector<std::string> stop;
     std::int64_t tokens = 0;  // 0: not given
     std::int64_t chunk = 0;
+    std::int64_t vector_bytes = 0;  // of the target; 0: of this program's
     std::uint64_t seed = 0;
     double temperature = 0.0;
     int top_k = 0;
@@ -91,6 +92,7 @@ struct Options {
     double min_p = 0.0;
     double repetition_penalty = 1.0;
     bool json = false;
+    bool assembler = false;
     bool print_ids = false;
     bool decode = false;
     bool repeat = false;
@@ -104,6 +106,7 @@ struct Options {
 void info(const Options& options);
 void init(const Options& options);
 void convert(const Options& options);
+void embed(const Options& options);
 void logits(const Options& options);
 void generate(const Options& options);
 void score(const Options& options);

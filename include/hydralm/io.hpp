@@ -9,6 +9,7 @@
 #include "hydralm/io/config_json.hpp"
 #include "hydralm/io/crc32.hpp"
 #include "hydralm/io/dtype.hpp"
+#include "hydralm/io/embedded_header.hpp"
 #include "hydralm/io/fact_bank_file.hpp"
 #include "hydralm/io/gguf.hpp"
 #include "hydralm/io/json_text.hpp"

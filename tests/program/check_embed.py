@@ -1,0 +1,159 @@
+#!/usr/bin/env python3
+"""Models as headers: the logits are those of the checkpoint, bit for bit, without the heap; compilers
+have nothing to say of them. Arguments as check_program.py."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "support"))
+import compiling
+from program import GOLDEN, PROGRAM, initialised, json_of, refusal, run, run_checks, tensors
+
+CONFIG = {"vocab_size": 256, "d_model": 64, "n_layers": 2, "n_heads": 2, "mlp_mult": 2.0,
+          "swa_window": 8, "swa_every": 2}
+POLICIES = {"f32": "Float", "bf16": "BF16", "q8": "Q8", "q4": "Q4", "mixed": "Mixed"}
+IDS = [72, 121, 100, 114, 97, 0, 255, 10, 72, 121, 100, 32]
+WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion", "-Wsign-conversion", "-Werror"]
+# g++ 12 warns of its own intrinsics for AVX-512, as the README says.
+QUIET = ["-Wno-uninitialized", "-Wno-maybe-uninitialized"]
+
+UNIT = """\
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+%s
+void* operator new(std::size_t) { std::abort(); }
+void* operator new(std::size_t, std::align_val_t) { std::abort(); }
+void operator delete(void*) noexcept {}
+void operator delete(void*, std::size_t) noexcept {}
+void operator delete(void*, std::align_val_t) noexcept {}
+void operator delete(void*, std::size_t, std::align_val_t) noexcept {}
+
+template <class Model>
+void print(const Model& model) {
+    constexpr auto form = hydralm::Form::recurrent;
+    alignas(hydralm::alignment) static std::byte state[Model::state_bytes],
+        scratch[Model::workspace_bytes(1, 1, form)];
+    static float logits[Model::vocab_size()];
+    std::memset(state, 0, sizeof state);
+    hydralm::Stream stream{state, 0};
+    for (const hydralm::token_id id : {%s}) {
+        hydralm::Arena arena{std::span(scratch)};
+        const auto hidden = model.forward(&id, {&stream, 1}, 1, form, arena);
+        model.head(hidden, {logits, 1, Model::vocab_size()});
+        ++stream.position;
+        std::fwrite(logits, sizeof(float), Model::vocab_size(), stdout);
+    }
+}
+
+int main() {
+    hydralm::set_num_threads(1);
+%s}
+"""
+
+
+def model_of(directory):
+    config = directory / "config.json"
+    config.write_text(json.dumps(CONFIG))
+    return initialised(directory, "--config", config, "--scheme", "fan_in")
+
+
+def same_logits(directory):
+    """Of every format, from a header; of one from an object of the assembler's too."""
+    model, ids, out = model_of(directory), directory / "ids", directory / "out"
+    ids.write_text(" ".join(map(str, IDS)))
+    expected, headers = b"", {**POLICIES, "assembled": "Q4"}
+    for name, policy in headers.items():
+        form = "q4" if name == "assembled" else name
+        said = json_of("embed", "--model", model, "--format", form, "--out", directory / f"{name}.hpp",
+                       *(["--assembler"] if name == "assembled" else []))
+        assert said["weights"] == policy and said["weight_bytes"] % 64 == 0, said
+        run("logits", "--model", model, "--ids", ids, "--out", out, "--form", "step",
+            "--weights", form.replace("f32", "float"))
+        expected += tensors(out)["logits"][1].tobytes()
+    assert (directory / "assembled.bin").stat().st_size == said["weight_bytes"]
+    unit, program = directory / "unit.cpp", directory / "program"
+    unit.write_text(UNIT % ("\n".join(f'#include "{name}.hpp"' for name in headers),
+                            ", ".join(map(str, IDS)),
+                            "".join(f"    print({name}::Model{{{name}::embedded}});\n" for name in headers)))
+    base = [word for word in compiling.command(PROGRAM.parent) if not word.startswith("-W")]
+    for compiler in compiling.compilers([*base, *WARNINGS]):
+        quiet = [] if "clang" in compiler[0] else QUIET
+        said = subprocess.run([*compiler, *quiet, unit], capture_output=True, text=True)
+        assert said.returncode == 0, said.stderr[:4000]
+    compiler = [word for word in base if word != "-fsyntax-only"]
+    said = subprocess.run([*compiler, "-O1", "-fno-exceptions", "-fno-rtti", unit,
+                           directory / "assembled.S", f"-Wa,-I,{directory}", "-o", program],
+                          capture_output=True, text=True)
+    assert said.returncode == 0, said.stderr[:4000]
+    found = subprocess.run([program], capture_output=True, check=True).stdout
+    assert len(found) == len(expected) == len(headers) * len(IDS) * 256 * 4, len(found)
+    size = len(IDS) * 256 * 4
+    for i, name in enumerate(headers):
+        part = slice(i * size, (i + 1) * size)
+        assert found[part] == expected[part], f"{name}: other logits than the checkpoint's"
+
+
+def as_the_file(directory):
+    """Without --format matrices stay as they are; for other targets other bytes."""
+    model, small = model_of(directory), directory / "small.safetensors"
+    header = directory / "model.hpp"
+    for form, policy in POLICIES.items():
+        run("convert", "--model", model, "--format", form, "--out", small)
+        said = json_of("embed", "--model", small, "--out", header)
+        assert said["weights"] == policy, said
+        text = header.read_text()
+        run("embed", "--model", model, "--format", form, "--out", header)
+        assert header.read_text() == text, form
+    assert "namespace model {" in text and "config{\n    .vocab_size = 256,\n    .d_model = 64," in text
+    texts = set()
+    for width in 16, 32, 64:
+        said = json_of("embed", "--model", model, "--out", header, "--vector-bytes", width)
+        assert said["vector_bytes"] == width, said
+        texts.add(header.read_text())
+    assert len(texts) == 3
+
+
+def refusals(directory):
+    model = model_of(directory)
+    header = directory / "model.hpp"
+    folder = directory / "folder.hpp"
+    folder.mkdir()
+
+    def refused(*options, out=header):
+        return refusal("embed", "--model", model, "--out", out, *options)
+    assert "--format" in refused("--format", "q5")
+    assert "--vector-bytes" in refused("--vector-bytes", 48)
+    assert "a directory" in refused(out=folder)
+    for name in "model", "other.safetensors", "my-model.hpp", "2.hpp", "hydralm.hpp", ".hpp":
+        line = refused(out=directory / name)
+        assert "--out: expected NAME.hpp" in line, line
+    line = refused(out=directory / "none" / "model.hpp")
+    assert "expected a directory that can be written" in line, line
+    published = GOLDEN / "published" / "qwen35_text"
+    line = refusal("embed", "--model", published, "--out", header)
+    assert "expected a model with a config of this library, found a published one" in line, line
+    kept = directory / "header.bin"
+    kept.write_bytes(model.read_bytes())
+    line = refusal("embed", "--model", kept, "--out", directory / "header.hpp", "--assembler")
+    assert "--assembler: expected a file that is not used otherwise" in line, line
+    assert kept.read_bytes() == model.read_bytes()
+    assert not header.exists()
+
+
+def too_large(directory):
+    """For a header; the assembler takes it."""
+    config, model, header = directory / "config.json", directory / "model.safetensors", directory / "m.hpp"
+    config.write_text(json.dumps({"vocab_size": 256, "d_model": 512, "n_layers": 2, "n_heads": 8}))
+    run("init", "--config", config, "--out", model)
+    line = refusal("embed", "--model", model, "--out", header)
+    assert "expected at most 16777216 bytes of weights in a header" in line, line
+    assert not header.exists()
+    run("embed", "--model", model, "--out", header, "--assembler")
+    assert "extern" in header.read_text() and (directory / "m.bin").stat().st_size > 16777216
+
+
+run_checks([same_logits, as_the_file, refusals, too_large])
