@@ -43,6 +43,29 @@ struct Head {
     }
     MatrixView<T, D> state_view() { return {state.data(), D}; }
     MatrixView<T, D> out_view() { return {out.data(), N}; }
+    T decay(Index t) const { return input().log_decay[t]; }
+    static Index workspace(Index block) {
+        return kernels::gated_delta_workspace_bytes<T, D>(block);
+    }
+};
+
+// With a decay for every key channel.
+template <class T, Index D>
+struct ChannelHead : Head<T, D> {
+    AlignedBuffer<T> decays;  // of 4 heads
+
+    explicit ChannelHead(Index tokens) : Head<T, D>(tokens), decays(tokens * 4 * D) {
+        Random random(2);
+        for (T& g : decays) g = static_cast<T>(-0.1 * random.uniform());
+    }
+    kernels::GatedDeltaInput<T, D, D, kernels::ChannelDecay<T, D>> input() const {
+        const auto head = Head<T, D>::input();
+        return {head.q, head.k, head.v, {decays.data(), this->N, D, 4 * D}, head.beta};
+    }
+    const T* decay(Index t) const { return input().log_decay.row(t); }
+    static Index workspace(Index block) {
+        return kernels::gated_delta_channel_workspace_bytes<T, D>(block);
+    }
 };
 
 template <class T>
@@ -53,10 +76,10 @@ void report(benchmark::State& state, Index tokens, double flop_per_token) {
     benchmarks::report_flop<T>(state, count * flop_per_token);
 }
 
-template <class T, Index D, Index Block>
+template <class T, Index D, Index Block, template <class, Index> class H = Head>
 void prefill(benchmark::State& state) {
-    Head<T, D> head(state.range(0));
-    AlignedBuffer<std::byte> bytes(kernels::gated_delta_workspace_bytes<T, D>(Block));
+    H<T, D> head(state.range(0));
+    AlignedBuffer<std::byte> bytes(head.workspace(Block));
     Arena arena(bytes.span());
     for (auto _ : state) {
         kernels::gated_delta_chunkwise<Block>(head.input(), head.state_view(), head.out_view(),
@@ -109,17 +132,17 @@ void prefill_eigen(benchmark::State& state) {
 }
 
 // One token of each of state.range(0) heads.
-template <class T, Index D>
+template <class T, Index D, template <class, Index> class H = Head>
 void step(benchmark::State& state) {
     const Index heads = state.range(0);
-    Head<T, D> head(heads);
+    H<T, D> head(heads);
     AlignedBuffer<T> states(heads * D * D);
     const auto input = head.input();
     for (auto _ : state) {
         for (Index h = 0; h < heads; ++h)
-            kernels::gated_delta_step<T, D>(input.q.row(h), input.k.row(h), input.v.row(h),
-                                            input.log_decay[h], input.beta[h],
-                                            {states.data() + h * D * D, D}, head.out_view().row(h));
+            kernels::gated_delta_step<T, D>(
+                input.q.row(h), input.k.row(h), input.v.row(h), head.decay(h), input.beta[h],
+                MatrixView<T, D>(states.data() + h * D * D, D), head.out_view().row(h));
         benchmark::ClobberMemory();
     }
     report<T>(state, heads, 6.0 * D * D);
@@ -178,6 +201,8 @@ BENCHMARK(prefill<float, 64, 8>)
     ->RangeMultiplier(4)
     ->Range(64, 65536)
     ->Complexity();
+BENCHMARK(prefill<float, 64, 8, ChannelHead>)->Arg(4096);
+BENCHMARK(prefill<float, 128, 8, ChannelHead>)->Arg(4096);
 BENCHMARK(prefill_recurrent<float, 64>)->Arg(4096);
 BENCHMARK(prefill_recurrent<float, 128>)->Arg(4096);
 BENCHMARK(prefill_reference<float, 64>)->Arg(512);
@@ -186,6 +211,7 @@ BENCHMARK(prefill_eigen<float, 64>)->Arg(4096);
 BENCHMARK(prefill_eigen<float, 128>)->Arg(4096);
 BENCHMARK(step<float, 64>)->Arg(1)->Arg(12)->Arg(8192)->UseRealTime();
 BENCHMARK(step<float, 128>)->Arg(1)->Arg(12)->Arg(2048)->UseRealTime();
+BENCHMARK(step<float, 128, ChannelHead>)->Arg(12)->UseRealTime();
 BENCHMARK(backward<float, 64, 16>)->Arg(4096);
 BENCHMARK(backward<float, 64, 32>)->Arg(4096);
 BENCHMARK(backward<float, 64, 64>)->Arg(4096);

@@ -76,6 +76,9 @@ struct GatedDeltaScratch {
           e(arena.take<T>(round_up(Block, Plan::lanes))),
           f(arena.take<T>(round_up(Block, Plan::lanes))),
           beta(arena.take<T>(Block)) {}
+
+    // What meets fx in the update of S.
+    const T* written() const noexcept { return k; }
 };
 
 // Bytes of a GatedDeltaScratch<T, D, V, block> of so many keys and values.
@@ -160,9 +163,9 @@ template <Real T, Index D, Index Block>
 
 // Fetches the tokens of the block to come: their rows are short and far apart, which no hardware
 // prefetcher follows.
-template <Real T, Index D, Index V>
-void gated_delta_prefetch(const GatedDeltaInput<T, D, V>& input, MatrixView<T, V> out, Index first,
-                          Index count) noexcept {
+template <Real T, Index D, Index V, class Decay>
+void gated_delta_prefetch(const GatedDeltaInput<T, D, V, Decay>& input, MatrixView<T, V> out,
+                          Index first, Index count) noexcept {
     constexpr Index line = 64 / static_cast<Index>(sizeof(T));
     for (Index t = first; t < first + count; ++t) {
         for (Index i = 0; i < input.q.cols(); i += line) {
@@ -173,7 +176,10 @@ void gated_delta_prefetch(const GatedDeltaInput<T, D, V>& input, MatrixView<T, V
             __builtin_prefetch(input.v.row(t) + i);
             __builtin_prefetch(out.row(t) + i, 1);
         }
-        __builtin_prefetch(&input.log_decay[t]);
+        if constexpr (GatedDeltaInput<T, D, V, Decay>::per_channel)
+            for (Index i = 0; i < input.log_decay.cols(); i += line)
+                __builtin_prefetch(input.log_decay.row(t) + i);
+        else __builtin_prefetch(&input.log_decay[t]);
         __builtin_prefetch(&input.beta[t]);
     }
 }
@@ -286,13 +292,14 @@ template <Real T, Index R, Index V>
 }
 
 // One panel of one block: columns [column, column + width) of S, V and O. S is its [D, width].
-// Partial: less of it than its width is there.
-template <Real T, Index D, Index Block, bool Partial, Index Values>
-[[gnu::flatten]] void gated_delta_panel(const GatedDeltaInput<T, D, Values>& input, Index c,
-                                        Index column,
-                                        const GatedDeltaScratch<T, D, Values, Block>& w, T* s,
+// Partial: less of it than its width is there. Scratch: GatedDeltaScratch, or, with a decay for
+// every key channel, GatedDeltaChannelScratch.
+template <Real T, Index D, Index Block, bool Partial, Index Values, class Decay, class Scratch>
+[[gnu::flatten]] void gated_delta_panel(const GatedDeltaInput<T, D, Values, Decay>& input, Index c,
+                                        Index column, const Scratch& w, T* s,
                                         MatrixView<T, Values> out) noexcept {
     using simd::Batch;
+    constexpr bool per_channel = GatedDeltaInput<T, D, Values, Decay>::per_channel;
     constexpr Index R = GatedDeltaPlan<T, D, Block>::R;
     constexpr Index V = GatedDeltaPlan<T, Values, Block>::V;
     constexpr Index lanes = simd::lanes<T>, width = V * lanes;
@@ -381,14 +388,17 @@ template <Real T, Index D, Index Block, bool Partial, Index Values>
         LocalGrid<Batch<T>, S, V> acc;
         simd::unroll<S>([&](auto r) {
             simd::unroll<V>([&](auto v) {
-                acc[r][v] = gamma * simd::load<T>(s + (d + r) * width + v * lanes);
+                const Batch<T> row = simd::load<T>(s + (d + r) * width + v * lanes);
+                if constexpr (per_channel)
+                    acc[r][v] = Batch<T>(w.alpha[(Block - 1) * padded + d + r]) * row;
+                else acc[r][v] = gamma * row;
             });
         });
         for (Index i = 0; i < rows; ++i) {
             LocalArray<Batch<T>, V> xi;
             simd::unroll<V>([&](auto v) { xi[v] = simd::load<T>(w.fx + i * width + v * lanes); });
             simd::unroll<S>([&](auto r) {
-                const Batch<T> ki(w.k[i * padded + d + r]);
+                const Batch<T> ki(w.written()[i * padded + d + r]);
                 simd::unroll<V>([&](auto v) { acc[r][v] = simd::fma(ki, xi[v], acc[r][v]); });
             });
         }

@@ -9,7 +9,7 @@
 #include <algorithm>
 
 #include "hydralm/core/arena.hpp"
-#include "hydralm/kernels/delta_rule/block.hpp"
+#include "hydralm/kernels/delta_rule/channel_block.hpp"
 
 namespace HYDRALM_NAMESPACE::kernels {
 
@@ -28,6 +28,12 @@ template <Real T, Index D, Index V = D>
 constexpr Index gated_delta_workspace_bytes(Index block = gated_delta_default_block<T, D>,
                                             Index keys = D, Index values = V) noexcept {
     return detail::gated_delta_scratch_bytes<T, D, V>(block, keys, values);
+}
+// The same where every key channel has a decay.
+template <Real T, Index D, Index V = D>
+constexpr Index gated_delta_channel_workspace_bytes(Index block = gated_delta_default_block<T, D>,
+                                                    Index keys = D, Index values = V) noexcept {
+    return detail::gated_delta_channel_scratch_bytes<T, D, V>(block, keys, values);
 }
 
 // The states before tokens 0, interval, 2·interval, … of a call, for the backward pass.
@@ -54,18 +60,23 @@ void copy_row(const T* from, Index size, T* to) noexcept {
 //   first_block   tokens of the first block, in (0, Block]: Block − position mod Block, so that
 //                 blocks lie on absolute positions whatever a stream has seen; Block when
 //                 checkpoints are recorded
-//   arena         gated_delta_workspace_bytes<T, D>(Block), given back
+//   arena         gated_delta_workspace_bytes<T, D>(Block), or, with a decay for every key channel,
+//                 gated_delta_channel_workspace_bytes, given back
 // out aliases none of the inputs. No allocation, no errors. Cost: (6 D V + 2 (D + V) Block) FLOP
-// per token, and two copies of S per call. Cutting a call at a block boundary changes no bit.
-template <Index Block, Real T, Index D, Index V>
-void gated_delta_chunkwise(const GatedDeltaInput<T, D, V>& input, MatrixView<T, V> state,
+// per token, with a decay for every key channel D Block / 2 and D exponentials more, and two copies
+// of S per call. Cutting a call at a block boundary changes no bit.
+template <Index Block, Real T, Index D, Index V, class Decay = HeadDecay<T>>
+void gated_delta_chunkwise(const GatedDeltaInput<T, D, V, Decay>& input, MatrixView<T, V> state,
                            MatrixView<T, V> out, Index first_block, Arena& arena,
                            GatedDeltaCheckpoints<T> checkpoints = {}) noexcept {
     constexpr Index width = detail::GatedDeltaPlan<T, V, Block>::width;
     const Index tokens = input.tokens(), keys = input.k.cols(), values = input.v.cols();
     if (tokens == 0) return;
     const Arena::Scope scope(arena);
-    const detail::GatedDeltaScratch<T, D, V, Block> w(arena, keys, values);
+    using Scratch = std::conditional_t<GatedDeltaInput<T, D, V, Decay>::per_channel,
+                                       detail::GatedDeltaChannelScratch<T, D, V, Block>,
+                                       detail::GatedDeltaScratch<T, D, V, Block>>;
+    const Scratch w(arena, keys, values);
 
     // [D, V] ↔ [panels, D, width], zeros in the columns behind V
     const Index padded = round_up(values, width);
@@ -110,12 +121,12 @@ void gated_delta_chunkwise(const GatedDeltaInput<T, D, V>& input, MatrixView<T, 
 }
 
 // The same with the default block.
-template <Real T, Index D, Index V>
-void gated_delta_chunkwise(const GatedDeltaInput<T, D, V>& input, MatrixView<T, V> state,
+template <Real T, Index D, Index V, class Decay = HeadDecay<T>>
+void gated_delta_chunkwise(const GatedDeltaInput<T, D, V, Decay>& input, MatrixView<T, V> state,
                            MatrixView<T, V> out, Index first_block, Arena& arena,
                            GatedDeltaCheckpoints<T> checkpoints = {}) noexcept {
-    gated_delta_chunkwise<gated_delta_default_block<T, D>, T, D, V>(input, state, out, first_block,
-                                                                    arena, checkpoints);
+    gated_delta_chunkwise<gated_delta_default_block<T, D>, T, D, V, Decay>(
+        input, state, out, first_block, arena, checkpoints);
 }
 
 }  // namespace HYDRALM_NAMESPACE::kernels

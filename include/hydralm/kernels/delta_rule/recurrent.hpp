@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cmath>
+#include <type_traits>
 
 #include "hydralm/kernels/delta_rule/input.hpp"
 #include "hydralm/simd/expression.hpp"
@@ -16,12 +17,13 @@ namespace HYDRALM_NAMESPACE::kernels {
 namespace detail {
 
 // Columns [0, V·lanes) of S and of one token, of which the last batch holds Tail elements, or, with
-// a dynamic Tail, `tail`. D rows, or `rows`.
-template <Real T, Index D, Index V, Index Tail>
-[[gnu::flatten]] void gated_delta_step_panel(const T* q, const T* k, const T* v, T alpha, T beta,
-                                             T kq, T* state, Index stride, T* out, Index rows,
-                                             Index tail = Tail) noexcept {
+// a dynamic Tail, `tail`. D rows, or `rows`. alpha: of all of them, or a pointer to that of each.
+template <Real T, Index D, Index V, Index Tail, class Alpha>
+[[gnu::flatten]] void gated_delta_step_panel(const T* q, const T* k, const T* v, Alpha alpha,
+                                             T beta, T kq, T* state, Index stride, T* out,
+                                             Index rows, Index tail = Tail) noexcept {
     using simd::Batch;
+    constexpr bool per_channel = std::is_pointer_v<Alpha>;
     constexpr Index lanes = simd::lanes<T>;
     const Index keys = D == dynamic ? rows : D, held = Tail == dynamic ? tail : Tail;
     const auto load = [&](const T* p, auto column) {
@@ -34,6 +36,11 @@ template <Real T, Index D, Index V, Index Tail>
             simd::store_partial<T>(p + column * lanes, x, held);
         else simd::store<T>(p + column * lanes, x);
     };
+    // Row i of S, where it does not fade like all of them.
+    const auto faded = [&](const Batch<T>& s, [[maybe_unused]] Index i) {
+        if constexpr (per_channel) return Batch<T>(alpha[i]) * s;
+        else return s;
+    };
     // Even and odd rows apart: 4·V sums hide the latency of the additions.
     LocalGrid<Batch<T>, 2, V> sk, sq;
     simd::unroll<V>([&](auto c) { sk[0][c] = sk[1][c] = sq[0][c] = sq[1][c] = Batch<T>(T(0)); });
@@ -41,13 +48,17 @@ template <Real T, Index D, Index V, Index Tail>
         simd::unroll<2>([&](auto half) {
             const Batch<T> ki(k[i + half]), qi(q[i + half]);
             simd::unroll<V>([&](auto c) {
-                const Batch<T> s = load(state + (i + half) * stride, c);
+                const Batch<T> s = faded(load(state + (i + half) * stride, c), i + half);
                 sk[half][c] = simd::fma(ki, s, sk[half][c]);
                 sq[half][c] = simd::fma(qi, s, sq[half][c]);
             });
         });
     }
-    const Batch<T> a(alpha), b(beta), dot(kq);
+    const Batch<T> a = [&] {
+        if constexpr (per_channel) return Batch<T>(T(1));
+        else return Batch<T>(alpha);
+    }();
+    const Batch<T> b(beta), dot(kq);
     LocalArray<Batch<T>, V> u;
     simd::unroll<V>([&](auto c) {
         u[c] = b * (load(v, c) - a * (sk[0][c] + sk[1][c]));
@@ -60,28 +71,24 @@ template <Real T, Index D, Index V, Index Tail>
         const Index i = backwards ? keys - 1 - n : n;
         const Batch<T> ki(k[i]);
         simd::unroll<V>([&](auto c) {
-            store(state + i * stride, c, simd::fma(ki, u[c], a * load(state + i * stride, c)));
+            const Batch<T> s = faded(load(state + i * stride, c), i);
+            store(state + i * stride, c, simd::fma(ki, u[c], a * s));
         });
     }
 }
 
-}  // namespace detail
-
-// One token of gated_delta_reference.
-//   q, k        [D];  v  [V];  g = ln α ≤ 0 (−∞ allowed);  beta
-//   state       [D, V], read and overwritten
-//   out         [V], written; aliases nothing but may be v
-// No allocation, no errors. 7 D V FLOP; bound by one read and one write of S.
-template <Real T, Index D, Index V>
-void gated_delta_step(const T* q, const T* k, const T* v, T log_decay, T beta,
-                      MatrixView<T, V> state, T* out) noexcept {
+// Every panel of one token.
+template <Real T, Index D, Index V, class Alpha>
+[[gnu::always_inline]] inline void gated_delta_step_panels(const T* q, const T* k, const T* v,
+                                                           Alpha alpha, T beta,
+                                                           MatrixView<T, V> state,
+                                                           T* out) noexcept {
     static_assert(
         D == dynamic || (D > 0 && D % 4 == 0),
         "hydralm: head_dim: must be a multiple of 4; choose d_model / n_heads accordingly");
     constexpr Index lanes = simd::lanes<T>;
     constexpr Index width = simd::registers == 32 ? 4 : 2;  // 4·width sums stay in registers
     const Index keys = state.rows(), stride = state.stride();
-    const T alpha = std::exp(log_decay);
     const T kq = [&] {
         if constexpr (D == dynamic) return dot(view(k, keys), in(q));
         else return dot(view<D>(k), in(q));
@@ -89,9 +96,9 @@ void gated_delta_step(const T* q, const T* k, const T* v, T log_decay, T beta,
     Index column = 0;
     const auto panels = [&]<Index Batches, Index Tail>(Index end, Index tail) {
         for (; column < end; column += Batches * lanes)
-            detail::gated_delta_step_panel<T, D, Batches, Tail>(q, k, v + column, alpha, beta, kq,
-                                                                state.data() + column, stride,
-                                                                out + column, keys, tail);
+            gated_delta_step_panel<T, D, Batches, Tail>(q, k, v + column, alpha, beta, kq,
+                                                        state.data() + column, stride, out + column,
+                                                        keys, tail);
     };
     if constexpr (V != dynamic) {
         constexpr Index batches = ceil_div(V, lanes);
@@ -106,13 +113,44 @@ void gated_delta_step(const T* q, const T* k, const T* v, T log_decay, T beta,
     }
 }
 
-// gated_delta_step for every token of input; the same arguments as gated_delta_reference.
+}  // namespace detail
+
+// One token of gated_delta_reference.
+//   q, k        [D];  v  [V];  g = ln α ≤ 0 (−∞ allowed);  beta
+//   state       [D, V], read and overwritten
+//   out         [V], written; aliases nothing but may be v
+// No allocation, no errors. 7 D V FLOP; bound by one read and one write of S.
 template <Real T, Index D, Index V>
-void gated_delta_recurrent(const GatedDeltaInput<T, D, V>& input, MatrixView<T, V> state,
+void gated_delta_step(const T* q, const T* k, const T* v, T log_decay, T beta,
+                      MatrixView<T, V> state, T* out) noexcept {
+    detail::gated_delta_step_panels<T, D, V>(q, k, v, std::exp(log_decay), beta, state, out);
+}
+
+// The most key channels with a decay each where D is dynamic: their α lie on the stack.
+inline constexpr Index gated_delta_most_channels = 512;
+
+// The same with a decay for every key channel.
+//   log_decay   [D]
+template <Real T, Index D, Index V>
+void gated_delta_step(const T* q, const T* k, const T* v, const T* log_decay, T beta,
+                      MatrixView<T, V> state, T* out) noexcept {
+    LocalArray<T, D == dynamic ? gated_delta_most_channels : D> alpha;
+    hydralm::out(state.rows(), &alpha[0]) = exp(in(log_decay));
+    detail::gated_delta_step_panels<T, D, V>(q, k, v, static_cast<const T*>(alpha), beta, state,
+                                             out);
+}
+
+// gated_delta_step for every token of input; the same arguments as gated_delta_reference.
+template <Real T, Index D, Index V, class Decay = HeadDecay<T>>
+void gated_delta_recurrent(const GatedDeltaInput<T, D, V, Decay>& input, MatrixView<T, V> state,
                            MatrixView<T, V> out) noexcept {
+    const auto decay = [&](Index t) {
+        if constexpr (GatedDeltaInput<T, D, V, Decay>::per_channel) return input.log_decay.row(t);
+        else return input.log_decay[t];
+    };
     for (Index t = 0; t < input.tokens(); ++t)
-        gated_delta_step<T, D, V>(input.q.row(t), input.k.row(t), input.v.row(t),
-                                  input.log_decay[t], input.beta[t], state, out.row(t));
+        gated_delta_step<T, D, V>(input.q.row(t), input.k.row(t), input.v.row(t), decay(t),
+                                  input.beta[t], state, out.row(t));
 }
 
 }  // namespace HYDRALM_NAMESPACE::kernels
