@@ -53,6 +53,8 @@ TEST_CASE("The type of a published model is what its config says", "[families]")
     CHECK(repeated.find("hydralm::Repeat<6, model_layers::Layer0, model_layers::Layer0, "
                         "model_layers::Layer0, model_layers::Layer1>") != std::string::npos);
     CHECK(repeated.find("float") == std::string::npos);
+    CHECK(model_type(shape_of("fla_kda_pure")).find(".decay_rank = 16, .gate_rank = 16}") !=
+          std::string::npos);
     CHECK(model_type(shape_of("olmo_hybrid_nope")).find("Norm, hydralm::PostNormResidual>") !=
           std::string::npos);
     CHECK(stack_to_json(shape_of("olmo_hybrid_nope")).find("norm_behind") != std::string::npos);

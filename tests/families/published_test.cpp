@@ -135,7 +135,7 @@ TEMPLATE_TEST_CASE("published models compute what they should, in every form", "
          {"qwen35_text", "qwen35_untied_odd", "qwen35_composite_sharded", "qwen35_composite_bf16",
           "qwen35_real_heads", "qwen3next_dense", "qwen3next_dense_r3", "olmo_hybrid_nope",
           "olmo_hybrid_rope_gqa", "fla_gdn_pure", "fla_gdn_hybrid", "fla_gdn_plain",
-          "fla_gdn_sigmoid", "f16.gguf", "q8_0.gguf", "q4_0.gguf", "q4_k_m.gguf"})
+          "fla_gdn_sigmoid", "fla_kda_pure", "f16.gguf", "q8_0.gguf", "q4_0.gguf", "q4_k_m.gguf"})
         check_all<TestType>(name);
 }
 
@@ -218,7 +218,8 @@ TEST_CASE("published models that compute something else are refused by the field
         {"layer_kind", "layer_types[3]"},
         {"short_layer_list", "layer_types: expected a list of 4, found 2 of 4"},
         {"heads", "linear_num_value_heads: expected a multiple of 2, found 3"},
-        {"kimi", "model_type: expected one of qwen3_5, qwen3_next, olmo_hybrid, gated_deltanet"},
+        {"kimi",
+         "model_type: expected one of qwen3_5, qwen3_next, olmo_hybrid, gated_deltanet, kda"},
         {"qwen4", "model_type"},
         {"dense_llama", "found llama"},
         {"fla_attnres", "attnres_block_size"},
@@ -229,6 +230,25 @@ TEST_CASE("published models that compute something else are refused by the field
                 families::shape_from_json(read_text(folder + "refused/" + name + ".json"), name);
             },
             {name + ": ", message});
+}
+
+TEST_CASE("KDA with another gate than it has here is refused by the field", "[families]") {
+    const std::string name = "fla_kda_pure/config.json", text = read_text(folder + name);
+    const auto refused = [&](const std::string& field, const std::string& value,
+                             const std::string& message) {
+        const auto at = text.find("\"" + field + "\":");
+        REQUIRE(at != std::string::npos);
+        const auto end = text.find_first_of(",\n", at);
+        const std::string changed =
+            text.substr(0, at) + "\"" + field + "\": " + value + text.substr(end);
+        check_error([&] { families::shape_from_json(changed, name); }, {name + ": " + message});
+    };
+    refused("safe_gate", "true", "safe_gate: expected none, found true");
+    refused("lower_bound", "-5.0", "lower_bound: expected none, found -5.0");
+    refused("head_dim", "516", "head_dim: expected at most 512, found 516");
+    refused("head_dim", "18", "head_dim: expected a multiple of 4, found 18");
+    refused("num_v_heads", "3", "num_v_heads: expected a multiple of 2, found 3");
+    refused("attnres_block_size", "8", "attnres_block_size: expected none, found 8");
 }
 
 TEST_CASE("a rotary base that is null or absent turns nothing in OLMo-Hybrid", "[families]") {
@@ -293,7 +313,8 @@ TEST_CASE("What a published checkpoint has in BF16 stays so, unless asked otherw
 
 TEST_CASE("tokens of a published model are taken back, bit for bit", "[families]") {
     constexpr Index past = 11, N = 5;
-    for (const char* const name : {"qwen35_text", "olmo_hybrid_nope", "fla_gdn_hybrid"}) {
+    for (const char* const name :
+         {"qwen35_text", "olmo_hybrid_nope", "fla_gdn_hybrid", "fla_kda_pure"}) {
         const Published<float> published(name);
         const auto& model = published.model;
         const auto& tokens = published.ids;

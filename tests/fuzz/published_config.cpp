@@ -57,7 +57,9 @@ std::vector<std::string> seeds() {
                 R"("layer_types":["linear_attention","full_attention"],"rope_parameters":null})",
             R"({"model_type":"gated_deltanet",)" + sizes +
                 R"("num_heads":2,"head_dim":4,"expand_v":2.0,
-"attn":[{"layers":[1],"num_heads":2,"window_size":3}]})"};
+"attn":[{"layers":[1],"num_heads":2,"window_size":3}]})",
+            R"({"model_type":"kda",)" + sizes + R"("num_heads":1,"num_v_heads":2,"head_dim":4,
+"attn":{"layers":[0],"num_heads":2}})"};
 }
 
 }  // namespace

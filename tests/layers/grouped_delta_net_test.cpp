@@ -34,29 +34,42 @@ public:
         }
         cache_.erase(cache_.begin());
         const Values ab = product(p_.at("ab_proj.weight"), x);
+        // a of every key channel, or of every head
+        Values a(ab.begin(), ab.end() - H);
+        const Index own = s_.decay_rank > 0 ? Dk : 1;
+        if (s_.decay_rank > 0) a = product(p_.at("decay_proj.weight"), a);
         Values out;
         for (Index h = 0; h < H; ++h) {
             const Index g = h * s_.key_heads / H;
             const Values q = unit(qkv, g * Dk, 1 / std::sqrt(static_cast<double>(Dk))),
                          k = unit(qkv, (s_.key_heads + g) * Dk, 1);
-            const double step = std::log1p(std::exp(at(ab, h) + at(p_.at("decay_bias"), h))),
-                         alpha = std::exp(-std::exp(at(p_.at("decay_log"), h)) * step),
-                         beta = s_.beta_scale * sigmoid(at(ab, H + h));
+            const double beta =
+                s_.beta_scale * sigmoid(at(ab, static_cast<Index>(ab.size()) - H + h));
+            Values alpha = zeros(Dk);
+            for (Index j = 0; j < Dk; ++j) {
+                const Index i = h * own + j % own;
+                at(alpha, j) =
+                    std::exp(-std::exp(at(p_.at("decay_log"), h)) *
+                             std::log1p(std::exp(at(a, i) + at(p_.at("decay_bias"), i))));
+            }
             Values o = zeros(Dv);
             for (Index i = 0; i < Dv; ++i) {
                 double* const row = &at(S, (h * Dv + i) * Dk);
                 double recalled = 0;
-                for (Index j = 0; j < Dk; ++j) recalled += row[j] * at(k, j);
+                for (Index j = 0; j < Dk; ++j) recalled += (row[j] *= at(alpha, j)) * at(k, j);
                 const double v = at(qkv, 2 * s_.key_heads * Dk + h * Dv + i),
-                             u = beta * (v - alpha * recalled);
-                for (Index j = 0; j < Dk; ++j) row[j] = alpha * row[j] + u * at(k, j);
+                             u = beta * (v - recalled);
+                for (Index j = 0; j < Dk; ++j) row[j] += u * at(k, j);
                 for (Index j = 0; j < Dk; ++j) at(o, i) += row[j] * at(q, j);
             }
             o = rms(o, p_.at("o_norm.weight"), s_.epsilon);
             out.insert(out.end(), o.begin(), o.end());
         }
         if (s_.gate != OutputGate::none) {
-            const Values gate = product(p_.at("gate_proj.weight"), x);
+            Values gate = product(p_.at("gate_proj.weight"),
+                                  s_.gate_rank > 0 ? product(p_.at("gate_down.weight"), x) : x);
+            if (s_.gate_rank > 0)
+                for (std::size_t i = 0; i < gate.size(); ++i) gate[i] += p_.at("gate_bias")[i];
             for (std::size_t i = 0; i < out.size(); ++i)
                 out[i] *= s_.gate == OutputGate::silu ? silu(gate[i]) : sigmoid(gate[i]);
         }
@@ -133,6 +146,27 @@ TEMPLATE_TEST_CASE("grouped DeltaNet: every option is its reference", "[layers]"
          .value_heads = 3,
          .value_dim = 36,
          .conv_kernel = 3,
-         .gate = OutputGate::sigmoid}};
+         .gate = OutputGate::sigmoid},
+        {.d_model = 20,
+         .key_heads = 2,
+         .key_dim = 12,
+         .value_heads = 6,
+         .value_dim = 20,
+         .beta_scale = 2.0,
+         .gate = OutputGate::sigmoid,
+         .decay_rank = 5,
+         .gate_rank = 7},
+        {.d_model = 20,
+         .key_heads = 1,
+         .key_dim = 16,
+         .value_heads = 2,
+         .value_dim = 8,
+         .decay_rank = 24},
+        {.d_model = 20,
+         .key_heads = 2,
+         .key_dim = 4,
+         .value_heads = 2,
+         .value_dim = 12,
+         .gate_rank = 3}};
     for (std::size_t i = 0; i < shapes.size(); ++i) check<TestType>(shapes[i], i + 1);
 }

@@ -83,6 +83,21 @@ def every_format(directory):
     assert abs(wide["log_likelihood"] / exact - 1) < 1e-6
 
 
+def channels_decay(directory):
+    """KDA: info and config say the widths of its gates; generate writes the ids of the vectors."""
+    model, header = PUBLISHED / "fla_kda_pure", directory / "model.hpp"
+    mixer = json_of("info", "--model", model, "--json")["config"]["blocks.0"]["mixer"]
+    assert mixer["decay_rank"] == mixer["gate_rank"] == 16 and mixer["gate"] == "sigmoid", mixer
+    run("config", model, "--out", header)
+    assert ".decay_rank = 16, .gate_rank = 16}" in header.read_text()
+    expected = tensors(model / "expected.safetensors")
+    ids, greedy = ids_file(directory, expected["input_ids"][1]), list(expected["greedy_ids"][1])
+    for weights in FORMATS:
+        new = run("generate", "--model", model, "--weights", weights, "--ids", ids, "--tokens", 16,
+                  "--print-ids").split()
+        assert weights != "float" or list(map(int, new)) == greedy[:greedy.index(2)], new  # its eos
+
+
 def texts_end(directory):
     """At the ids of generation_config.json, else of config.json; wrong ones are refused by name."""
     model = folder(directory)
@@ -222,4 +237,4 @@ def dialogues(directory):
     assert "chat_template.jinja: chat_template: expected ChatML" in refused_line(model=model)
 
 
-run_checks([understood, every_format, texts_end, text_comes_out, drafted, refused, typed, dialogues])
+run_checks([understood, every_format, channels_decay, texts_end, text_comes_out, drafted, refused, typed, dialogues])

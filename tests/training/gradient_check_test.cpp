@@ -4,6 +4,7 @@
 #include "../../examples/decayed_attention.hpp"
 
 #include "support/catch.hpp"
+#include "support/files.hpp"
 
 using namespace hydralm;
 
@@ -129,6 +130,17 @@ TEST_CASE("Gated DeltaNet of published models passes the gradient check, whateve
         check(GroupedDeltaNet<double>(shape), {});
         check(GroupedDeltaNet<double>(shape), {.tokens = 70, .past = 1, .most = 3});
     }
+}
+
+TEST_CASE("Options of a layer that have no way back are refused", "[gradient_check]") {
+    RuntimeGroupedDeltaNetShape shape{
+        .d_model = 12, .key_heads = 2, .key_dim = 8, .value_heads = 2, .value_dim = 8};
+    shape.decay_rank = 4;
+    const auto checked = [&] { check_gradient(GroupedDeltaNet<double>(shape), {}); };
+    test::check_error(checked, {"layer: expected options that have a way back"});
+    shape = {.d_model = 12, .key_heads = 2, .key_dim = 8, .value_heads = 2, .value_dim = 8};
+    shape.gate_rank = 4;
+    test::check_error(checked, {"leave decay_rank and gate_rank 0"});
 }
 
 TEST_CASE("The gradient check takes one stream, no past and one token", "[gradient_check]") {

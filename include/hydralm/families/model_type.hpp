@@ -22,7 +22,9 @@ inline std::string shape_text(const RuntimeGroupedDeltaNetShape& s) {
            ", .value_dim = " + literal(s.value_dim) +
            ",\n        .conv_kernel = " + literal(s.conv_kernel) +
            ", .beta_scale = " + literal(s.beta_scale) + ", .epsilon = " + literal(s.epsilon) +
-           ", .gate = hydralm::OutputGate::" + std::string(name(s.gate)) + "}";
+           ", .gate = hydralm::OutputGate::" + std::string(name(s.gate)) +
+           (s.decay_rank > 0 ? ",\n        .decay_rank = " + literal(s.decay_rank) : "") +
+           (s.gate_rank > 0 ? ", .gate_rank = " + literal(s.gate_rank) : "") + "}";
 }
 inline std::string shape_text(const RuntimeGroupedAttentionShape& s) {
     return "\n    hydralm::RuntimeGroupedAttentionShape{.d_model = " + literal(s.d_model) +

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "hydralm/families/fla_gated_delta_net.hpp"
+#include "hydralm/families/fla_kda.hpp"
 #include "hydralm/families/gguf_qwen35.hpp"
 #include "hydralm/families/olmo_hybrid.hpp"
 #include "hydralm/families/qwen3_5.hpp"
@@ -18,7 +19,8 @@
 
 namespace HYDRALM_NAMESPACE::families {
 
-inline constexpr std::array all{&qwen3_5, &qwen3_next, &olmo_hybrid, &fla_gated_delta_net};
+inline constexpr std::array all{&qwen3_5, &qwen3_next, &olmo_hybrid, &fla_gated_delta_net,
+                                &fla_kda};
 
 // That of a config. Throws Error, listing those there are, for another.
 inline const Family& family_of(const PublishedConfig& config) {

@@ -6,9 +6,12 @@
 //   value head j, of key head g = ⌊j·Hk/Hv⌋:
 //   S_t = α_t S_{t−1} (I − β_t k_t k_tᵀ) + β_t v_t k_tᵀ, o_t = S_t q_t
 //   y = o_proj (rms(o; o_norm) ⊙ silu(gate_proj x)),  the norm over each head
+// With a decay for every key channel (Kimi Delta Attention) [a; b] = ab_proj x has decay_rank
+// numbers a, decay_proj a stands in the place of a, and α_t [Dk] scales the columns of S_{t−1};
+// with a gate_rank the gate is gate_proj gate_down x + gate_bias.
 //
 // Source: Yang, Kautz, Hatamizadeh, "Gated Delta Networks" (arXiv 2412.06464); the decay is
-// Mamba-2's (arXiv 2405.21060).
+// Mamba-2's (arXiv 2405.21060); "Kimi Linear" (arXiv 2510.26692).
 #pragma once
 
 #include <algorithm>
@@ -39,6 +42,10 @@ public:
     constexpr explicit GroupedDeltaNet(Shape shape) : shape_(shape) {}
     constexpr const Shape& shape() const noexcept { return shape_; }
     constexpr Index d_model() const noexcept { return shape_.d_model; }
+    // Whether backward is there: not for decays of channels and gates of low rank.
+    constexpr bool has_way_back() const noexcept {
+        return shape_.decay_rank == 0 && shape_.gate_rank == 0;
+    }
 
     template <class V>
     constexpr void describe(V& v) const {
@@ -52,30 +59,44 @@ public:
         v.option("beta_scale", shape_.beta_scale);
         v.option("epsilon", shape_.epsilon);
         v.option("gate", name(shape_.gate));
+        if (per_channel()) v.option("decay_rank", shape_.decay_rank);
+        if (shape_.gate_rank > 0) v.option("gate_rank", shape_.gate_rank);
     }
 
     template <class Storage>
     struct Parameters {
         typename Storage::Matrix qkv_proj{};    // [C, d]
-        typename Storage::Exact ab_proj{};      // [2Hv, d]
+        typename Storage::Exact ab_proj{};      // [2Hv, d]; [decay_rank + Hv, d]
+        typename Storage::Exact decay_proj{};   // [Hv·Dk, decay_rank], when there is one
         typename Storage::Vector decay_log{};   // [Hv]
-        typename Storage::Vector decay_bias{};  // [Hv]
+        typename Storage::Vector decay_bias{};  // [Hv]; [Hv·Dk]
         typename Storage::Taps conv{};          // C channels, K taps
-        typename Storage::Matrix gate_proj{};   // [I, d], when gated
+        typename Storage::Matrix gate_down{};   // [gate_rank, d], when there is one
+        typename Storage::Matrix gate_proj{};   // [I, d], when gated; [I, gate_rank]
+        typename Storage::Vector gate_bias{};   // [I], when there is a gate_rank
         typename Storage::Vector o_norm{};      // [Dv]
         typename Storage::Matrix o_proj{};      // [d, I]
     };
 
     template <class P, class V>
     constexpr void visit(P& p, V& v) const {
-        const Index d = shape_.d_model, H = shape_.value_heads;
+        const Index d = shape_.d_model, H = shape_.value_heads, low = shape_.gate_rank;
         v.matrix(p.qkv_proj, "qkv_proj.weight", laws::projection, channels(), d,
                  {keys(), keys(), inner()});
-        v.matrix(p.ab_proj, "ab_proj.weight", laws::gate, 2 * H, d);
+        v.matrix(p.ab_proj, "ab_proj.weight", laws::gate, projected(), d);
+        if (per_channel())
+            v.matrix(p.decay_proj, "decay_proj.weight", laws::gate, decays(), shape_.decay_rank);
         v.vector(p.decay_log, "decay_log", laws::constant(ParameterRole::decay_bias, 1.0), H);
-        v.vector(p.decay_bias, "decay_bias", laws::constant(ParameterRole::decay_bias, -4.0), H);
+        v.vector(p.decay_bias, "decay_bias", laws::constant(ParameterRole::decay_bias, -4.0),
+                 decays());
         v.taps(p.conv, "short_conv.conv.weight", laws::convolution, channels(), shape_.conv_kernel);
-        if (gated()) v.matrix(p.gate_proj, "gate_proj.weight", laws::output_gate, inner(), d);
+        if (low > 0) v.matrix(p.gate_down, "gate_down.weight", laws::output_gate, low, d);
+        if (gated())
+            v.matrix(p.gate_proj, "gate_proj.weight", laws::output_gate, inner(),
+                     low > 0 ? low : d);
+        if (low > 0)
+            v.vector(p.gate_bias, "gate_bias", laws::constant(ParameterRole::output_gate, 0.0),
+                     inner());
         v.vector(p.o_norm, "o_norm.weight", laws::norm, shape_.value_dim);
         v.matrix(p.o_proj, "o_proj.weight", laws::residual_projection, d, inner());
     }
@@ -116,8 +137,9 @@ public:
     // Of forward: what it computes where no tape and no history keeps it.
     struct Scratch {
         MatrixView<T> qkv, mixed;  // [B·N, C], before and after the convolution
-        MatrixView<T> gates;       // [B·N, 2Hv], ln α and β
+        MatrixView<T> gates;       // [B·N, 2Hv], ln α and β; [B·N, Hv·Dk + Hv]
         MatrixView<T> o;           // [B·N, I]; with a tape, behind norm and output gate
+        MatrixView<T> low;         // [B·N, decay_rank + Hv or gate_rank], of their projections
         TaskScratch heads;         // of B·Hk
     };
     template <class V>
@@ -125,13 +147,15 @@ public:
         if (!call.recorded) {
             v.matrix(s.qkv, call.rows(), channels());
             v.matrix(s.mixed, call.rows(), channels());
-            v.matrix(s.gates, call.rows(), 2 * shape_.value_heads);
+            v.matrix(s.gates, call.rows(), decays() + shape_.value_heads);
         }
         v.matrix(s.o, call.rows(), inner());
+        v.matrix(s.low, call.rows(),
+                 std::max(per_channel() && !call.recorded ? projected() : 0, shape_.gate_rank));
+        const auto bytes = per_channel() ? kernels::gated_delta_channel_workspace_bytes<T, dynamic>
+                                         : kernels::gated_delta_workspace_bytes<T, dynamic>;
         v.tasks(s.heads, call.streams * shape_.key_heads,
-                call.form == Form::recurrent ? 0
-                                             : kernels::gated_delta_workspace_bytes<T, dynamic>(
-                                                   block, shape_.key_dim, shape_.value_dim));
+                call.form == Form::recurrent ? 0 : bytes(block, shape_.key_dim, shape_.value_dim));
     }
 
     // What backward does not compute again: 2C + 2I + 2Hk + 4Hv numbers a token, Hv·Dk·Dv every
@@ -139,8 +163,8 @@ public:
     struct Tape {
         MatrixView<T> qkv, mixed;  // as in Scratch
         MatrixView<T> factors;     // [B·N, 2Hk], by which q and k were scaled
-        MatrixView<T> ab;          // [B·N, 2Hv], ab_proj x
-        MatrixView<T> gates;       // [B·N, 2Hv], ln α and β
+        MatrixView<T> ab;          // [B·N, 2Hv], ab_proj x; [B·N, decay_rank + Hv]
+        MatrixView<T> gates;       // as in Scratch
         MatrixView<T> o;           // [B·N, I], before the norm
         MatrixView<T> gate;        // [B·N, I], gate_proj x, when gated
         MatrixView<T> cache;       // [B·(K−1), C], inputs of the convolution before the first token
@@ -152,8 +176,8 @@ public:
         v.matrix(t.qkv, rows, channels());
         v.matrix(t.mixed, rows, channels());
         v.matrix(t.factors, rows, 2 * shape_.key_heads);
-        v.matrix(t.ab, rows, 2 * H);
-        v.matrix(t.gates, rows, 2 * H);
+        v.matrix(t.ab, rows, projected());
+        v.matrix(t.gates, rows, decays() + H);
         v.matrix(t.o, rows, inner());
         if (gated()) v.matrix(t.gate, rows, inner());
         v.matrix(t.cache, call.streams * (shape_.conv_kernel - 1), channels());
@@ -181,7 +205,7 @@ public:
         visit_state(h.before, v);
         v.matrix(h.qkv, N, channels());
         v.matrix(h.mixed, N, channels());
-        v.matrix(h.gates, N, 2 * shape_.value_heads);
+        v.matrix(h.gates, N, decays() + shape_.value_heads);
         v.matrix(h.o, N, inner());
     }
 
@@ -206,11 +230,12 @@ public:
             std::copy_n(state.conv_cache, cache_size(), history.before.conv_cache);
             std::copy_n(state.memory, shape_.value_heads * head_size(), history.before.memory);
         }
+        MatrixView<T> ab = w.gates;
+        if (per_channel()) ab = s.low.middle_cols(0, projected());
+        if constexpr (records<R>) ab = tape.ab;
         kernels::matmul(x, p.qkv_proj, w.qkv, acc, &arena);
-        kernels::matmul(x, p.ab_proj, w.gates);
-        if constexpr (records<R>)
-            std::copy_n(w.gates.data(), B * N * w.gates.cols(), tape.ab.data());
-        write_gates(p, w.gates);
+        kernels::matmul(x, p.ab_proj, ab);
+        write_gates(p, ab, w.gates);
         parallel_for(
             B * G,
             [&](Index task) {
@@ -221,18 +246,18 @@ public:
             },
             B * N * shape_.value_heads * head_size() > 32768);
         MatrixView<T> o = w.o;
-        if constexpr (records<R>) {
-            normalise(p, tape.o, o = s.o);
-            if (gated()) {
-                kernels::matmul(x, p.gate_proj, tape.gate);
-                apply_output_gate<T>(shape_.gate, tape.gate, o, o);
-            }
-        } else {
-            if (shape_.gate == OutputGate::silu)
-                kernels::matmul(x, p.gate_proj, o, in(o)*silu(acc), &arena);
-            if (shape_.gate == OutputGate::sigmoid)
-                kernels::matmul(x, p.gate_proj, o, in(o)*sigmoid(acc), &arena);
-        }
+        if constexpr (records<R>) normalise(p, tape.o, o = s.o);
+        if (gated())
+            with_gate(p, x, s.low, arena, [&](MatrixView<const T> from, const auto& sum) {
+                if constexpr (records<R>) {
+                    kernels::matmul(from, p.gate_proj, tape.gate, sum, &arena);
+                    apply_output_gate<T>(shape_.gate, tape.gate, o, o);
+                } else if (shape_.gate == OutputGate::silu) {
+                    kernels::matmul(from, p.gate_proj, o, in(o)*silu(sum), &arena);
+                } else {
+                    kernels::matmul(from, p.gate_proj, o, in(o)*sigmoid(sum), &arena);
+                }
+            });
         project(o, p.o_proj, y, write, &arena);
     }
 
@@ -255,8 +280,10 @@ public:
         parallel_for(
             shape_.value_heads,
             [&](Index head) {
-                kernels::gated_delta_recurrent(delta_input(first.mixed, first.gates, head),
-                                               memory_of(state, head), values_of(first.o, head));
+                with_delta_input(first.mixed, first.gates, head, [&](const auto& input) {
+                    kernels::gated_delta_recurrent(input, memory_of(state, head),
+                                                   values_of(first.o, head));
+                });
             },
             kept * shape_.value_heads * head_size() > 32768);
     }
@@ -283,12 +310,20 @@ private:
     static constexpr Index chunks(Index N) noexcept { return ceil_div(N, chunk); }
 
     constexpr bool gated() const noexcept { return shape_.gate != OutputGate::none; }
+    constexpr bool per_channel() const noexcept { return shape_.decay_rank > 0; }
     constexpr Index keys() const noexcept { return shape_.key_heads * shape_.key_dim; }
     constexpr Index inner() const noexcept { return shape_.value_heads * shape_.value_dim; }
     constexpr Index channels() const noexcept { return 2 * keys() + inner(); }
     constexpr Index head_size() const noexcept { return shape_.key_dim * shape_.value_dim; }
     constexpr Index cache_size() const noexcept { return (shape_.conv_kernel - 1) * channels(); }
     constexpr Index sharing() const noexcept { return shape_.value_heads / shape_.key_heads; }
+    // Numbers α of a token, and the rows of ab_proj.
+    constexpr Index decays() const noexcept {
+        return shape_.value_heads * (per_channel() ? shape_.key_dim : 1);
+    }
+    constexpr Index projected() const noexcept {
+        return shape_.value_heads + (per_channel() ? shape_.decay_rank : shape_.value_heads);
+    }
 
     MatrixView<T> memory_of(const State& state, Index h) const noexcept {
         return {state.memory + h * head_size(), shape_.key_dim, shape_.value_dim};
@@ -296,28 +331,65 @@ private:
     MatrixView<T> values_of(MatrixView<T> o, Index h) const noexcept {
         return o.middle_cols(h * shape_.value_dim, shape_.value_dim);
     }
-    // ln α and β of every row, in the place of a and b.
+    // ln α and β of every row, of a and b, which may lie in their place; of channels decay_proj a,
+    // for write_channel_decays.
     template <class P>
-    void write_gates(const P& p, MatrixView<T> gates) const noexcept {
-        const Index H = shape_.value_heads;
+    void write_gates(const P& p, MatrixView<const T> ab, MatrixView<T> gates) const noexcept {
+        const Index H = shape_.value_heads, D = decays();
+        if (per_channel())
+            kernels::matmul(ab.middle_cols(0, shape_.decay_rank), p.decay_proj,
+                            gates.middle_cols(0, D));
         const auto scale = static_cast<T>(shape_.beta_scale);
         for (Index r = 0; r < gates.rows(); ++r) {
+            const T* const a = ab.row(r);
             T* const g = gates.row(r);
-            out(H, g) = -exp(in(p.decay_log.data())) * softplus(in(g) + in(p.decay_bias.data()));
-            out(H, g + H) = scale * sigmoid(in(g + H));
+            if (!per_channel())
+                out(H, g) =
+                    -exp(in(p.decay_log.data())) * softplus(in(a) + in(p.decay_bias.data()));
+            out(H, g + D) = scale * sigmoid(in(a + projected() - H));
         }
     }
-    // What the delta rule reads for value head h.
+    // ln α of value head h in every row, of decay_proj a in its place.
+    template <class P>
+    void write_channel_decays(const P& p, MatrixView<T> gates, Index h) const noexcept {
+        const Index Dk = shape_.key_dim;
+        const T rate = std::exp(p.decay_log[static_cast<std::size_t>(h)]);
+        for (Index r = 0; r < gates.rows(); ++r) {
+            T* const g = gates.row(r) + h * Dk;
+            out(Dk, g) = -rate * softplus(in(g) + in(p.decay_bias.data() + h * Dk));
+        }
+    }
+    // f(what gate_proj is applied to, its sum as an epilogue says it); low: for gate_down x.
+    template <class P, class F>
+    void with_gate(const P& p, MatrixView<const T> x, MatrixView<T> low, Arena& arena,
+                   const F& f) const noexcept {
+        if (shape_.gate_rank == 0) return f(x, acc);
+        low = low.middle_cols(0, shape_.gate_rank);
+        kernels::matmul(x, p.gate_down, low, acc, &arena);
+        f(low, acc + in(p.gate_bias.data()));
+    }
+    // What the delta rule reads for value head h, with one decay a token.
     kernels::GatedDeltaInput<T, dynamic> delta_input(MatrixView<const T> mixed,
                                                      MatrixView<const T> gates,
                                                      Index h) const noexcept {
-        const Index N = mixed.rows(), H = shape_.value_heads, Dk = shape_.key_dim,
-                    at = h / sharing() * Dk;
+        const Index N = mixed.rows(), Dk = shape_.key_dim, at = h / sharing() * Dk;
         return {mixed.middle_cols(at, Dk),
                 mixed.middle_cols(keys() + at, Dk),
                 mixed.middle_cols(2 * keys() + h * shape_.value_dim, shape_.value_dim),
                 {gates.data() + h, N, gates.stride()},
-                {gates.data() + H + h, N, gates.stride()}};
+                {gates.data() + decays() + h, N, gates.stride()}};
+    }
+    // f(what it reads, with one or one for every key channel).
+    template <class F>
+    void with_delta_input(MatrixView<const T> mixed, MatrixView<const T> gates, Index h,
+                          const F& f) const noexcept {
+        const Index Dk = shape_.key_dim;
+        const auto input = delta_input(mixed, gates, h);
+        using Decay = kernels::ChannelDecay<T, dynamic>;
+        if (per_channel())
+            f(kernels::GatedDeltaInput<T, dynamic, dynamic, Decay>{
+                input.q, input.k, input.v, gates.middle_cols(h * Dk, Dk), input.beta});
+        else f(input);
     }
     // caches [B·(K−1), C] = the streams' inputs of the convolution.
     void copy_caches(Streams streams, MatrixView<T> caches) const noexcept {
@@ -360,14 +432,17 @@ private:
         kernels::l2_scale<T>(Dk, convolve(keys() + g * Dk, Dk), 1e-6, 1, factors(1));
         for (Index h = g * sharing(); h < (g + 1) * sharing(); ++h) {
             convolve(2 * keys() + h * Dv, Dv);
-            const auto input = delta_input(w.mixed, w.gates, h);
+            if (per_channel()) write_channel_decays(p, w.gates, h);
             const MatrixView<T> S = memory_of(state, h), o = values_of(w.o, h);
-            if (recorded)
-                kernels::gated_delta_chunkwise<block>(
-                    input, S, o, block, arena, {w.states + h * chunks(N) * head_size(), chunk});
-            else if (form == Form::recurrent) kernels::gated_delta_recurrent(input, S, o);
-            else
-                kernels::gated_delta_chunkwise<block>(input, S, o, block - position % block, arena);
+            with_delta_input(w.mixed, w.gates, h, [&](const auto& input) {
+                if (recorded)
+                    kernels::gated_delta_chunkwise<block>(
+                        input, S, o, block, arena, {w.states + h * chunks(N) * head_size(), chunk});
+                else if (form == Form::recurrent) kernels::gated_delta_recurrent(input, S, o);
+                else
+                    kernels::gated_delta_chunkwise<block>(input, S, o, block - position % block,
+                                                          arena);
+            });
             if (!recorded)
                 kernels::rms_norm(MatrixView<const T>(o), std::span<const T>(p.o_norm),
                                   shape_.epsilon, o);

@@ -99,7 +99,10 @@ constexpr std::string_view name(OutputGate gate) noexcept {
 }
 
 // Gated DeltaNet whose value heads share key heads (GroupedDeltaNet): value_heads is a multiple of
-// key_heads, key_dim a multiple of 4; β in (0, beta_scale); ε of the norm of the outputs.
+// key_heads, key_dim a multiple of 4; β in (0, beta_scale); ε of the norm of the outputs. With a
+// decay_rank every key channel has a decay, projected through so many numbers, and key_dim is at
+// most kernels::gated_delta_most_channels; with a gate_rank the gate is projected through so many,
+// and has a bias.
 struct RuntimeGroupedDeltaNetShape {
     Index d_model = 0;
     Index key_heads = 0, key_dim = 0;
@@ -108,6 +111,8 @@ struct RuntimeGroupedDeltaNetShape {
     double beta_scale = 1.0;
     double epsilon = 1e-6;
     OutputGate gate = OutputGate::silu;
+    Index decay_rank = 0;
+    Index gate_rank = 0;
 
     bool operator==(const RuntimeGroupedDeltaNetShape&) const = default;
 };
@@ -122,6 +127,7 @@ struct GroupedDeltaNetShape {
     static constexpr double beta_scale = values.beta_scale;
     static constexpr double epsilon = values.epsilon;
     static constexpr OutputGate gate = values.gate;
+    static constexpr Index decay_rank = values.decay_rank, gate_rank = values.gate_rank;
 };
 
 // What the RMS norms of queries and keys go over.

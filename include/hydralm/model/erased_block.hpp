@@ -145,7 +145,7 @@ public:
     Index scratch_bytes(const Call& call) const noexcept override {
         return hydralm::scratch_bytes(block_, call);
     }
-    bool trains() const noexcept override { return BlockType::trains; }
+    bool trains() const noexcept override { return block_.has_way_back(); }
     Index backward_scratch_bytes(Index B, Index N) const noexcept override {
         if constexpr (BlockType::trains) return hydralm::backward_scratch_bytes(block_, B, N);
         else return 0;

@@ -97,6 +97,12 @@ public:
             for_each(f, std::index_sequence<sizeof...(Blocks) - 1 - i...>{});
         }(std::index_sequence_for<Blocks...>{});
     }
+    // Whether there is a way back through every block.
+    constexpr bool trains() const noexcept {
+        bool all = true;
+        for_each([&](const auto& block, auto) { all = all && block.has_way_back(); });
+        return all;
+    }
     // The first layer whose parts are not of the width of the first one's; −1 when all are.
     constexpr Index first_misfit() const noexcept {
         Index layer = -1;

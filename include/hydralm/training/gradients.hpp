@@ -140,8 +140,8 @@ private:
             if (!model.stack.trains())
                 raise({.field = "layers",
                        .expected = "layers with a way back",
-                       .found = "layers of a published model, which only run",
-                       .fix = "train a model of a HydraConfig"});
+                       .found = "decays of key channels or gates of low rank, which only run",
+                       .fix = "train a model of another family than kda"});
         return model;  // NOLINT(bugprone-return-const-ref-from-parameter)
     }
     // stack: the model's, or Recomputed.
