@@ -145,6 +145,10 @@ bool apart(const F& f) {
 }  // namespace
 
 int main(int argc, char** argv) {
+    if (argc < 2) {
+        std::fprintf(stderr, "usage: published_report FOLDER...\n");
+        return 2;
+    }
     std::printf(
         "# Published models of real size\n"
         "\n"
@@ -154,8 +158,9 @@ int main(int argc, char** argv) {
         "of the weights as they are kept.\n"
         "Prefill of 512 and of 4,096 tokens: tokens/s; in brackets what the products alone are of "
         "the peak measured in the same process\n"
-        "(float: the sustained peak of multiply-adds; q8 and q4: that of the instructions for "
-        "bytes). Decoding behind 4,096 tokens: tokens/s,\n"
+        "(bf16: the sustained peak of multiply-adds in float, which is what computes them; q8 and "
+        "q4: "
+        "that of the instructions for bytes). Decoding behind 4,096 tokens: tokens/s,\n"
         "median of %td; weights read of the read bandwidth.\n"
         "\n"
         "| model | weights | threads | open, s | memory, GB | prefill 512 | prefill 4,096 | "

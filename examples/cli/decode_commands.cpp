@@ -126,10 +126,10 @@ void run_generate(const Options& o) {
                               .expected = "a text with at least one byte, --text or --ids",
                               .found = "none",
                               .fix = "give the model something to continue"});
-    const Model model = load_program_model<Model>(o.model, o.weights);
     const bool only_ids = !o.ids.empty() && o.print_ids && o.stop.empty();
     const ProgramTokenizer tokenizer =
         only_ids ? ProgramTokenizer() : ProgramTokenizer::of(o.model);
+    const Model model = load_program_model<Model>(o.model, o.weights);
     const auto prompt = prompt_of(o, tokenizer, model.vocab_size());
     hydralm::Sampler<T> sampler(model.vocab_size(), sampling(o));
     for (const auto token : prompt) sampler.observe(token);

@@ -9,13 +9,16 @@
 
 #include "options.hpp"
 
-// What a published model is read from: the files of a folder that is given itself or by its index.
+// What a published model is read from: the files of a folder that is given itself or by its index;
+// of one file, the config beside it.
 inline std::vector<std::string> files_of_folder(const std::string& model) {
     std::vector<std::string> files;
     if (model.empty()) return files;
     std::filesystem::path folder(model);
     if (model.ends_with(".index.json")) folder = std::filesystem::absolute(folder).parent_path();
     std::error_code none;
+    if (std::filesystem::is_regular_file(folder, none))
+        files.push_back((std::filesystem::absolute(folder).parent_path() / "config.json").string());
     for (const auto& entry : std::filesystem::directory_iterator(folder, none)) {
         const auto extension = entry.path().extension();
         if (extension == ".safetensors" || extension == ".json" || extension == ".jinja")

@@ -242,8 +242,9 @@ void run_logits(const Options& o) {
     writer.commit();
 }
 
-// Of one that cannot be read, why not: the model is what is asked for, and takes ids without one.
+// In a GGUF file one that cannot be read is no fault of the file: it says why.
 nlohmann::ordered_json tokenizer_facts(const std::string& model) {
+    if (!hydralm::is_gguf(model)) return ProgramTokenizer::of(model).description();
     try {
         return ProgramTokenizer::of(model).description();
     } catch (const hydralm::Error& error) {
