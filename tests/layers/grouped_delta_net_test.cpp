@@ -3,6 +3,7 @@
 #include "hydralm/layers/grouped_delta_net.hpp"
 
 #include "support/catch.hpp"
+#include "support/files.hpp"
 #include "support/layer_case.hpp"
 
 namespace {
@@ -127,6 +128,16 @@ void check(const Shape& shape, std::uint64_t seed) {
 }
 
 }  // namespace
+
+TEST_CASE("grouped DeltaNet: channels that decay by themselves are at most 512", "[layers]") {
+    Shape shape{.d_model = 20, .key_heads = 1, .key_dim = 516, .value_heads = 1, .value_dim = 4};
+    const GroupedDeltaNet<float> one_decay(shape);
+    shape.decay_rank = 4;
+    check_error([&] { const GroupedDeltaNet<float> layer(shape); },
+                {"key_dim: expected at most 512 with a decay_rank, found 516"});
+    shape.key_dim = 512;
+    check<float>(shape, 9);
+}
 
 TEMPLATE_TEST_CASE("grouped DeltaNet: every option is its reference", "[layers]", float, double) {
     const std::vector<Shape> shapes{

@@ -17,6 +17,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <string>
 #include <vector>
 
 #include "hydralm/core/parallel.hpp"
@@ -38,8 +39,16 @@ public:
     using Scalar = T;
     static constexpr Index block = kernels::gated_delta_default_block<T, dynamic>;
 
-    constexpr GroupedDeltaNet() = default;
-    constexpr explicit GroupedDeltaNet(Shape shape) : shape_(shape) {}
+    constexpr GroupedDeltaNet() : GroupedDeltaNet(Shape{}) {}
+    // Throws Error for more key channels that decay by themselves than there may be.
+    constexpr explicit GroupedDeltaNet(Shape shape) : shape_(shape) {
+        if (per_channel() && shape_.key_dim > kernels::gated_delta_most_channels)
+            raise({.field = "key_dim",
+                   .expected = "at most " + std::to_string(kernels::gated_delta_most_channels) +
+                               " with a decay_rank",
+                   .found = std::to_string(shape_.key_dim),
+                   .fix = "make heads narrower, or decay_rank 0"});
+    }
     constexpr const Shape& shape() const noexcept { return shape_; }
     constexpr Index d_model() const noexcept { return shape_.d_model; }
     // Whether backward is there: not for decays of channels and gates of low rank.
