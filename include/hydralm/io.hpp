@@ -3,6 +3,7 @@
 
 #include "hydralm/families/kept_weights.hpp"
 #include "hydralm/families/open.hpp"
+#include "hydralm/families/save_published.hpp"
 #include "hydralm/families/stop_ids.hpp"
 #include "hydralm/io/atomic_file.hpp"
 #include "hydralm/io/checkpoint.hpp"

@@ -97,7 +97,7 @@ inline TensorMap fla_tensors(const HybridShape& shape, const Checkpoint& checkpo
     TensorMap map;
     map.put("embed.weight", {whole("model.embeddings.weight", V)});
     map.put("norm_f.weight", {whole("model.norm.weight", d)});
-    if (shape.ties_head) map.skip("lm_head.weight");
+    if (shape.ties_head) map.repeat("lm_head.weight");
     else map.put("lm_head.weight", {whole("lm_head.weight", V)});
     for (std::size_t i = 0; i < shape.layers.size(); ++i) {
         const std::string block = block_name(i), mixer = block + "mixer.";

@@ -81,7 +81,7 @@ inline TensorMap qwen_tensors(const HybridShape& shape, const Checkpoint& checkp
     map.skip("mtp.");
     map.put("embed.weight", {whole(prefix + "embed_tokens.weight", V)});
     map.put("norm_f.weight", {whole(prefix + "norm.weight", d)}, 1.0);
-    if (shape.ties_head) map.skip("lm_head.weight");
+    if (shape.ties_head) map.repeat("lm_head.weight");
     else map.put("lm_head.weight", {whole("lm_head.weight", V)});
     for (std::size_t i = 0; i < shape.layers.size(); ++i) {
         const std::string block = block_name(i), mixer = block + "mixer.";

@@ -76,6 +76,9 @@ public:
     }
     // Tensors whose names begin so are none of the model's.
     void skip(std::string prefix) { skipped_.push_back(std::move(prefix)); }
+    // A tensor that may be there, and says what another one says.
+    void repeat(std::string name) { repeated_.insert(std::move(name)); }
+    bool repeats(std::string_view name) const { return repeated_.contains(name); }
 
     const TensorSource& source(const ParameterInfo& info) const {
         const auto found = sources_.find(info.name());
@@ -114,7 +117,8 @@ public:
         }
         std::vector<std::string_view> unknown;
         for (const StoredTensor* tensor : checkpoint.tensors())
-            if (!read.contains(tensor->name()) && !skips(tensor->name()))
+            if (!read.contains(tensor->name()) && !skips(tensor->name()) &&
+                !repeats(tensor->name()))
                 unknown.push_back(tensor->name());
         if (!unknown.empty())
             raise({.file = checkpoint.name(),
@@ -149,6 +153,33 @@ public:
             for (T& value : values) value += static_cast<T>(from.plus);
     }
 
+    // The way back from read: values go to the rows they are from. rows_of(part) are those of all
+    // of the part's tensor. Throws Error for a parameter that no tensor says and that is not what
+    // it is without. The columns of the tensors are in the parameter's order, and their elements
+    // not under another function.
+    template <Real T, class F>
+    void write(const ParameterInfo& info, std::span<const T> values, const F& rows_of) const {
+        const TensorSource& to = source(info);
+        const auto plus = static_cast<T>(to.plus);
+        if (to.parts.empty() &&
+            !std::ranges::all_of(values, [&](T value) { return value == plus; }))
+            raise({.field = std::string(info.name()),
+                   .expected = "values of " + std::to_string(to.plus) + ", which no tensor says",
+                   .found = "others",
+                   .fix = "leave it as it is in training (TrainerOptions::frozen)"});
+        const T* from = values.data();
+        for (const TensorRows& part : to.parts) {
+            const MatrixView<T> tensor = rows_of(part);
+            for (Index g = 0; g < part.groups; ++g)
+                for (Index i = 0; i < part.times; ++i)
+                    for (Index r = 0; r < part.count; ++r, from += info.cols())
+                        std::transform(
+                            from, from + info.cols(),
+                            tensor.row(part.first + g * part.shift + i * part.stride + r),
+                            [plus](T x) { return x - plus; });
+        }
+    }
+
 private:
     bool skips(std::string_view name) const {
         return std::ranges::any_of(skipped_,
@@ -157,6 +188,7 @@ private:
 
     std::map<std::string, TensorSource, std::less<>> sources_;
     std::vector<std::string> skipped_;
+    std::set<std::string, std::less<>> repeated_;
 };
 
 }  // namespace HYDRALM_NAMESPACE::families

@@ -96,8 +96,8 @@ Metadata model_metadata(const Model& model) {
             raise({.field = model.hybrid->family,
                    .expected = "a model that a HydraConfig describes",
                    .found = "a published one",
-                   .fix = "keep the folder that it was opened from: published models are "
-                          "read, not written"});
+                   .fix = "keep the folder that it was opened from; save_published writes what "
+                          "was trained, in a run by RunOptions::save_best"});
     Metadata metadata{{"format", "pt"}};
     if constexpr (Configured<Model>) metadata["hydra_config"] = config_to_json(model.config);
     else metadata["hydra_stack"] = stack_to_json<Model>();

@@ -44,7 +44,7 @@ public:
                  "write tensors in the order they were declared in");
         }
         const TensorSpec& spec = tensors_[next_];
-        if (Real<T> != (is_floating(spec.dtype) || block_bytes(spec.format) != 0)) {
+        if (spec.copied || Real<T> != (is_floating(spec.dtype) || block_bytes(spec.format) != 0)) {
             fail(spec.name, "values for " + std::string(hydralm::name(spec.dtype)),
                  Real<T> ? "floating-point ones" : "integers", "declare the dtype of the values");
         }
@@ -73,6 +73,18 @@ public:
     template <StoredScalar T>
     void write(std::string_view tensor, std::span<T> values) {
         write(tensor, std::span<const T>(values));
+    }
+    // The next tensor, which was declared as copied, byte for byte. Throws Error when it is not
+    // next or has another size, or the disk is full.
+    void copy(const StoredTensor& tensor) {
+        const bool next = next_ < tensors_.size() && tensors_[next_].name == tensor.name() &&
+                          tensors_[next_].copied;
+        if (!next || tensors_[next_].bytes() != static_cast<Index>(tensor.bytes().size()))
+            fail(tensor.name(), "the tensor that was declared as copied", "another",
+                 "write tensors in the order they were declared in");
+        file_.write(tensor.bytes());
+        done_ = tensors_[next_].size();
+        skip_finished();
     }
 
     // Throws Error when a tensor is not complete, or the disk fails.
@@ -117,8 +129,10 @@ private:
         if (spec.name == "__metadata__")
             fail(spec.name, "another name", "the reserved one", "rename the tensor");
         const bool of_blocks = block_bytes(spec.format) != 0;
-        if (of_blocks ? d != DType::u8 || spec.shape.size() != 2
-                      : d != DType::f32 && d != DType::f64 && d != DType::bf16 && d != DType::i64)
+        const bool writes =
+            of_blocks ? d == DType::u8 && spec.shape.size() == 2
+                      : d == DType::f32 || d == DType::f64 || d == DType::bf16 || d == DType::i64;
+        if (!writes && !spec.copied)
             fail(spec.name, "dtype F32, F64, BF16, I64 or a matrix of blocks",
                  std::string(hydralm::name(d)), "choose one of them");
         if (std::any_of(spec.shape.begin(), spec.shape.end(), [](Index n) { return n < 0; }))

@@ -38,6 +38,7 @@ struct TensorSpec {
     std::vector<Index> shape;
     DType dtype = DType::f32;
     weights::Format format = weights::Format::scalar;
+    bool copied = false;  // written by SafetensorsWriter::copy, of any dtype
 
     Index size() const noexcept {
         Index n = 1;

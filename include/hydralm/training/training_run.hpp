@@ -28,6 +28,8 @@ struct RunOptions {
     int keep = 3;                     // checkpoints kept
     std::filesystem::path directory;  // of the checkpoints; empty: none are written
     std::filesystem::path log{};      // JSON lines; empty: none
+    // Writes the model of the lowest validation loss as that file; empty: save.
+    std::function<void(const std::filesystem::path&)> save_best{};
 };
 
 struct RunReport {
@@ -55,7 +57,8 @@ std::uint32_t weights_crc(const Model& model) {
 template <class Model>
 class TrainingRun {
 public:
-    // validation: may be null. Throws Error when fewer than one checkpoint is to be kept, and when
+    // validation: may be null. Throws Error when fewer than one checkpoint is to be kept, for a
+    // published model whose best weights are not saved by options.save_best, and when
     // ranks differ: in the program, its compiler and instruction set, in what the numbers depend
     // on, or in the weights they begin with. All ranks call every function of it together.
     TrainingRun(Trainer<Model>& trainer, BatchSource& source, BatchSource* validation,
@@ -70,6 +73,8 @@ public:
                    .expected = "at least 1",
                    .found = std::to_string(options_.keep),
                    .fix = "keep one checkpoint"});
+        if (validation_ && !options_.directory.empty() && !options_.save_best)
+            static_cast<void>(detail::model_metadata(trainer.model()));  // whether save can
         expect_same_ranks();
     }
 
@@ -234,7 +239,9 @@ private:
             report_.best_validation_loss = report_.validation_loss;
             if (!options_.directory.empty())
                 trainer_.ranks().on_first([&] {
-                    hydralm::save(trainer_.model(), options_.directory / "best.safetensors");
+                    const auto best = options_.directory / "best.safetensors";
+                    if (options_.save_best) options_.save_best(best);
+                    else hydralm::save(trainer_.model(), best);
                 });
         }
     }
