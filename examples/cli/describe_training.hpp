@@ -12,7 +12,8 @@ inline std::vector<std::string> task_words() {
 
 inline void describe_train(CLI::App& app, Options& o) {
     TrainOptions& t = o.train;
-    app.add_option("--out", o.out, "checkpoint to write")->required();
+    app.add_option("--out", o.out, "checkpoint to write; of a published model a folder")
+        ->required();
     auto* text = as_written::add_texts(app, "--text", t.text, "files and folders of text");
     auto* task = app.add_option("--task", t.task, "a task instead: mqar, retrieval_qa, parity, …")
                      ->check(values::one_of(task_words()))
@@ -34,7 +35,9 @@ inline void describe_train(CLI::App& app, Options& o) {
     app.add_option("--seq-len", t.seq_len, "tokens of each text")
         ->capture_default_str()
         ->check(values::at_least_one);
-    app.add_option("--lr", t.lr, "learning rate; default 3e-3 (adamw), 2e-2 (muon)")
+    app.add_option("--lr", t.lr,
+                   "learning rate; default 3e-3 (adamw), 2e-2 (muon), of a published model a "
+                   "thirtieth")
         ->check(values::above_zero);
     app.add_option("--min-lr", t.min_lr, "rate at the end; default a tenth of --lr")
         ->check(values::not_negative);
@@ -70,7 +73,9 @@ inline void describe_train(CLI::App& app, Options& o) {
         ->capture_default_str()
         ->check(values::whole(1, values::largest_int));
     auto* scheme = app.get_option("--scheme");
-    app.add_option("--init", t.init, "checkpoint to begin from; default: random weights")
+    app.add_option("--init", t.init,
+                   "checkpoint to begin from, the folder of a published model too; default: random "
+                   "weights")
         ->excludes(scheme)
         ->excludes(add_config(app, o));
     add_float_weights(app, o);

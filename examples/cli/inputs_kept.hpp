@@ -63,5 +63,6 @@ inline void expect_inputs_kept(const Options& o) {
         for (const char* const extension : {".S", ".bin"})
             expect_apart(beside(o.out, extension), "--assembler", inputs);
     inputs.insert(inputs.end(), {o.out, o.train.init});
+    for (std::string& file : files_of_folder(o.train.init)) inputs.push_back(std::move(file));
     expect_apart(o.train.log, "--log", inputs);
 }

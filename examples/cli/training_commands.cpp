@@ -7,6 +7,7 @@
 
 #include "options.hpp"
 #include "program_model.hpp"
+#include "published_out.hpp"
 #include "ranks.hpp"
 #include "run_gradients.hpp"
 #include "task_model.hpp"
@@ -23,10 +24,11 @@ extern "C" void stop_after_this_step(int signal) {
     std::signal(signal, SIG_DFL);
 }
 
-hydralm::TrainerOptions trainer_options(const TrainOptions& t, std::int64_t steps) {
+// tuned: a published model is, whose weights are good already.
+hydralm::TrainerOptions trainer_options(const TrainOptions& t, std::int64_t steps, bool tuned) {
     hydralm::TrainerOptions options;
     const bool muon = t.optimizer == "muon";
-    const double rate = t.lr > 0.0 ? t.lr : muon ? 2e-2 : 3e-3;
+    const double rate = t.lr > 0.0 ? t.lr : (muon ? 2e-2 : 3e-3) / (tuned ? 30.0 : 1.0);
     options.optimiser.kind = muon ? hydralm::OptimiserKind::muon : hydralm::OptimiserKind::adamw;
     if (muon) options.optimiser.muon.rate = rate;
     else options.optimiser.adamw.rate = rate;
@@ -45,12 +47,10 @@ hydralm::TrainerOptions trainer_options(const TrainOptions& t, std::int64_t step
 std::filesystem::path run_directory(const Options& o) {
     if (!o.train.resume.empty()) return o.train.resume;
     std::filesystem::path directory(o.out);
+    if (!directory.has_filename()) directory = directory.parent_path();  // a folder, with its slash
     if (directory.extension() == ".safetensors") directory.replace_extension();
     return directory += ".training";
 }
-
-// Refuses before the training what could not be written after it.
-void expect_writable(const std::filesystem::path& path) { hydralm::AtomicFile{path}; }
 
 // What is learned from, and what the result says of it.
 struct Lessons {
@@ -65,18 +65,21 @@ struct Lessons {
 // Trains the model and writes it.
 template <class Model>
 void train_on(const Options& o, Model& model, const Lessons& lessons,
-              const hydralm::TrainerOptions& trainer_options) {
+              hydralm::TrainerOptions trainer_options) {
     const TrainOptions& t = o.train;
     hydralm::Ranks& ranks = program_ranks();
+    if (is_published(model)) keep_constants(trainer_options);
     hydralm::Trainer<Model> trainer(model, trainer_options, ranks);
-    ranks.on_first([&] { expect_writable(o.out); });
-    const hydralm::RunOptions options{.steps = trainer_options.rate.total,
-                                      .eval_every = t.eval_every,
-                                      .eval_batches = lessons.eval_batches,
-                                      .save_every = t.save_every,
-                                      .keep = t.keep,
-                                      .directory = run_directory(o),
-                                      .log = t.log};
+    ranks.on_first([&] { prepare_out(o, model); });
+    const hydralm::RunOptions options{
+        .steps = trainer_options.rate.total,
+        .eval_every = t.eval_every,
+        .eval_batches = lessons.eval_batches,
+        .save_every = t.save_every,
+        .keep = t.keep,
+        .directory = run_directory(o),
+        .log = t.log,
+        .save_best = [&](const std::filesystem::path& best) { save_trained(o, model, best); }};
     const std::string description =
         "{\"seed\":" + std::to_string(o.seed) + "," +
         (t.init.empty() ? "\"scheme\":\"" + t.scheme + "\""
@@ -108,7 +111,7 @@ void train_on(const Options& o, Model& model, const Lessons& lessons,
                       ", which is saved",
              .fix = "to go on, give the same command with --resume " + options.directory.string()});
     }
-    ranks.on_first([&] { hydralm::save(model, o.out); });
+    ranks.on_first([&] { save_out(o, model); });
     if (speaks()) print_result(report, lessons.unit, ranks);
 }
 
@@ -136,7 +139,7 @@ void train_on_corpora(const Options& o, Model& model, const Corpus& training,
               .data = "\"batch\":" + std::to_string(t.batch) + ",\"seq_len\":" +
                       std::to_string(t.seq_len) + ",\"held_out\":\"pieces\"" + data,
               .sizes = sizes_of(training, validation, t.seq_len)},
-             trainer_options(t, t.steps));
+             trainer_options(t, t.steps, is_published(model)));
 }
 
 // The tokenizer that --tokenizer names, or that of the checkpoint training begins from, or bytes.
@@ -175,6 +178,12 @@ void train_on_text(const Options& o, Model& model) {
     const TrainOptions& t = o.train;
     const ProgramTokenizer tokenizer = training_tokenizer(o);
     hydralm::Ranks& ranks = program_ranks();
+    if (tokenizer.is_bytes() && is_published(model) && model.vocab_size() != tokenizer.vocab_size())
+        throw hydralm::Error({.file = t.init,
+                              .expected = "the tokenizer.json of a published model",
+                              .found = "none",
+                              .fix = "copy it from where the model was published, or give "
+                                     "--tokenizer"});
     tokenizer.expect_fits(model.vocab_size());
     // Pieces are cut in bytes; of published tokenizers a token is rarely longer than 8.
     const auto [training, validation] = hydralm::TextCorpus(t.text).split(
@@ -183,9 +192,10 @@ void train_on_text(const Options& o, Model& model) {
                              ",\"training_crc32\":" + std::to_string(checksum(training)) +
                              ",\"validation_bytes\":" + std::to_string(validation.size()) +
                              ",\"validation_crc32\":" + std::to_string(checksum(validation));
+    const std::filesystem::path out = out_checkpoint(o, model);
     if (tokenizer.is_bytes()) {
         ranks.on_first([&] {
-            expect_no_tokenizer(o.out);
+            expect_no_tokenizer(out);
             expect_no_tokenizer(run_directory(o) / "best.safetensors");
         });
         train_on_corpora<hydralm::RandomWindows>(o, model, training, validation, bits_per_byte,
@@ -194,7 +204,8 @@ void train_on_text(const Options& o, Model& model) {
     }
     const std::string text = read_text(tokenizer.file().string());
     ranks.on_first([&] {
-        expect_writable(tokenizer_file_of(o.out));
+        prepare_out(o, model);
+        expect_writable(tokenizer_file_of(out));
         // Before the first step: a run that is stopped leaves its best model.
         const auto best = run_directory(o) / "best.safetensors";
         std::error_code failure;  // the run itself says it better
@@ -209,7 +220,7 @@ void train_on_text(const Options& o, Model& model) {
         hydralm::TokenCorpus(validation, tokenizer), bits_per_token,
         data + ",\"tokenizer_crc32\":" +
             std::to_string(hydralm::crc32(std::as_bytes(std::span(text)), 0)));
-    ranks.on_first([&] { save_tokenizer(text, o.out); });
+    ranks.on_first([&] { save_tokenizer(text, out); });
 }
 
 // Output projections of DeltaNet mixers at zero: such a mixer adds nothing.
@@ -230,7 +241,7 @@ void train_on_task(const Options& o, Model& model) {
     hydralm::TaskSource source(kind, stages, hydralm::Split::training, o.seed, t.accumulate);
     hydralm::TaskSource held_out(kind, {stages.back()}, hydralm::Split::evaluation, o.seed);
     if (stages.front().skip_deltanet && t.init.empty()) silence_deltanet(model);
-    auto options = trainer_options(t, source.steps());
+    auto options = trainer_options(t, source.steps(), is_published(model));
     options.optimiser.adamw.decay = 0.01;
     if (t.warmup < 0) options.rate.warmup = 50;
     options.rate.hold = options.rate.total * 6 / 10;
@@ -251,6 +262,7 @@ void train_on_task(const Options& o, Model& model) {
 
 template <class Model>
 void run_train(const Options& o) {
+    expect_no_gguf(o);
     Model model = o.train.init.empty() ? new_program_model<Model>(o.config)
                                        : load_program_model<Model>(o.train.init, "float");
     if (o.train.init.empty())

@@ -93,7 +93,7 @@ def refused(directory):
     assert "cut off" in refusal("info", "--model", cut)
     cut.write_bytes(b"GGML" + bytes(100))
     assert "magic" in refusal("info", "--model", cut)
-    assert "read, not written" in refusal("convert", "--model", GGUF / "q8_0.gguf", "--format", "q4",
+    assert "save_published" in refusal("convert", "--model", GGUF / "q8_0.gguf", "--format", "q4",
                                           "--out", out)
     text = directory / "text"
     text.write_text("a text " * 100)

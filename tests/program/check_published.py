@@ -237,4 +237,79 @@ def dialogues(directory):
     assert "chat_template.jinja: chat_template: expected ChatML" in refused_line(model=model)
 
 
-run_checks([understood, every_format, channels_decay, texts_end, text_comes_out, drafted, refused, typed, dialogues])
+def tuned(directory):
+    """train --init FOLDER writes a folder of the family, which every command opens; resumed or with less
+    kept the same bytes."""
+    text, out = directory / "text", directory / "tuned"
+    text.write_text(TEXT)
+    kept = "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"
+    train = ("train", "--init", TEXT_MODEL, "--text", text, "--steps", 6, "--batch", 2, "--seq-len", 16,
+             "--eval-every", 2, "--save-every", 2, "--lr", 3e-3, "--warmup", 0)
+    result = json_of(*train, "--out", out)
+    assert result["loss_unit"] == "nats per token", result
+    assert sorted(file.name for file in out.iterdir()) == sorted([*kept, "model.safetensors"])
+    for name in kept:
+        assert (out / name).read_bytes() == (TEXT_MODEL / name).read_bytes()
+    trained = (out / "model.safetensors").read_bytes()
+    assert {n: shape for n, (shape, _) in tensors(out / "model.safetensors").items()} == \
+        {n: shape for n, (shape, _) in tensors(TEXT_MODEL / "model.safetensors").items()}
+
+    def likelihood(model):
+        return json_of("score", "--model", model, "--text", text)["log_likelihood"]
+    run_directory = directory / "tuned.training"
+    before, after = likelihood(TEXT_MODEL), likelihood(out)
+    assert after > 0.9 * before and likelihood(run_directory / "best.safetensors") > 0.9 * before
+    assert json_of("info", "--model", out, "--json")["config"]["family"] == "qwen3_5_text"
+    assert run("tokenize", "--model", out, "--prompt", "Née") == \
+        run("tokenize", "--model", TEXT_MODEL, "--prompt", "Née")
+    ids = ids_file(directory, range(9))
+    run("logits", "--model", out, "--ids", ids, "--out", directory / "logits")
+    run("gradients", "--model", out, "--ids", ids, "--out", directory / "gradients")
+    assert run("generate", "--model", out, "--prompt", "It is", "--tokens", 4)
+    assert talk(lines=["hi"], model=out)
+
+    for file in run_directory.glob("step-*.train"):
+        if "2.train" not in file.name:
+            file.unlink()
+    (out / "model.safetensors").unlink()
+    json_of(*train, "--out", out, "--resume", run_directory)
+    assert (out / "model.safetensors").read_bytes() == trained
+    json_of(*train, "--out", directory / "less", "--recompute")
+    assert (directory / "less/model.safetensors").read_bytes() == trained
+    again = "train", "--init", out, "--text", text, "--steps", 1, "--batch", 1, "--seq-len", 8
+    json_of(*again, "--out", directory / "again", "--tokenizer", TEXT_MODEL)
+    assert sorted(file.name for file in (directory / "again").iterdir()) == \
+        ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json"]
+    bf16, stages = directory / "bf16", directory / "stages"  # trained in float, on ids
+    stages.write_text('[{"length": 24, "pairs": 2, "queries": 2, "batch": 1, "steps": 1}]')
+    json_of("train", "--init", MTP_MODEL, "--task", "mqar", "--stages", stages, "--out", bf16)
+    assert tensors(bf16 / "model.safetensors")
+    run("generate", "--model", bf16, "--ids", ids, "--tokens", 4, "--draft", "mtp")
+
+
+def not_tuned(directory):
+    """What training cannot begin from, and where it may not be written, by name."""
+    text = directory / "text"
+    text.write_text(TEXT)
+    model, out = folder(directory), directory / "out"
+
+    def said(*options, init=model, to=out):
+        return refusal("train", "--init", init, "--text", text, "--out", to, "--steps", 1, *options)
+    gguf = GOLDEN / "gguf/q8_0.gguf"
+    assert f"{gguf}: --init: expected a checkpoint in safetensors, found a GGUF file" in said(init=gguf)
+    assert "--out: expected the name of a folder" in said(to=directory / "out.safetensors")
+    assert "another folder than the one the model was opened from" in said(to=model)
+    assert "expected the tokenizer.json of a published model" in said(init=PUBLISHED / "fla_gdn_pure")
+    assert not out.exists() and not (directory / "out.training").exists()
+    out.mkdir()
+    shutil.copy(PUBLISHED / "fla_gdn_pure/config.json", out)
+    assert "config.json: expected the config.json of the model that is written, or none" in said()
+    config = directory / "config.json"
+    config.write_text("{}")
+    result = subprocess.run([PROGRAM, "train", "--init", model, "--config", config, "--text", text,
+                             "--out", directory / "x"], capture_output=True, text=True)
+    assert result.returncode == 2 and "--config" in result.stderr and "--init" in result.stderr
+
+
+run_checks([understood, every_format, channels_decay, texts_end, text_comes_out, drafted, refused, typed,
+            dialogues, tuned, not_tuned])
