@@ -1,0 +1,72 @@
+#!/usr/bin/env python3
+"""The model inside a binary, for other processors: built by cross compilers, run by qemu-user. It
+must begin the text that it writes here (roundings differ, and a byte that is drawn otherwise changes
+the rest), end it in words, and be as small. Arguments: the program hydralm, and the example for this
+machine, built."""
+
+import functools
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+sys.path.insert(0, str(HERE.parent / "support"))
+import compiling
+
+HYDRALM, NATIVE = (pathlib.Path(path).resolve() for path in sys.argv[1:3])
+EXAMPLE = ROOT / "examples" / "embedded"
+MOST_BYTES = 600_000
+ALIKE = 20  # bytes of the text
+# The machine, of which the flags are; how qemu is told to be without what a leaf asks for.
+TARGETS = (
+    ("aarch64-linux-gnu", [], "qemu-aarch64", []),
+    ("aarch64-linux-gnu", [], "qemu-aarch64", ["-cpu", "cortex-a53"]),
+    ("arm-linux-gnueabihf", ["-mfpu=neon-vfpv4"], "qemu-arm", []),
+)
+FLAGS = ["-std=c++20", "-Os", "-DNDEBUG", "-fno-exceptions", "-fno-rtti", "-ffunction-sections",
+         "-fdata-sections", "-Wall", "-Wextra", "-pthread", "-s", "-Wl,--gc-sections"]
+
+
+def includes(directory):
+    """Eigen and xsimd alone, without the headers of this machine beside them."""
+    (directory / "xsimd").symlink_to(folder_of("xsimd", "xsimd/xsimd.hpp") / "xsimd")
+    return ["-I", ROOT / "include", "-isystem", folder_of("eigen3", "Eigen/Core"), "-isystem", directory]
+
+
+def folder_of(package, header):
+    found = subprocess.run(["pkg-config", "--cflags-only-I", package], capture_output=True, text=True)
+    folders = [*(word.removeprefix("-I") for word in found.stdout.split()), "/usr/include",
+               "/usr/include/eigen3"]
+    return next(pathlib.Path(folder) for folder in folders if (pathlib.Path(folder) / header).exists())
+
+
+def written_by(*command):
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def check(target, flags, qemu, machine):
+    where = " ".join([target, *machine])
+    for tool in f"{target}-g++", qemu:
+        if not shutil.which(tool):
+            return f"{where}: there is no {tool}"
+    with tempfile.TemporaryDirectory() as name:
+        directory = pathlib.Path(name)
+        written_by(HYDRALM, "embed", "--model", EXAMPLE / "english.safetensors", "--vector-bytes", "16",
+                   "--out", directory / "english.hpp")
+        program = directory / "embedded"
+        said = subprocess.run([f"{target}-g++", *FLAGS, *flags, *includes(directory), "-I", directory,
+                               EXAMPLE / "embedded.cpp", "-o", program], capture_output=True, text=True)
+        if said.returncode or said.stderr:
+            return f"{where}:\n{said.stderr[:4000]}"
+        text = written_by(qemu, *machine, "-L", f"/usr/{target}", program)
+        size = program.stat().st_size
+        print(f"{where}: {size} bytes of file; {text[:60]!r}…")
+        if text[:ALIKE] != written_by(NATIVE)[:ALIKE] or len(text.split()) < 60:
+            return f"{where} writes another text than this machine:\n{text}"
+        return f"{where}: {size} bytes, more than {MOST_BYTES}" if size > MOST_BYTES else None
+
+
+compiling.run_all([functools.partial(check, *target) for target in TARGETS])
