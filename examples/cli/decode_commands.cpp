@@ -6,16 +6,19 @@
 #include <hydralm/inference/stop_tokens.hpp>
 #include <hydralm/inference/streaming.hpp>
 #include <hydralm/io.hpp>
+#include <hydralm/training/text_over_ranks.hpp>
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <numbers>
 
 #include "bank_policy.hpp"
 #include "options.hpp"
 #include "program_model.hpp"
+#include "ranks.hpp"
 #include "sampling.hpp"
 #include "standard_streams.hpp"
 #include "text_input.hpp"
@@ -179,32 +182,41 @@ void run_score(const Options& o) {
                               .fix = "name the file to score"});
     const Model model = load_program_model<Model>(o.model, o.weights);
     auto state = model.new_state(Model::prefill_tile, bank_policy(model, o.bank));
+    hydralm::Ranks& ranks = program_ranks();
     hydralm::Scorer<Model> scorer(model);
     std::int64_t tokens = 0, bytes = 0;  // bytes: those of the tokens that are predicted
+    double log_likelihood = 0;
+    const auto feed = [&](std::span<const hydralm::token_id> piece) {
+        if (ranks.count() == 1) scorer.feed(piece, state);
+        else log_likelihood -= hydralm::score_over_ranks(model, piece, state, ranks).sum;
+        tokens += std::ssize(piece);
+    };
     if (!o.ids.empty()) {
-        const auto ids = read_ids(o.ids, model.vocab_size());
-        scorer.feed(ids, state);
-        tokens = static_cast<std::int64_t>(ids.size());
+        feed(read_ids(o.ids, model.vocab_size()));
     } else {
         const ProgramTokenizer tokenizer = ProgramTokenizer::of(o.model);
         TextFile text(o.text, tokenizer, model.vocab_size());
+        const auto feed_text = [&](std::span<const hydralm::token_id> piece) {
+            for (const auto token : piece.subspan(tokens == 0 ? 1 : 0))
+                bytes += std::ssize(tokenizer.text(token));
+            feed(piece);
+        };
         std::vector<hydralm::token_id> buffer(chunk_tokens);
-        for (std::size_t n = text.read(buffer); n > 0; n = text.read(buffer)) {
-            scorer.feed(std::span(buffer).first(n), state);
-            for (std::size_t i = tokens == 0 ? 1 : 0; i < n; ++i)
-                bytes += std::ssize(tokenizer.text(buffer[i]));
-            tokens += static_cast<std::int64_t>(n);
-        }
+        if (ranks.count() > 1) feed_text(text.read_all());  // it is cut where it is known whole
+        else
+            for (std::size_t n = text.read(buffer); n > 0; n = text.read(buffer))
+                feed_text(std::span(buffer).first(n));
     }
-    expect_finite(scorer.log_likelihood(), o.model);
-    const double units = o.ids.empty() && tokens > 1
-                             ? static_cast<double>(bytes) / static_cast<double>(tokens - 1)
-                             : 1.0;  // in a token
-    const nlohmann::ordered_json result{{"tokens", tokens},
-                                        {"log_likelihood", scorer.log_likelihood()},
-                                        {o.ids.empty() ? "bits_per_byte" : "bits_per_token",
-                                         bits_or_null(tokens, scorer.bits_per_token() / units)}};
-    print(result.dump() + "\n");
+    if (ranks.count() == 1) log_likelihood = scorer.log_likelihood();
+    expect_finite(log_likelihood, o.model);
+    // Bytes of a text, else tokens.
+    const auto units = static_cast<double>(o.ids.empty() ? bytes : tokens - 1);
+    const nlohmann::ordered_json result{
+        {"tokens", tokens},
+        {"log_likelihood", log_likelihood},
+        {o.ids.empty() ? "bits_per_byte" : "bits_per_token",
+         bits_or_null(tokens, -log_likelihood / (units * std::numbers::ln2))}};
+    if (speaks()) print(result.dump() + "\n");
 }
 
 template <class Model>
@@ -284,6 +296,7 @@ void generate(const Options& o) {
     with_model(o, [&]<class Model>() { run_generate<Model>(o); });
 }
 void score(const Options& o) {
+    program_ranks();  // so that an error of all is said once
     with_model(o, [&]<class Model>() { run_score<Model>(o); });
 }
 void stream(const Options& o) {

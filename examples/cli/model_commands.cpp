@@ -1,6 +1,7 @@
 // info, init, convert, embed and logits: the model itself.
 #include <hydralm/io.hpp>
 #include <hydralm/model/kernels_in_use.hpp>
+#include <hydralm/training/text_over_ranks.hpp>
 
 #include <algorithm>
 #include <cstdio>
@@ -14,6 +15,7 @@
 #include "inputs_kept.hpp"
 #include "options.hpp"
 #include "program_model.hpp"
+#include "ranks.hpp"
 #include "text_input.hpp"
 
 namespace {
@@ -206,6 +208,22 @@ void run_embed(const Options& o) {
     std::printf("%s\n", report.dump().c_str());
 }
 
+// logits [N, V] of all ids, on every rank; the state behind them on the last.
+template <class Model>
+void logits_over_ranks(const Model& model, std::span<const hydralm::token_id> ids,
+                       typename Model::State& state, hydralm::Ranks& ranks,
+                       std::span<typename Model::Scalar> logits) {
+    using T = typename Model::Scalar;
+    const hydralm::Index V = model.vocab_size();
+    hydralm::run_over_ranks(
+        model, ids, state, ranks, [&](hydralm::MatrixView<const T> hidden, std::size_t first) {
+            T* const rows = logits.data() + static_cast<hydralm::Index>(first) * V;
+            model.head(hidden, {rows, hidden.rows(), V});
+        });
+    const auto ends = ranks.gather(static_cast<hydralm::Index>(state.position()) * V);
+    ranks.share(logits, ends);
+}
+
 template <class Model>
 void run_logits(const Options& o) {
     using T = typename Model::Scalar;
@@ -221,7 +239,17 @@ void run_logits(const Options& o) {
                                             : model.config.dn_chunk_size;
     std::vector<T> logits(ids.size() * static_cast<std::size_t>(V));
     auto state = model.new_state();
-    for (Index first = 0; first < N; first += piece) {
+    hydralm::Ranks& ranks = program_ranks();
+    if (ranks.count() > 1) {
+        if (form != "prefill")
+            throw hydralm::Error({.field = "--form",
+                                  .expected = "prefill, of a text that is cut over ranks",
+                                  .found = form,
+                                  .fix = "leave it out, or start one process"});
+        logits_over_ranks<Model>(model, ids, state, ranks, logits);
+        if (ranks.rank() + 1 < ranks.count()) return;  // the last has the state behind the text
+    }
+    for (Index first = static_cast<Index>(state.position()); first < N; first += piece) {
         const Index n = std::min(piece, N - first);
         model.logits(
             std::span(ids).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(n)),
@@ -280,5 +308,6 @@ void embed(const Options& o) {
     });
 }
 void logits(const Options& o) {
+    program_ranks();  // so that an error of all is said once
     with_model(o, [&]<class Model>() { run_logits<Model>(o); });
 }

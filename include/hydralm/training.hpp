@@ -21,6 +21,7 @@
 #include "hydralm/training/run_log.hpp"
 #include "hydralm/training/same_ranks.hpp"
 #include "hydralm/training/text_corpus.hpp"
+#include "hydralm/training/text_over_ranks.hpp"
 #include "hydralm/training/text_source.hpp"
 #include "hydralm/training/token_corpus.hpp"
 #include "hydralm/training/trainer.hpp"

@@ -12,7 +12,7 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "support"))
-from program import PROGRAM, TEXT, run, run_checks
+from program import PROGRAM, TEXT, assert_near, run, run_checks, tensors
 
 LAUNCHER = pathlib.Path(sys.argv[3]).resolve()
 OPENMPI = "openmpi" in sys.argv[3]
@@ -180,4 +180,34 @@ def evaluation(directory):
         assert found.stderr.count("length 200:") == 1, found.stderr
 
 
-run_checks([same_bits, other_numbers_of_ranks, stopped_rank, refusals, evaluation])
+def one_text(directory):
+    """A text is cut over the ranks; its likelihood is that of one process, to rounding."""
+    model, config, text = (directory / name for name in ("cut.safetensors", "cut.json", "cut.txt"))
+    config.write_text(json.dumps({**CONFIG, "n_layers": 6, "swa_every": 4, "retrieval_every": 3}))
+    run("init", "--config", config, "--out", model, "--seed", 2, "--scheme", "fan_in")
+    text.write_text(" ".join(f"{i}: {TEXT[i % 50:i % 50 + 40]}" for i in range(40)))
+    command = ["score", "--model", model, "--text", text]
+    for scalar, bound in (("float", 1e-4), ("double", 1e-12)):
+        expected = json.loads(run(*command, "--scalar", scalar, env=ENVIRONMENT))
+        for count in (1, 2, 4):
+            found = ranks(count, *command, "--scalar", scalar)
+            assert found.stdout.count("\n") == 1, found.stdout
+            result = json.loads(found.stdout)
+            assert result.keys() == expected.keys()
+            for key, value in expected.items():
+                assert abs(result[key] / value - 1) <= bound, (count, key, result[key], value)
+    ids = directory / "ids"
+    ids.write_text(" ".join(str(byte) for byte in text.read_bytes()[:331]))
+    command_of = lambda out: ["logits", "--model", model, "--ids", ids, "--scalar", "double", "--out", out]
+    run(*command_of(directory / "alone"), env=ENVIRONMENT)
+    ranks(3, *command_of(directory / "cut"))
+    found, expected = tensors(directory / "cut"), tensors(directory / "alone")
+    assert found.keys() == expected.keys() and len(expected) > 10
+    for name, values in expected.items():
+        assert_near(found[name], values, 1e-10)
+    short = directory / "short.txt"
+    short.write_text("Too short.")
+    refused(job((2, *command[:-1], short)), "text: expected at least 64 tokens for 2 ranks", "found 10")
+
+
+run_checks([same_bits, other_numbers_of_ranks, stopped_rank, refusals, evaluation, one_text])

@@ -158,6 +158,53 @@ void check_split() {
     }
 }
 
+// A run is an affine map of the state, in both forms, and two runs are one.
+template <class T, Index D, Index Block>
+void check_transition(const DeltaRuleCase<T, D>& c) {
+    using Map = std::vector<T>;
+    constexpr auto size = static_cast<std::size_t>(D * D);
+    Map identity(size, T(0));
+    for (Index i = 0; i < D; ++i) identity[static_cast<std::size_t>(i * D + i)] = T(1);
+    const auto fast = [&](const auto& input, MatrixView<T, D> map, Index first_block) {
+        AlignedBuffer<std::byte> bytes(kernels::gated_delta_workspace_bytes<T, D>(Block));
+        Map unused(static_cast<std::size_t>(input.tokens() * D));
+        Arena arena(bytes.span());
+        kernels::gated_delta_transition<Block>(
+            input, map, MatrixView<T, D>(unused.data(), input.tokens()), first_block, arena);
+    };
+    auto silent = c;  // values play no part
+    for (Index t = 0; t < c.N; ++t)
+        for (Index i = 0; i < D; ++i)
+            silent.at(t, 2, i) = silent.at(t, 0, i) = std::numeric_limits<T>::quiet_NaN();
+    Map expected = identity, map = identity;
+    kernels::gated_delta_transition_reference(silent.input(), MatrixView<T, D>(expected.data(), D));
+    for (Index t = 0; t < c.N; ++t)
+        for (Index i = 0; i < D; ++i) silent.at(t, 0, i) = T(1);
+    const Index cut = c.N / 3;
+    fast(silent.input().middle(0, cut), MatrixView<T, D>(map.data(), D), 3);
+    fast(silent.input().middle(cut, c.N - cut), MatrixView<T, D>(map.data(), D), Block);
+    check_close(map, expected, bound<T>, "map, " + c.where());
+
+    auto from_zero = c;
+    std::fill(from_zero.state.begin(), from_zero.state.end(), T(0));
+    auto state = run(from_zero, chunkwise<Block, T, D>()).state;
+    kernels::gated_delta_carry<T, D>(MatrixView<const T, D>(map.data(), D),
+                                     MatrixView<const T, D>(c.state.data(), D),
+                                     MatrixView<T, D>(state.data(), D));
+    check_close(state, run(c, reference<T, D>).state, 2 * bound<T>, "carried, " + c.where());
+}
+
+template <class T, Index D, Index Block>
+void sweep_transitions() {
+    for (const Index N : {Index(0), Index(1), Block - 1, Block, Block + 1, 3 * Block + 5}) {
+        DeltaRuleCase<T, D> c(N, static_cast<std::uint64_t>(D + N), -0.3, true);
+        check_transition<T, D, Block>(c);
+        for (Index t = 0; t < N; ++t)
+            if (t % 3 == 1) c.g(t) = t == 7 ? -std::numeric_limits<T>::infinity() : T(-60);
+        check_transition<T, D, Block>(c);
+    }
+}
+
 // Keys of D numbers and values of V, which only the views know: against the reference, and the
 // square of them against the form whose type knows it.
 template <class T>
@@ -299,6 +346,13 @@ TEST_CASE("gated delta rule: the future changes no past", "[kernels][delta_rule]
     const auto after = run(c, chunkwise<8, float, 64>());
     CHECK(std::vector<float>(before.out.begin(), before.out.begin() + 13 * 64) ==
           std::vector<float>(after.out.begin(), after.out.begin() + 13 * 64));
+}
+
+TEST_CASE("gated delta rule: a run is an affine map of the state", "[kernels][delta_rule]") {
+    sweep_transitions<float, 64, 8>();
+    sweep_transitions<float, 20, 16>();
+    sweep_transitions<double, 32, 16>();
+    sweep_transitions<double, 20, 8>();
 }
 
 TEST_CASE("gated delta rule: checkpoints are the states between", "[kernels][delta_rule]") {

@@ -269,6 +269,12 @@ TEST_CASE("Attention to the whole past: a stream has the same bits whatever its 
         check_batch(layer, random_tensors(layer, 3), N, Form::parallel);
 }
 
+TEST_CASE("Attention to the whole past: the state advances as it does in forward",
+          "[full_attention]") {
+    const FullAttention<float, 12, 8> layer({d_model, 4, 2, 10000.0});
+    check_advance(layer, random_tensors(layer, 3));
+}
+
 TEST_CASE("Attention to the whole past needs scratch that no past makes larger",
           "[full_attention]") {
     const FullAttention<float, 12, 8> layer({d_model, 4, 2, 10000.0});

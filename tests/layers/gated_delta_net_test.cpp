@@ -200,3 +200,8 @@ TEST_CASE("Gated DeltaNet: a stream has the same bits whatever its neighbours",
         for (const Form form : {Form::parallel, Form::recurrent})
             check_batch(layer, random_tensors(layer, 3), N, form);
 }
+
+TEST_CASE("Gated DeltaNet: the state advances as it does in forward", "[gated_delta_net]") {
+    const GatedDeltaNet<float, 12> layer({d_model, 3, 4, true, true});
+    check_advance(layer, random_tensors(layer, 3));
+}

@@ -200,6 +200,12 @@ TEST_CASE("Retrieval attention: a stream has the same bits whatever its neighbou
             check_batch(layer, random_tensors(layer, 3), N, form);
 }
 
+TEST_CASE("Retrieval attention: the state advances as it does in forward",
+          "[retrieval_attention]") {
+    const RetrievalAttention<float, 12, 8> layer({20, 3, 2, 4});
+    check_advance(layer, random_tensors(layer, 3));
+}
+
 TEST_CASE("Retrieval attention: a future of NaN changes no past", "[retrieval_attention]") {
     using Layer = RetrievalAttention<float, 12, 8>;
     const Layer layer({20, 2, 2, 4});

@@ -205,3 +205,9 @@ TEST_CASE("Sliding-window attention: a stream has the same bits whatever its nei
         for (const Form form : {Form::parallel, Form::recurrent})
             check_batch(layer, random_tensors(layer, 3), N, form);
 }
+
+TEST_CASE("Sliding-window attention: the state advances as it does in forward",
+          "[sliding_window_attention]") {
+    const SlidingWindowAttention<float, 12> layer({d_model, 3, 8, 10000.0});
+    check_advance(layer, random_tensors(layer, 3));
+}

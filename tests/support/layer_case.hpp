@@ -121,6 +121,20 @@ public:
         return y.dense();
     }
 
+    // The state N rows later, without outputs.
+    void advance(std::span<const Values> rows) {
+        const auto N = static_cast<Index>(rows.size());
+        StridedRows<T> x(rows, d_);
+        AlignedBuffer<std::byte> workspace(scratch_bytes(layer_, {.tokens = N}));
+        std::fill(workspace.begin(), workspace.end(), std::byte{0xff});  // NaN
+        Arena arena(workspace.span());
+        memory_.reserve(N);
+        const Stream stream = memory_.stream();
+        layer_.advance(parameters_, Streams(&stream, 1), N, x.view(), nullptr, arena);
+        memory_.advance(N);
+        CHECK(arena.used() == 0);
+    }
+
     // The arrays of the state as files have them, against those of a reference.
     template <class Reference>
     void check_state(const Reference& reference, double bound, const std::string& where) {
@@ -210,6 +224,24 @@ void check_batch(const Layer& layer, const NamedValues& tensors, Index N, Form f
         CHECK(same_bits(before[b].bytes(), after[b].bytes()));
         CHECK(before[b].bank_bytes() == after[b].bank_bytes());
     }
+}
+
+// advance leaves the state that forward leaves, bit for bit.
+template <class Layer>
+void check_advance(const Layer& layer, const NamedValues& tensors) {
+    for (const Index past : {0, 5})
+        for (const Index N : {1, 9, 40}) {
+            const auto rows = random_rows(past + N, layer.shape().d_model, 9);
+            const auto before = std::span(rows).first(static_cast<std::size_t>(past)),
+                       after = std::span(rows).subspan(static_cast<std::size_t>(past));
+            LayerCase<Layer> whole(layer, tensors), silent(layer, tensors);
+            for (auto* one : {&whole, &silent}) one->forward(before, Form::parallel);
+            whole.forward(after, Form::parallel);
+            silent.advance(after);
+            INFO(N << " tokens after " << past);
+            CHECK(same_bits(silent.memory().bytes(), whole.memory().bytes()));
+            CHECK(silent.memory().bank_bytes() == whole.memory().bank_bytes());
+        }
 }
 
 }  // namespace hydralm::test

@@ -26,10 +26,14 @@ public:
     ThreadRank(Meeting& meeting, int rank) : meeting_(meeting), rank_(rank) {}
     int rank() const noexcept override { return rank_; }
     int count() const noexcept override { return static_cast<int>(meeting_.memory.size()); }
+    Traffic traffic() const noexcept override { return traffic_; }
 
 private:
     static Index first_of(std::span<const Index> ends, std::size_t part) {
         return part == 0 ? 0 : ends[part - 1];
+    }
+    void note(Index elements, std::size_t size) {
+        traffic_.bytes_sent += elements * static_cast<Index>(size);
     }
     void show(const void* data, std::span<const Index> ends) {
         meeting_.memory[static_cast<std::size_t>(rank_)] = {static_cast<const std::byte*>(data),
@@ -38,6 +42,8 @@ private:
     }
     void share_elements(void* all, std::size_t size, std::span<const Index> ends) override {
         show(all, ends);
+        const auto own = static_cast<std::size_t>(rank_);
+        note((ends[own] - first_of(ends, own)) * (count() - 1), size);
         for (std::size_t r = 0; r < ends.size(); ++r) {
             const Index first = first_of(ends, r) * static_cast<Index>(size),
                         last = ends[r] * static_cast<Index>(size);
@@ -50,9 +56,10 @@ private:
     void exchange_elements(const void* to, std::span<const Index> to_ends, void* from,
                            std::span<const Index> from_ends, std::size_t size) override {
         show(to, to_ends);
+        const auto me = static_cast<std::size_t>(rank_);
+        note(to_ends.back() - (to_ends[me] - first_of(to_ends, me)), size);
         for (std::size_t r = 0; r < from_ends.size(); ++r) {
             const auto& [data, ends] = meeting_.memory[r];
-            const auto me = static_cast<std::size_t>(rank_);
             std::copy(
                 data + first_of(ends, me) * static_cast<Index>(size),
                 data + ends[me] * static_cast<Index>(size),
@@ -63,6 +70,7 @@ private:
 
     Meeting& meeting_;
     int rank_;
+    Traffic traffic_;
 };
 
 // f(Ranks&) on each of so many ranks.

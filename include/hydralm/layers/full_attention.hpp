@@ -205,6 +205,21 @@ public:
         project(o, p.o_proj, y, write, &arena);
     }
 
+    // ---- a text that is cut (layers/module.hpp)
+
+    constexpr Index halo() const noexcept { return 0; }
+    template <class P>
+    void advance(const P& p, Streams streams, Index N, MatrixView<const T> x, T*,
+                 Arena& arena) const noexcept {
+        const Arena::Scope scope(arena);
+        const Scratch s = take_scratch(*this, arena, {.tokens = N});
+        write_angles(streams, N, s.angles);
+        kernels::matmul(x, p.qkv_proj, s.qkv, acc, &arena);
+        for (Index g = 0; g < groups(); ++g)
+            remember(past(bind_state(*this, streams, 0), g), streams.position(0), s.qkv, s.angles,
+                     g);
+    }
+
     // As layers/module.hpp says; defined in full_attention_backward.hpp.
     template <class P, class Q, class G>
     void backward(const P& p, const Q& transposed, const Tape& tape, Streams streams, Index N,

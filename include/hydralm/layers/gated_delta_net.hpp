@@ -211,13 +211,7 @@ public:
             std::copy_n(bind_state(*this, streams, 0).conv_cache, cache_size(),
                         history.before.conv_cache);
         }
-        kernels::matmul(x, p.qkv_proj, w.qkv, acc, &arena);
-        kernels::matmul(x, p.ab_proj, w.gates, acc + in(p.ab_bias.data()));
-        for (Index r = 0; r < rows; ++r) {
-            T* const g = w.gates.row(r);
-            out(H, g) = -softplus(-in(g));  // ln σ(a)
-            out(H, g + H) = beta_scale() * sigmoid(in(g + H));
-        }
+        project_inputs(p, x, w, arena);
         parallel_for(
             B * H,
             [&](Index task) {
@@ -244,6 +238,42 @@ public:
         project(out, p.o_proj, y, write, &arena);
     }
 
+    // ---- a text that is cut (layers/module.hpp)
+
+    constexpr Index halo() const noexcept { return shape_.conv_kernel - 1; }
+    constexpr Index map_size() const noexcept { return shape_.n_heads * HeadDim * HeadDim; }
+    T* mapped(const State& state) const noexcept { return state.memory; }
+    void identity(T* map) const noexcept {
+        std::fill_n(map, map_size(), T(0));
+        for (Index h = 0; h < shape_.n_heads; ++h) head_of(map, h).eigen().diagonal().setOnes();
+    }
+
+    template <class P>
+    void advance(const P& p, Streams streams, Index N, MatrixView<const T> x, T* map,
+                 Arena& arena) const noexcept {
+        const Arena::Scope scope(arena);
+        const Scratch s = take_scratch(*this, arena, {.tokens = N});
+        const Work w{s.qkv, s.mixed, s.gates, {}, s.o};
+        const std::int64_t position = streams.position(0);
+        project_inputs(p, x, w, arena);
+        parallel_for(
+            shape_.n_heads,
+            [&](Index h) {
+                Arena own = s.heads.of(h);
+                mix_head(p, bind_state(*this, streams, 0), position, w, h, Form::parallel, {}, own);
+                if (map == nullptr) return;
+                kernels::gated_delta_transition<block>(
+                    delta_input(w.mixed, w.gates, h), head_of(map, h),
+                    w.o.template middle_cols<HeadDim>(h * HeadDim), block - position % block, own);
+            },
+            N * map_size() > 32768);
+    }
+    void carry(const T* map, const T* before, T* state) const noexcept {
+        for (Index h = 0; h < shape_.n_heads; ++h)
+            kernels::gated_delta_carry<T, HeadDim>(head_of(map, h), head_of(before, h),
+                                                   head_of(state, h));
+    }
+
     // Back to the state after the first kept of the N tokens of the last call, which took history.
     // What the delta rule adds for each is done again; nothing else is. No allocation.
     void rollback(const State& state, std::int64_t, Index N, Index kept,
@@ -259,7 +289,7 @@ public:
                 copy_head(h.before.memory, state.memory, head);
                 kernels::gated_delta_recurrent(
                     delta_input(h.mixed.middle_rows(0, kept), h.gates.middle_rows(0, kept), head),
-                    MatrixView<T, HeadDim>(state.memory + head * D * D, D),
+                    head_of(state.memory, head),
                     h.o.middle_rows(0, kept).template middle_cols<HeadDim>(head * D));
             },
             kept * H * D * D > 32768);
@@ -288,6 +318,11 @@ private:
     constexpr Index out_width() const noexcept { return (shape_.use_gate ? 2 : 1) * inner(); }
     static constexpr Index chunks(Index N) noexcept { return ceil_div(N, chunk); }
     constexpr Index cache_size() const noexcept { return (shape_.conv_kernel - 1) * 3 * inner(); }
+    // Head h of [H, D, D].
+    template <class U>
+    static MatrixView<U, HeadDim> head_of(U* memory, Index h) noexcept {
+        return {memory + h * HeadDim * HeadDim, HeadDim};
+    }
     static void copy_head(const T* from, T* to, Index h) noexcept {
         std::copy_n(from + h * HeadDim * HeadDim, HeadDim * HeadDim, to + h * HeadDim * HeadDim);
     }
@@ -315,6 +350,20 @@ private:
                 {gates.data() + H + h, N, gates.stride()}};
     }
 
+    // qkv before the convolution, ln α and β.
+    template <class P>
+    void project_inputs(const P& p, MatrixView<const T> x, const Work& w,
+                        Arena& arena) const noexcept {
+        const Index H = shape_.n_heads;
+        kernels::matmul(x, p.qkv_proj, w.qkv, acc, &arena);
+        kernels::matmul(x, p.ab_proj, w.gates, acc + in(p.ab_bias.data()));
+        for (Index r = 0; r < x.rows(); ++r) {
+            T* const g = w.gates.row(r);
+            out(H, g) = -softplus(-in(g));  // ln σ(a)
+            out(H, g + H) = beta_scale() * sigmoid(in(g + H));
+        }
+    }
+
     // Convolution, normalisation and delta rule of head h of one stream: everything here touches
     // only that head's columns. w: the stream's N rows. With checkpoints, blocks begin with the
     // call.
@@ -337,7 +386,7 @@ private:
                                                           : w.norms.middle_cols(part * H + h, 1));
         }
         const auto input = delta_input(w.mixed, w.gates, h);
-        const MatrixView<T, HeadDim> S(state.memory + h * HeadDim * HeadDim, HeadDim);
+        const MatrixView<T, HeadDim> S = head_of(state.memory, h);
         const auto out = w.o.template middle_cols<HeadDim>(h * HeadDim);
         if (form == Form::recurrent) kernels::gated_delta_recurrent(input, S, out);
         else

@@ -26,6 +26,17 @@
 //   History, visit_history(h, v, N), rollback(state, position, N, kept, arena)
 //       what forward in the recurrent form leaves where a stream has a history, and the way back
 //       from there to the state after the first kept of its N tokens
+//   halo(), advance(p, streams, N, x, map, arena)
+//       for a text that is cut (training/text_over_ranks.hpp): of how many tokens before it a run
+//       of tokens needs the inputs; and forward of one stream without its outputs: its state
+//       advances. arena: forward's scratch_bytes. Of the state,
+//       – map_size() numbers at mapped(state) advance by an affine map: advance applies that of its
+//         tokens to map too, if it is not null, without what it adds; identity(map) is that of no
+//         token; carry(map, before, state) makes state += map · before. Without these functions
+//         there are no such numbers
+//       – the chunk pages of banks are functions of the run alone: those of chunks [first, end),
+//         written elsewhere, are taken in by receive(state, first, end, arena), where there is one
+//       – the rest depends on the halo() tokens before alone
 //   export_state(state, position, sink)
 //       sink(name, shape, std::vector<T>) for every array in the layout of files
 #pragma once
@@ -115,6 +126,25 @@ concept HasRollback =
         { m.rollback(state, std::int64_t{}, N, N, arena) } noexcept;
     };
 
+// A text can be cut between the tokens of such a module.
+template <class M>
+concept HasCut = requires(
+    const M& m, const typename M::template Parameters<PackedStorage<typename M::Scalar>>& p,
+    Streams streams, Index N, MatrixView<const typename M::Scalar> x, typename M::Scalar* map,
+    Arena& arena) {
+    { m.halo() } -> std::convertible_to<Index>;
+    { m.advance(p, streams, N, x, map, arena) } noexcept;
+};
+// Part of its state advances by an affine map.
+template <class M>
+concept HasMap = HasCut<M> && requires(const M& m, const typename M::State& state,
+                                       const typename M::Scalar* map, typename M::Scalar* memory) {
+    { m.map_size() } -> std::convertible_to<Index>;
+    { m.mapped(state) } noexcept;
+    { m.identity(memory) } noexcept;
+    { m.carry(map, map, memory) } noexcept;
+};
+
 // Of a norm, which has no state and is called in place of a module by Residual.
 template <class N>
 concept NormModule =
@@ -161,6 +191,14 @@ struct ExpectModule {
     static_assert(!keeps_history<M> || HasRollback<M>,
                   "hydralm: module: must have a rollback where it has a history; write "
                   "visit_history and rollback, const and noexcept");
+    static_assert(
+        !requires(const M& m) { m.halo(); } || HasCut<M>,
+        "hydralm: module: must advance where it has a halo; write advance, const and "
+        "noexcept, as layers/module.hpp says");
+    static_assert(
+        !requires(const M& m) { m.map_size(); } || HasMap<M>,
+        "hydralm: module: must carry its state where it has a map; write halo, advance, "
+        "mapped, identity and carry, const and noexcept");
     static constexpr bool value = Module<M>;
 };
 

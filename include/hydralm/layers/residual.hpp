@@ -87,6 +87,16 @@ public:
                        part_of(tape, [](const auto& t) -> auto& { return t.inner; }));
     }
 
+    // As layers/module.hpp says; x is read alone.
+    template <class P>
+    void advance(const P& p, Streams streams, Index N, MatrixView<const Scalar> x, Scalar* map,
+                 Arena& arena) const noexcept {
+        const Arena::Scope scope(arena);
+        const Scratch s = take_scratch(*this, arena, {.tokens = N});
+        norm_.forward(p.norm, x, s.normed);
+        inner_.advance(p.inner, streams, N, s.normed, map, arena);
+    }
+
     // dx: in, the gradient of the sum; out, that of x.
     template <class P, class Q, class G>
     void backward(const P& p, const Q& transposed, const Tape& tape, Streams streams, Index N,
@@ -174,6 +184,11 @@ public:
                        part_of(tape, [](const auto& t) -> auto& { return t.inner; }));
         norm_.forward(p.norm, MatrixView<const Scalar>(y), s.added);
         for (Index r = 0; r < x.rows(); ++r) out(d_model(), x.row(r)) += in(s.added.row(r));
+    }
+    template <class P>
+    void advance(const P& p, Streams streams, Index N, MatrixView<const Scalar> x, Scalar* map,
+                 Arena& arena) const noexcept {
+        inner_.advance(p.inner, streams, N, x, map, arena);
     }
 
     // dx: in, the gradient of the sum; out, that of x.

@@ -248,6 +248,34 @@ public:
         project(o, p.o_proj, y, write, &arena);
     }
 
+    // ---- a text that is cut (layers/module.hpp)
+
+    constexpr Index halo() const noexcept { return shape_.conv_kernel - 1; }
+    template <class P>
+    void advance(const P& p, Streams streams, Index N, MatrixView<const T> x, T*,
+                 Arena& arena) const noexcept {
+        const Arena::Scope scope(arena);
+        const Scratch s = take_scratch(*this, arena, {.tokens = N});
+        kernels::matmul(x, p.qkv_proj, s.qkv, acc, &arena);
+        parallel_for(
+            shape_.n_heads,
+            [&](Index h) {
+                Arena own = s.heads.of(h);
+                put_head(p, bind_state(*this, streams, 0), streams.position(0), s.qkv, s.mixed, {},
+                         h, own);
+            },
+            N * inner() * HeadDim > 65536);
+    }
+    void receive(const State& state, Index first, Index end, Arena& arena) const noexcept {
+        const Arena::Scope scope(arena);
+        T* const decoded = arena.take<T>(Head::scratch_elements);
+        for (Index c = first; c < end; ++c) {
+            state.bank->expect_page();
+            for (Index h = 0; h < shape_.n_heads; ++h)
+                Head(retrieval_past(*state.bank), h).summarise(c, decoded);
+        }
+    }
+
     // As layers/module.hpp says.
     void rollback(const State& state, std::int64_t, Index N, Index kept,
                   Arena& memory) const noexcept {
@@ -267,17 +295,14 @@ public:
         return selection(tape.selections, b * shape_.n_heads + h, N);
     }
 
-    // Head h of one stream, from qkv to o. Left behind: mixed, where q is q̂ and k is k̂; norms
-    // [N, 2H] of q and k, unless empty; the selection.
+    // Head h of one stream, from qkv to what the bank has. Left behind: mixed, where q is q̂ and k
+    // is k̂; norms [N, 2H] of q and k, unless empty.
     template <class P>
-    void mix_head(const P& p, const State& state, std::int64_t position, MatrixView<const T> qkv,
-                  MatrixView<T> mixed, MatrixView<T> norms, const Selection& selection,
-                  MatrixView<T> o, Index h, Arena& arena) const noexcept {
+    void put_head(const P& p, const State& state, std::int64_t position, MatrixView<const T> qkv,
+                  MatrixView<T> mixed, MatrixView<T> norms, Index h, Arena& arena) const noexcept {
         const Index I = inner(), H = shape_.n_heads, N = qkv.rows(), kept = shape_.conv_kernel - 1;
         const MatrixView<T> cache(state.conv_cache, kept, 3 * I);
-        const auto part = [&](Index i) {
-            return mixed.template middle_cols<HeadDim>(i * I + h * HeadDim);
-        };
+        const auto part = [&](Index i) { return head_part(mixed, i, h); };
         for (Index i = 0; i < 3; ++i) {
             const Index first = i * I + h * HeadDim;
             kernels::short_conv(qkv.middle_cols(first, HeadDim), p.conv.middle_cols(first, HeadDim),
@@ -304,22 +329,35 @@ public:
             if ((position + n + 1) % chunk_size() == 0)
                 bank.summarise(static_cast<Index>((position + n) / chunk_size()), decoded);
         }
-        kernels::retrieval_route<HeadDim, ChunkSize, T>(part(0), position, bank,
-                                                        std::exp(p.route_scale[at]),
-                                                        p.local_logit[at], selection, arena);
+    }
+    // put_head, and on to o, with the selection.
+    template <class P>
+    void mix_head(const P& p, const State& state, std::int64_t position, MatrixView<const T> qkv,
+                  MatrixView<T> mixed, MatrixView<T> norms, const Selection& selection,
+                  MatrixView<T> o, Index h, Arena& arena) const noexcept {
+        put_head(p, state, position, qkv, mixed, norms, h, arena);
+        const auto at = static_cast<std::size_t>(h);
+        const auto q = head_part(mixed, 0, h);
+        const Head bank(retrieval_past(*state.bank), h);
+        kernels::retrieval_route<HeadDim, ChunkSize, T>(
+            q, position, bank, std::exp(p.route_scale[at]), p.local_logit[at], selection, arena);
         kernels::retrieval_attend<HeadDim, ChunkSize, T>(
-            part(0), position, bank, selection, o.middle_cols(h * HeadDim, HeadDim), arena);
+            q, position, bank, selection, o.middle_cols(h * HeadDim, HeadDim), arena);
     }
 
     // Arena that mix_head takes, beside the selection.
     constexpr Index mix_scratch(Index N) const noexcept {
-        return arena_bytes<T>(Head::scratch_elements) +
-               std::max(kernels::retrieval_route_workspace_bytes<T, HeadDim>(),
-                        kernels::retrieval_attend_workspace_bytes<T, HeadDim, ChunkSize>(
-                            N, shape_.top_k));
+        return std::max(
+            {arena_bytes<T>(Head::scratch_elements),
+             kernels::retrieval_route_workspace_bytes<T, HeadDim>(),
+             kernels::retrieval_attend_workspace_bytes<T, HeadDim, ChunkSize>(N, shape_.top_k)});
     }
 
 private:
+    // Head h's columns of q (0), k or v (2) in [N, 3I].
+    MatrixView<T, HeadDim> head_part(MatrixView<T> qkv, Index i, Index h) const noexcept {
+        return qkv.template middle_cols<HeadDim>(i * inner() + h * HeadDim);
+    }
     Selection selection(const TaskScratch& memory, Index task, Index N) const noexcept {
         Arena arena = memory.of(task);
         return Selection::take(arena, N, shape_.top_k);

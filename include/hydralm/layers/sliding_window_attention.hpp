@@ -184,6 +184,24 @@ public:
         project(o, p.o_proj, y, write, &arena);
     }
 
+    // ---- a text that is cut (layers/module.hpp)
+
+    constexpr Index halo() const noexcept { return shape_.window - 1; }
+    template <class P>
+    void advance(const P& p, Streams streams, Index N, MatrixView<const T> x, T*,
+                 Arena& arena) const noexcept {
+        const Arena::Scope scope(arena);
+        const Scratch s = take_scratch(*this, arena, {.tokens = N});
+        kernels::matmul(x, p.qkv_proj, s.qkv, acc, &arena);
+        write_angles(streams, N, s.angles);
+        for (Index h = 0; h < shape_.n_heads; ++h) {
+            const Heads head{
+                bind_state(*this, streams, 0), streams.position(0), s.qkv, s.angles, s.o, h};
+            rotate(head);
+            for (Index n = std::max<Index>(0, N - shape_.window); n < N; ++n) put(head, n);
+        }
+    }
+
     // As layers/module.hpp says, for N ≤ W.
     void rollback(const State& state, std::int64_t position, Index N, Index kept,
                   Arena& memory) const noexcept {

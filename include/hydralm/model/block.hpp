@@ -101,6 +101,37 @@ public:
                         dstates, arena);
     }
 
+    // A text that is cut: as layers/module.hpp says of the mixer, for stream 0 of streams.
+    static constexpr bool cuts() noexcept { return HasCut<Mixer>; }
+    constexpr Index halo() const noexcept {
+        if constexpr (HasCut<Mixer>) return mixer().halo();
+        else return 0;
+    }
+    template <class P>
+    void advance(const P& p, Streams streams, Index N, MatrixView<const Scalar> x, Scalar* map,
+                 Arena& arena) const noexcept {
+        if constexpr (HasCut<Mixer>) mixer_.advance(p.mixer, streams, N, x, map, arena);
+    }
+    constexpr Index map_size() const noexcept {
+        if constexpr (HasMap<Mixer>) return mixer().map_size();
+        else return 0;
+    }
+    Scalar* mapped(Streams streams) const noexcept {
+        if constexpr (HasMap<Mixer>) return mixer().mapped(bind_state(mixer(), streams, 0));
+        else return nullptr;
+    }
+    void identity(Scalar* map) const noexcept {
+        if constexpr (HasMap<Mixer>) mixer().identity(map);
+    }
+    void carry(const Scalar* map, const Scalar* before, Scalar* state) const noexcept {
+        if constexpr (HasMap<Mixer>) mixer().carry(map, before, state);
+    }
+    void receive(Streams streams, Index first, Index end, Arena& arena) const noexcept {
+        if constexpr (requires(State state) { mixer().receive(state, first, end, arena); })
+            mixer().receive(bind_state(mixer(), streams, 0), first, end, arena);
+    }
+    constexpr StateExtent state_extent() const noexcept { return hydralm::state_extent(mixer()); }
+
 private:
     MixerPart mixer_;  // with an address of its own: without one g++ 14 takes no such constant
     MlpPart mlp_;

@@ -61,6 +61,16 @@ public:
     virtual Index scratch_bytes(const Call& call) const noexcept = 0;
     virtual void forward(const void* packed, Streams streams, Index N, MatrixView<T> x, Form form,
                          Arena& arena) const noexcept = 0;
+    // As Block's; without cuts(), the others are not called.
+    virtual bool cuts() const noexcept = 0;
+    virtual Index halo() const noexcept = 0;
+    virtual void advance(const void* packed, Streams streams, Index N, MatrixView<const T> x,
+                         T* map, Arena& arena) const noexcept = 0;
+    virtual Index map_size() const noexcept = 0;
+    virtual T* mapped(Streams streams) const noexcept = 0;
+    virtual void identity(T* map) const noexcept = 0;
+    virtual void carry(const T* map, const T* before, T* state) const noexcept = 0;
+    virtual void receive(Streams streams, Index first, Index end, Arena& arena) const noexcept = 0;
     // Whether there is a way back; without, what is below is not called.
     virtual bool trains() const noexcept = 0;
     virtual Index backward_scratch_bytes(Index B, Index N) const noexcept = 0;
@@ -144,6 +154,21 @@ public:
 
     Index scratch_bytes(const Call& call) const noexcept override {
         return hydralm::scratch_bytes(block_, call);
+    }
+    bool cuts() const noexcept override { return block_.cuts(); }
+    Index halo() const noexcept override { return block_.halo(); }
+    void advance(const void* p, Streams streams, Index N, MatrixView<const T> x, T* map,
+                 Arena& arena) const noexcept override {
+        block_.advance(in<RuntimeStorage<T>>(p), streams, N, x, map, arena);
+    }
+    Index map_size() const noexcept override { return block_.map_size(); }
+    T* mapped(Streams streams) const noexcept override { return block_.mapped(streams); }
+    void identity(T* map) const noexcept override { block_.identity(map); }
+    void carry(const T* map, const T* before, T* state) const noexcept override {
+        block_.carry(map, before, state);
+    }
+    void receive(Streams streams, Index first, Index end, Arena& arena) const noexcept override {
+        block_.receive(streams, first, end, arena);
     }
     bool trains() const noexcept override { return block_.has_way_back(); }
     Index backward_scratch_bytes(Index B, Index N) const noexcept override {

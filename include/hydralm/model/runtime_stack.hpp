@@ -128,6 +128,12 @@ public:
                      dstates, arena);
     }
 
+    // As StackOf's.
+    template <class P, class F>
+    void each_layer(const P& p, const F& f) const {
+        for (std::size_t i = 0; i < blocks_.size(); ++i) f(*blocks_[i], p[i], offsets_[i]);
+    }
+
     // Of block i alone, with a tape in kept; what Recomputed is made of.
     Index tape_bytes(std::size_t i, Index B, Index N) const noexcept {
         return blocks_[i]->tape_bytes(B, N);

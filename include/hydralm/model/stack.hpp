@@ -177,6 +177,13 @@ public:
         });
     }
 
+    // f(block, its parameters, where its state begins) for every block, first to last.
+    template <class P, class F>
+    void each_layer(const P& p, const F& f) const {
+        const auto offsets = state_offsets();
+        for_each([&](const auto& block, auto i) { f(block, std::get<i>(p), offsets[i]); });
+    }
+
     // Whether every layer that carries state can take its last tokens back.
     static constexpr bool rolls_back = (can_roll_back<typename Blocks::MixerType> && ...);
 

@@ -43,15 +43,6 @@ struct RunReport {
     bool interrupted = false;
 };
 
-// The CRC-32 of a model's weights in file order.
-template <class Model>
-std::uint32_t weights_crc(const Model& model) {
-    std::uint32_t crc = 0;
-    model.get_parameters(
-        [&](const ParameterInfo&, auto values) { crc = crc32(std::as_bytes(values), crc); });
-    return crc;
-}
-
 // Trainer, sources and the description must be those of the run that wrote the checkpoints;
 // description: a JSON object of what else the numbers depend on (data, seed, shape of a batch).
 template <class Model>

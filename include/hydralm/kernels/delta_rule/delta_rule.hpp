@@ -6,3 +6,4 @@
 #include "hydralm/kernels/delta_rule/chunkwise.hpp"
 #include "hydralm/kernels/delta_rule/recurrent.hpp"
 #include "hydralm/kernels/delta_rule/reference.hpp"
+#include "hydralm/kernels/delta_rule/transition.hpp"

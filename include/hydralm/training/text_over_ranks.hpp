@@ -1,0 +1,313 @@
+// One text over ranks: each computes a run of its tokens, layer by layer, from what the ranks
+// before pass on. Agrees with one rank to rounding: 2e-4 of the largest logit in float, 1e-10 in
+// double, where no selection of retrieval hangs on less.
+//
+// In every layer a rank computes the state behind its own run first: the last K − 1 or W − 1 inputs
+// of the rank before give it what convolutions and windows carry; the delta rule's state moves by
+// an affine map, so that what it was before may come later; keys and values of banks depend on
+// nothing else. Then the states pass from rank to rank, S ← A S + U, banks go to all later ranks,
+// and forward computes the run once more, from the right state.
+#pragma once
+
+#include <algorithm>
+#include <numeric>
+
+#include "hydralm/kernels/cross_entropy/forward.hpp"
+#include "hydralm/model/model_calls.hpp"
+#include "hydralm/training/same_ranks.hpp"
+
+namespace HYDRALM_NAMESPACE {
+namespace detail {
+
+// Where the runs of all ranks end: equal ones, of whole chunks of every bank, no shorter than any
+// window. Throws Error for a model whose layers cannot be cut, and for a text too short.
+template <class Model>
+std::vector<Index> ends_of_runs(const Model& model, const StreamMemory& state, Index tokens,
+                                Index ranks) {
+    Index layer = 0, halo = 1, unit = 1;
+    model.stack.each_layer(
+        model.weights().blocks, [&](const auto& block, const auto&, const StateExtent&) {
+            if (!block.cuts())
+                raise({.field = "layer " + std::to_string(layer),
+                       .expected = "a layer whose state passes from rank to rank",
+                       .found = "one of a published model, or your own without halo and advance",
+                       .fix = "compute the text on one rank"});
+            halo = std::max(halo, block.halo());
+            ++layer;
+        });
+    for (const PageBank& bank : state.banks()) {
+        if (bank.policy().bounded())
+            raise({.field = "banks",
+                   .expected = "banks that keep every token",
+                   .found = "banks that drop the past",
+                   .fix = "give run_over_ranks states whose memory is not bounded"});
+        unit = std::lcm(unit, bank.layout().chunk_tokens);
+    }
+    if (const Index least = ranks * round_up(halo, unit); tokens < least)
+        raise({.field = "text",
+               .expected = "at least " + std::to_string(least) + " tokens for " +
+                           std::to_string(ranks) + " ranks",
+               .found = std::to_string(tokens),
+               .fix = "start fewer ranks"});
+    std::vector<Index> ends;
+    for (Index r = 1; r < ranks; ++r) ends.push_back(tokens / unit * r / ranks * unit);
+    ends.push_back(tokens);
+    return ends;
+}
+
+// The run of one rank.
+template <class Model>
+class RunOfText {
+public:
+    using T = typename Model::Scalar;
+
+    RunOfText(const Model& model, typename Model::State& state, Ranks& ranks,
+              std::span<const Index> ends)
+        : model_(model),
+          state_(state),
+          ranks_(ranks),
+          ends_(ends),
+          first_(first_of(ranks.rank())),
+          values_((ends[static_cast<std::size_t>(ranks.rank())] - first_) * model.d_model()),
+          x_(values_.data(), values_.size() / model.d_model(), model.d_model()) {
+        state.reserve_growth(first_ + x_.rows());
+    }
+
+    // f(hidden [n, d] after norm_f, index of its first token), tile by tile.
+    template <class F>
+    void operator()(std::span<const token_id> text, const F& f) {
+        for (Index i = 0; i < x_.rows(); ++i)
+            model_.weights().embed.copy_row(text[static_cast<std::size_t>(first_ + i)], x_.row(i));
+        model_.stack.each_layer(model_.weights().blocks,
+                                [&](const auto& block, const auto& p, const StateExtent& place) {
+                                    layer(block, p, place);
+                                });
+        for_tiles(x_, first_, {}, [&](Streams at, Index n, MatrixView<T> rows, Arena& arena) {
+            const auto normed = take_matrix<T>(arena, n, model_.d_model());
+            model_.norm.forward(model_.weights().norm_f, rows, normed);
+            f(MatrixView<const T>(normed), static_cast<std::size_t>(at.position(0)));
+        });
+        state_.advance(first_ + x_.rows());
+    }
+
+private:
+    int rank() const noexcept { return ranks_.rank(); }
+    bool is_last() const noexcept { return rank() + 1 == ranks_.count(); }
+    Index first_of(int rank) const noexcept {
+        return rank == 0 ? 0 : ends_[static_cast<std::size_t>(rank - 1)];
+    }
+    Streams streams(const Stream& stream, const StateExtent& place) const noexcept {
+        return Streams(&stream, 1).at(place);
+    }
+
+    // f(streams, n, rows, arena) for rows of tokens from position on, in pieces that end at
+    // multiples of the state's tile.
+    template <class F>
+    void for_tiles(MatrixView<T> rows, std::int64_t position, const StateExtent& place,
+                   const F& f) {
+        const Index tile = state_.tile();
+        for (Index t = 0, n = 0; t < rows.rows(); t += n) {
+            n = std::min<Index>(tile - (position + t) % tile, rows.rows() - t);
+            Stream stream = state_.stream();
+            stream.position = position + t;
+            Arena arena(state_.workspace());
+            f(streams(stream, place), n, rows.middle_rows(t, n), arena);
+        }
+    }
+
+    // x, the inputs of a layer, becomes its outputs; its state that behind the run.
+    template <class Block, class P>
+    void layer(const Block& block, const P& p, const StateExtent& place) {
+        const StateExtent own = block.state_extent();
+        take_halo(block, p, place);
+        if (block.map_size() > 0 || own.banks > 0) {
+            pass_state(block, p, place);
+            if (own.banks > 0) pass_pages(block, place);
+        }
+        for_tiles(x_, first_, place, [&](Streams at, Index n, MatrixView<T> rows, Arena& arena) {
+            const std::span banks(at.banks(0), static_cast<std::size_t>(own.banks));
+            for (const PageBank& bank : banks) bank.expect_reads(n);
+            block.forward(p, at, n, rows, Form::parallel, arena);
+            for (const PageBank& bank : banks) bank.release_reads();
+        });
+    }
+
+    // The state advances over the run and is taken back, but for the banks; what passes on by maps
+    // comes from the rank before, and what it becomes behind the run goes to the next.
+    template <class Block, class P>
+    void pass_state(const Block& block, const P& p, const StateExtent& place) {
+        const auto bytes =
+            state_.bytes().subspan(static_cast<std::size_t>(place.bytes),
+                                   static_cast<std::size_t>(block.state_extent().bytes));
+        const Stream stream = state_.stream();
+        const std::span S(block.mapped(streams(stream, place)),
+                          static_cast<std::size_t>(block.map_size()));
+        AlignedBuffer<T> map(block.map_size()), behind(block.map_size());
+        std::ranges::fill(S, T(0));  // what the halo left is not the past
+        if (!is_last()) {
+            const std::vector<std::byte> before(bytes.begin(), bytes.end());
+            block.identity(map.data());
+            T* const moved = rank() > 0 ? map.data() : nullptr;  // before the first token S is 0
+            for_tiles(x_, first_, place,
+                      [&](Streams at, Index n, MatrixView<T> rows, Arena& arena) {
+                          block.advance(p, at, n, rows, moved, arena);
+                      });
+            std::ranges::copy(S, behind.data());
+            std::ranges::copy(before, bytes.begin());
+        }
+        for (int r = 1; r < ranks_.count() && block.map_size() > 0; ++r) {  // from r − 1 to r
+            send<T>(behind.span(), rank() == r - 1 ? r : nobody, S, rank() == r ? r - 1 : nobody);
+            if (rank() == r && !is_last()) block.carry(map.data(), S.data(), behind.data());
+        }
+    }
+
+    // What convolutions and windows carry into the run, from the last inputs of the rank before.
+    template <class Block, class P>
+    void take_halo(const Block& block, const P& p, const StateExtent& place) {
+        const Index rows = block.halo(), d = model_.d_model();
+        if (rows == 0) return;
+        AlignedBuffer<T> inputs(rows * d);
+        const std::span<const T> own(x_.row(x_.rows() - rows), static_cast<std::size_t>(rows * d));
+        send<T>(own, is_last() ? nobody : rank() + 1, inputs.span(), rank() - 1);
+        if (rank() == 0) return;
+        for_tiles({inputs.data(), rows, d}, first_ - rows, place,
+                  [&](Streams at, Index n, MatrixView<T> halo, Arena& arena) {
+                      block.advance(p, at, n, halo, nullptr, arena);
+                  });
+    }
+
+    // The chunk pages of every rank's run go to all ranks behind it.
+    template <class Block>
+    void pass_pages(const Block& block, const StateExtent& place) {
+        const Stream stream = state_.stream();
+        const PageBank& bank = *streams(stream, place).banks(0);
+        const PageLayout& layout = bank.layout();
+        const Index bytes = PageBank::page_bytes(layout.kinds[0], bank.policy().format, false);
+        // f(bytes of a page, its place among those of the rank)
+        const auto for_pages = [&](int of, const auto& f) {
+            const Index begin = first_of(of) / layout.chunk_tokens,
+                        end = first_of(of + 1) / layout.chunk_tokens;
+            for (Index c = begin; c < end; ++c) {
+                bank.expect_page();
+                f(bank.pages(0).page(c), (c - begin) * bytes);
+            }
+        };
+        const auto buffer = [&](int of) {
+            return AlignedBuffer<std::byte>((first_of(of + 1) - first_of(of)) /
+                                            layout.chunk_tokens * bytes);
+        };
+        AlignedBuffer<std::byte> own(0);
+        if (!is_last()) {
+            own = buffer(rank());
+            for_pages(rank(), [&](const std::byte* page, Index at) {
+                std::copy_n(page, bytes, own.data() + at);
+            });
+        }
+        // A page is a multiple of 64 bytes.
+        const auto words = [](AlignedBuffer<std::byte>& pages) {
+            return std::span(reinterpret_cast<std::uint64_t*>(pages.data()),
+                             static_cast<std::size_t>(pages.size()) / sizeof(std::uint64_t));
+        };
+        for (int step = 1; step < ranks_.count(); ++step) {
+            const int to = rank() + step < ranks_.count() ? rank() + step : nobody,
+                      from = std::max(rank() - step, nobody);
+            AlignedBuffer<std::byte> other(0);
+            if (from != nobody) other = buffer(from);
+            send<std::uint64_t>(words(own), to, words(other), from);
+            if (from == nobody) continue;
+            for_pages(from, [&](std::byte* page, Index at) {
+                std::copy_n(other.data() + at, bytes, page);
+            });
+        }
+        Arena arena(state_.workspace());
+        block.receive(streams(stream, place), 0, first_ / layout.chunk_tokens, arena);
+        bank.release_reads();
+    }
+
+    // own goes to one rank, and other comes from one. All ranks call it together.
+    template <class U>
+    void send(std::span<const U> own, int to, std::span<U> other, int from) {
+        const auto ends = [&](int with, std::size_t size) {
+            std::vector<Index> all(static_cast<std::size_t>(ranks_.count()), 0);
+            if (with != nobody) std::fill(all.begin() + with, all.end(), static_cast<Index>(size));
+            return all;
+        };
+        ranks_.exchange<U>(own, ends(to, own.size()), other, ends(from, other.size()));
+    }
+    static constexpr int nobody = -1;
+
+    const Model& model_;
+    typename Model::State& state_;
+    Ranks& ranks_;
+    std::span<const Index> ends_;
+    Index first_;
+    AlignedBuffer<T> values_;
+    MatrixView<T> x_;  // [tokens of the run, d], before the layer that is computed
+};
+
+}  // namespace detail
+
+// Feeds text [N], the whole of it given to every rank, to a new state: f(hidden [n, d] after
+// norm_f, index of its first token in text) for the tokens of this rank's run, tile by tile in
+// order. Behind it the state is that after the tokens of this rank and all before: on the last
+// rank, that of the text. On one rank it is model.run(text, state, Form::parallel, f).
+//
+// All ranks call it together, with states of one policy. A rank takes N / ranks tokens, at chunks
+// of every bank (of the state's layers) and no fewer than the longest window − 1. It sends, in a
+// layer of Gated DeltaNet, H D² numbers and (K − 1) d for the convolution, whatever the length; in
+// one of windows (W − 1) d; in one of retrieval or of attention to the whole past, the keys and
+// values of its run to each rank behind it. Memory: N / ranks · d numbers, and a copy of one rank's
+// pages. Cost: forward, and on all but the last rank advance (layers/module.hpp) before it.
+//
+// Throws Error as model.run does, for a state that has begun, a text too short, a layer that cannot
+// be cut, a bounded bank, and for ranks that differ in program, text, weights or tile; the state is
+// unchanged then. What else is thrown leaves it unfit for use until reset().
+template <class Model, class F>
+void run_over_ranks(const Model& model, std::span<const token_id> text,
+                    typename Model::State& state, Ranks& ranks, const F& f) {
+    if (ranks.count() == 1) return model.run(text, state, Form::parallel, f);
+    model.expect_weights();
+    detail::expect_same(ranks, {{"program", detail::program_facts()},
+                                {"text, tokens", text.size()},
+                                {"text, tokens, CRC-32", crc32(std::as_bytes(text))},
+                                {"weights, CRC-32", weights_crc(model)},
+                                {"tile of the state", state.tile()}});
+    model.check(text);
+    if (state.position() != 0)
+        raise({.field = "position",
+               .expected = "0",
+               .found = std::to_string(state.position()),
+               .fix = "give every rank a new state"});
+    const auto ends = detail::ends_of_runs(model, state, static_cast<Index>(text.size()),
+                                           static_cast<Index>(ranks.count()));
+    detail::RunOfText<Model>(model, state, ranks, ends)(text, f);
+}
+
+// −Σ ln p(token | all before it) of text and how many terms it has, the same on every rank: that of
+// Scorer, to rounding. Otherwise as run_over_ranks. Memory beside it: logits of one tile.
+template <class Model>
+kernels::LossSum score_over_ranks(const Model& model, std::span<const token_id> text,
+                                  typename Model::State& state, Ranks& ranks) {
+    using T = typename Model::Scalar;
+    const Index V = model.vocab_size();
+    AlignedBuffer<T> values(state.tile() * V);
+    std::vector<double> losses(static_cast<std::size_t>(state.tile()));
+    kernels::LossSum own, all;
+    const auto add = [](kernels::LossSum& sum, const kernels::LossSum& part) {
+        sum.sum += part.sum;
+        sum.count += part.count;
+    };
+    run_over_ranks(model, text, state, ranks, [&](MatrixView<const T> hidden, std::size_t first) {
+        const MatrixView<T> logits(values.data(), hidden.rows(), V);
+        model.head(hidden, logits);
+        const auto next = text.subspan(first + 1);
+        const auto labels =
+            next.first(std::min(next.size(), static_cast<std::size_t>(hidden.rows())));
+        add(own, kernels::cross_entropy(logits.middle_rows(0, std::ssize(labels)), labels,
+                                        std::span(losses).first(labels.size())));
+    });
+    for (const kernels::LossSum& part : ranks.gather(own)) add(all, part);
+    return all;
+}
+
+}  // namespace HYDRALM_NAMESPACE
