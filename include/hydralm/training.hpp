@@ -27,3 +27,4 @@
 #include "hydralm/training/trainer.hpp"
 #include "hydralm/training/trainer_options.hpp"
 #include "hydralm/training/training_run.hpp"
+#include "hydralm/training/weights_crc.hpp"

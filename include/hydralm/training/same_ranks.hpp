@@ -2,24 +2,11 @@
 #pragma once
 
 #include "hydralm/core/abi.hpp"
-#include "hydralm/io/crc32.hpp"
 #include "hydralm/io/json_difference.hpp"
-#include "hydralm/layers/parameters.hpp"
 #include "hydralm/simd/batch.hpp"
 #include "hydralm/training/ranks.hpp"
 
-namespace HYDRALM_NAMESPACE {
-
-// The CRC-32 of a model's weights in file order.
-template <class Model>
-std::uint32_t weights_crc(const Model& model) {
-    std::uint32_t crc = 0;
-    model.get_parameters(
-        [&](const ParameterInfo&, auto values) { crc = crc32(std::as_bytes(values), crc); });
-    return crc;
-}
-
-namespace detail {
+namespace HYDRALM_NAMESPACE::detail {
 
 // What this program is: results differ between versions, compilers and instruction sets.
 inline Json program_facts() {
@@ -42,6 +29,4 @@ inline void expect_same(Ranks& ranks, const Json& facts) {
                           "processors of one kind"});
 }
 
-}  // namespace detail
-
-}  // namespace HYDRALM_NAMESPACE
+}  // namespace HYDRALM_NAMESPACE::detail

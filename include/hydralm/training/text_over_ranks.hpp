@@ -15,6 +15,7 @@
 #include "hydralm/kernels/cross_entropy/forward.hpp"
 #include "hydralm/model/model_calls.hpp"
 #include "hydralm/training/same_ranks.hpp"
+#include "hydralm/training/weights_crc.hpp"
 
 namespace HYDRALM_NAMESPACE {
 namespace detail {

@@ -17,6 +17,7 @@
 #include "hydralm/training/run_log.hpp"
 #include "hydralm/training/same_ranks.hpp"
 #include "hydralm/training/trainer.hpp"
+#include "hydralm/training/weights_crc.hpp"
 
 namespace HYDRALM_NAMESPACE {
 
