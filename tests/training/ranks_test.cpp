@@ -150,7 +150,7 @@ TEST_CASE("Each rank has the sum of its share, in the tree of one process", "[ra
 TEST_CASE("Ranks tell each other texts and errors", "[ranks]") {
     constexpr int count = 3;
     std::array<std::vector<std::string>, count> texts;
-    std::array<std::string, count> errors, differences;
+    std::array<std::string, count> errors, others, memory, differences;
     std::array<bool, count> all_same{}, any{}, none{};
     on_ranks(count, [&](Ranks& ranks) {
         const auto me = static_cast<std::size_t>(ranks.rank());
@@ -165,6 +165,21 @@ TEST_CASE("Ranks tell each other texts and errors", "[ranks]") {
         } catch (const Error& error) {
             errors[me] = error.what();
         }
+        ranks.on_all([] {});
+        try {
+            ranks.on_all([&] {
+                if (me > 0) raise({.file = "f", .field = "x", .expected = std::to_string(me)});
+            });
+        } catch (const Error& error) {
+            others[me] = error.what();
+        }
+        try {
+            ranks.on_all([&] {
+                if (me == 2) raise(std::bad_alloc());
+            });
+        } catch (const Error& error) {
+            memory[me] = error.what();
+        }
         detail::expect_same(ranks, {{"seed", 1}});
         all_same[me] = true;
         try {
@@ -178,6 +193,9 @@ TEST_CASE("Ranks tell each other texts and errors", "[ranks]") {
         CHECK(any[r]);
         CHECK_FALSE(none[r]);
         CHECK(errors[r] == "hydralm: f: of rank 0: expected e");
+        CHECK(others[r] == "hydralm: f: rank 1: x: expected 1");
+        CHECK_THAT(memory[r],
+                   Catch::Matchers::StartsWith("hydralm: rank 2: memory: expected as much"));
         CHECK(all_same[r]);
         CHECK_THAT(differences[r],
                    Catch::Matchers::StartsWith(

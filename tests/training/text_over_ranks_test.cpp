@@ -5,6 +5,7 @@
 #include <map>
 
 #include "../../examples/decayed_attention.hpp"
+#include "hydralm/state/mapped_pages.hpp"
 #include "support/catch.hpp"
 #include "support/compare.hpp"
 #include "support/runtime_blocks.hpp"
@@ -45,7 +46,7 @@ struct Whole {
     }
 };
 
-// On so many ranks: logits, the state behind every run, and the next step from it.
+// On so many ranks: logits, the state behind every run, and how it goes on from there.
 template <class Model>
 void check_ranks(const Whole<Model>& whole, int count, const BankPolicy& policy = {}) {
     using T = typename Model::Scalar;
@@ -75,6 +76,9 @@ void check_ranks(const Whole<Model>& whole, int count, const BankPolicy& policy 
         CHECK(state.bank_bytes().size() == expected.bank_bytes().size());
         check_close(whole.model.step(1, state), whole.model.step(1, expected), bound<T>,
                     at + "step");
+        const auto more = slice(whole.text, 0, 29);
+        check_close(whole.model.prefill(more, state), whole.model.prefill(more, expected), bound<T>,
+                    at + "prefill");
     }
 }
 
@@ -115,7 +119,10 @@ TEST_CASE("A text over ranks has the logits and states of one", "[ranks]") {
     config.dn_short_conv_kernel = 3;
     check_ranks(whole_of<double>(config, 300), 4);
     check_ranks(whole_of<float>(config, 300), 4);
-    // Attention to the whole past has pages of 64 tokens.
+    config.swa_window = 1;
+    config.dn_short_conv_kernel = 1;  // nothing of the tokens before but the state
+    check_ranks(whole_of<double>(config, 70), 3);
+    // Retrieval in chunks of 13; attention to the whole past has pages of 64 tokens.
     check_ranks(whole_of<double>(small_full, 2 * 832 + 5), 2);
 }
 
@@ -132,6 +139,14 @@ TEST_CASE("A text over ranks with few chunks of many, in groups, and in small ba
         check_ranks(whole, 2, policy);
         check_ranks(whole, 3, policy);
     }
+}
+
+TEST_CASE("A text over ranks with banks that round, and with banks in a file", "[ranks]") {
+    const auto pages = std::make_shared<MappedPages>("/var/tmp", Index{1} << 20);
+    for (const BankPolicy& policy :
+         {BankPolicy{.format = BankFormat::int8}, BankPolicy{.format = BankFormat::bf16},
+          BankPolicy{.pages = pages}, BankPolicy{.pages = pages, .format = BankFormat::int8}})
+        check_ranks(whole_of<double>(small_remembering, 331, policy), 3, policy);
 }
 
 TEST_CASE("A text over ranks has the likelihood of one", "[ranks]") {
@@ -174,7 +189,6 @@ TEST_CASE("What a rank sends of the delta rule does not grow with the text", "[r
         // Beside facts that are compared: the last rank sends nothing else.
         CHECK(sent[0] - sent[2] == each * Index{sizeof(float)});
         CHECK(sent[1] - sent[2] == each * Index{sizeof(float)});
-        CHECK(each <= layers * (2 * H * D * D + 3 * d));
     }
 }
 
@@ -215,6 +229,59 @@ TEST_CASE("Texts that cannot be cut are refused on every rank", "[ranks]") {
         const auto& model = ranks.rank() == 0 ? whole.model : weights.model;
         auto state = model.new_state();
         run_over_ranks(model, text, state, ranks, no_logits);
+    });
+}
+
+TEST_CASE("What one rank alone has wrong is refused on every rank", "[ranks]") {
+    const auto whole = whole_of<float>(small_remembering, 103);
+    const std::span<const token_id> text = whole.text;
+    // The rank has another policy than the others.
+    const auto with_policy = [&](int rank, const BankPolicy& policy) {
+        return [&whole, text, rank, policy](Ranks& ranks) {
+            auto state = whole.model.new_state(64, ranks.rank() == rank ? policy : BankPolicy{});
+            run_over_ranks(whole.model, text, state, ranks, no_logits);
+        };
+    };
+    check_refused(3, {"rank 1: banks.0.format: expected"},
+                  with_policy(1, {.format = BankFormat::bf16}));
+    check_refused(3, {"rank 2: banks.0.open_groups: expected 0, found 1"},
+                  with_policy(2, {.open_groups = 1}));
+    check_refused(2, {"rank 1: banks.0.exact_chunks: expected 0, found 2"},
+                  with_policy(1, {.exact_chunks = 2, .pooled_chunks = 3}));
+    struct NoPages : PageSource {
+        std::shared_ptr<std::byte> take(Index) override { throw std::bad_alloc(); }
+        void expect(Index) noexcept override {}
+        Index budget() const noexcept override { return Index{1} << 30; }
+    };
+    for (const int rank : {0, 2})
+        check_refused(3, {rank == 0 ? "hydralm: memory: " : "hydralm: rank 2: memory: "},
+                      with_policy(rank, {.pages = std::make_shared<NoPages>()}));
+
+    for (const int rank : {0, 1})
+        check_refused(2, {rank == 0 ? "hydralm: position: " : "hydralm: rank 1: position: "},
+                      [&](Ranks& ranks) {
+                          auto state = whole.model.new_state();
+                          if (ranks.rank() == rank) whole.model.step(0, state);
+                          run_over_ranks(whole.model, text, state, ranks, no_logits);
+                      });
+    auto wider = small_remembering;
+    wider.swa_window = 25;
+    const auto other = whole_of<float>(wider, 1);  // of the same weights
+    check_refused(2, {"rank 1: state: expected"}, [&](Ranks& ranks) {
+        auto state = (ranks.rank() == 1 ? other : whole).model.new_state();
+        run_over_ranks(whole.model, text, state, ranks, no_logits);
+    });
+    check_refused(2, {"rank 1: shape of states: expected"}, [&](Ranks& ranks) {
+        const auto& model = (ranks.rank() == 1 ? other : whole).model;
+        auto state = model.new_state();
+        run_over_ranks(model, text, state, ranks, no_logits);
+    });
+    auto emptied = whole_of<float>(small_remembering, 1);
+    const auto weights = std::move(emptied.model);
+    check_refused(2, {"rank 1: model: expected one with weights"}, [&](Ranks& ranks) {
+        auto state = whole.model.new_state();
+        run_over_ranks(ranks.rank() == 1 ? emptied.model : whole.model, text, state, ranks,
+                       no_logits);
     });
 }
 

@@ -51,7 +51,7 @@ public:
     std::span<const T> prefill(std::span<const token_id> tokens, State& state,
                                Form form = Form::parallel) const {
         expect_some(tokens);
-        state.expect_of(self().state_bytes, shape_of_states());
+        expect_own(state);
         const MatrixView<T> logits = state.template outputs<T>(self().vocab_size());
         const std::size_t last = tokens.size() - 1;
         run(tokens, state, form, [&](MatrixView<const T> hidden, std::size_t first) {
@@ -90,7 +90,7 @@ public:
     void run(std::span<const token_id> tokens, State& state, Form form, const F& f) const {
         self().expect_weights();
         check(tokens);
-        state.expect_of(self().state_bytes, shape_of_states());
+        expect_own(state);
         state.reserve_growth(static_cast<Index>(tokens.size()));  // for all, or nothing is fed
         const Index tile = state.tile();
         for (std::size_t first = 0; first < tokens.size();) {
@@ -125,11 +125,17 @@ public:
                        .fix = "use the tokeniser the model was made for"});
     }
 
-private:
+    // Throws Error for a state that is another model's, or was moved from.
+    void expect_own(const State& state) const {
+        state.expect_of(self().state_bytes, shape_of_states());
+    }
+    // 0 where the shape is the type's.
     std::uint64_t shape_of_states() const noexcept {
         if constexpr (requires { self().shape(); }) return self().shape();
         else return 0;
     }
+
+private:
     const Model& self() const noexcept { return static_cast<const Model&>(*this); }
 };
 

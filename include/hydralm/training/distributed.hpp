@@ -108,9 +108,9 @@ private:
                     std::vector<int>& offsets) {
         if (!ends.empty() && ends.back() > INT_MAX)
             raise({.field = "ranks",
-                   .expected = "at most 2^31 - 1 elements between them",
+                   .expected = "at most 2^31 - 1 elements that they send each other at once",
                    .found = std::to_string(ends.back()),
-                   .fix = "train a smaller model, or on one rank"});
+                   .fix = "use a smaller model or text, or one rank"});
         Index first = 0;
         for (const Index end : ends) {
             offsets.push_back(static_cast<int>(first));

@@ -2,6 +2,8 @@
 // an MPI job. What they tell each other goes through two virtual functions.
 #pragma once
 
+#include <algorithm>
+#include <new>
 #include <optional>
 #include <span>
 #include <string>
@@ -42,6 +44,13 @@ public:
         exchange_elements(to.data(), to_ends, from.data(), from_ends, sizeof(T));
     }
 
+    // own goes to a rank, and other comes from one, or from and to nobody. All call it together.
+    static constexpr int nobody = -1;
+    template <class T>
+    void send(std::span<const T> own, int to, std::span<T> other, int from) {
+        exchange<T>(own, ends_with(to, std::ssize(own)), other, ends_with(from, std::ssize(other)));
+    }
+
     // What every rank has.
     template <class T>
         requires std::is_trivially_copyable_v<T>
@@ -72,17 +81,35 @@ public:
             if (one) return true;
         return false;
     }
+    // f() on every rank; the Error of the first that throws one is thrown by all, as is one for
+    // std::bad_alloc. Of a rank alone it is what f() throws.
+    template <class F>
+    void on_all(const F& f) {
+        if (count() == 1) return f();
+        std::optional<ErrorDetail> error;
+        const auto no_memory = [](const std::bad_alloc&) {
+            raise({.field = "memory",
+                   .expected = "as much as this rank needs",
+                   .found = "less",
+                   .fix = "give every rank more memory, or smaller work"});
+        };
+        attempt([&] { attempt<std::bad_alloc>(f, no_memory); },
+                [&](const Error& failure) { error = failure.detail(); });
+        const auto failed = gather(static_cast<std::uint8_t>(error.has_value()));
+        const auto first = static_cast<std::size_t>(std::ranges::find(failed, 1) - failed.begin());
+        if (first == failed.size()) return;
+        ErrorDetail all = error.value_or(ErrorDetail{});
+        for (std::string* part : {&all.file, &all.field, &all.expected, &all.found, &all.fix})
+            *part = gather(*part)[first];
+        if (first > 0) all.field = "rank " + std::to_string(first) + ": " + all.field;
+        raise(std::move(all));
+    }
     // f() on rank 0; the Error it throws is thrown by all.
     template <class F>
     void on_first(const F& f) {
-        std::optional<ErrorDetail> error;
-        if (rank() == 0)
-            attempt([&] { f(); }, [&](const Error& failure) { error = failure.detail(); });
-        if (!any(error.has_value())) return;
-        ErrorDetail all = error.value_or(ErrorDetail{});
-        for (std::string* part : {&all.file, &all.field, &all.expected, &all.found, &all.fix})
-            *part = gather(*part).front();
-        raise(std::move(all));
+        on_all([&] {
+            if (rank() == 0) f();
+        });
     }
     // Ends of parts of n elements each.
     std::vector<Index> equal_ends(Index n) const {
@@ -92,6 +119,13 @@ public:
     }
 
 private:
+    // Ends of parts of which only that of this rank, if there is one, has n elements.
+    std::vector<Index> ends_with(int rank, Index n) const {
+        std::vector<Index> ends(static_cast<std::size_t>(count()), 0);
+        if (rank != nobody) std::fill(ends.begin() + rank, ends.end(), n);
+        return ends;
+    }
+
     // Of elements of 1, 4 or 8 bytes.
     virtual void share_elements(void*, std::size_t, std::span<const Index>) {}
     virtual void exchange_elements(const void*, std::span<const Index>, void*,

@@ -1,6 +1,6 @@
 // One text over ranks: each computes a run of its tokens, layer by layer, from what the ranks
-// before pass on. Agrees with one rank to rounding: 2e-4 of the largest logit in float, 1e-10 in
-// double, where no selection of retrieval hangs on less.
+// before pass on. Agrees with one rank to rounding; the tests hold small models to 2e-4 of the
+// largest logit in float, 1e-10 in double. A selection of retrieval may hang on less.
 //
 // In every layer a rank computes the state behind its own run first: the last K − 1 or W − 1 inputs
 // of the rank before give it what convolutions and windows carry; the delta rule's state moves by
@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <optional>
 
 #include "hydralm/kernels/cross_entropy/forward.hpp"
 #include "hydralm/model/model_calls.hpp"
@@ -19,6 +20,35 @@
 
 namespace HYDRALM_NAMESPACE {
 namespace detail {
+
+// What the ranks of one text have in common.
+template <class Model>
+Json facts_of_text(const Model& model, std::span<const token_id> text,
+                   const typename Model::State& state) {
+    Json halos = Json::array(), banks = Json::array();
+    model.stack.each_layer(
+        model.weights().blocks,
+        [&](const auto& block, const auto&, const StateExtent&) { halos.push_back(block.halo()); });
+    for (const PageBank& bank : state.banks()) {
+        const BankPolicy& policy = bank.policy();
+        banks.push_back({{"chunk, tokens", bank.layout().chunk_tokens},
+                         {"format", name(policy.format)},
+                         {"page, bytes", PageBank::page_bytes(bank.layout().kinds[0], policy.format,
+                                                              policy.bounded())},
+                         {"exact_chunks", policy.exact_chunks},
+                         {"pooled_chunks", policy.pooled_chunks},
+                         {"open_groups", policy.open_groups}});
+    }
+    return {{"program", program_facts()},
+            {"text, tokens", text.size()},
+            {"text, tokens, CRC-32", crc32(std::as_bytes(text))},
+            {"weights, CRC-32", weights_crc(model)},
+            {"shape of states", model.shape_of_states()},
+            {"state, bytes", state.bytes().size()},
+            {"tile of the state", state.tile()},
+            {"tokens before a run", halos},
+            {"banks", banks}};
+}
 
 // Where the runs of all ranks end: equal ones, of whole chunks of every bank, no shorter than any
 // window. Throws Error for a model whose layers cannot be cut, and for a text too short.
@@ -37,7 +67,7 @@ std::vector<Index> ends_of_runs(const Model& model, const StreamMemory& state, I
             ++layer;
         });
     for (const PageBank& bank : state.banks()) {
-        if (bank.policy().bounded())
+        if (!bank.grows())
             raise({.field = "banks",
                    .expected = "banks that keep every token",
                    .found = "banks that drop the past",
@@ -92,6 +122,8 @@ public:
     }
 
 private:
+    static constexpr int nobody = Ranks::nobody;
+
     int rank() const noexcept { return ranks_.rank(); }
     bool is_last() const noexcept { return rank() + 1 == ranks_.count(); }
     Index first_of(int rank) const noexcept {
@@ -157,7 +189,8 @@ private:
             std::ranges::copy(before, bytes.begin());
         }
         for (int r = 1; r < ranks_.count() && block.map_size() > 0; ++r) {  // from r − 1 to r
-            send<T>(behind.span(), rank() == r - 1 ? r : nobody, S, rank() == r ? r - 1 : nobody);
+            ranks_.send<T>(behind.span(), rank() == r - 1 ? r : nobody, S,
+                           rank() == r ? r - 1 : nobody);
             if (rank() == r && !is_last()) block.carry(map.data(), S.data(), behind.data());
         }
     }
@@ -169,7 +202,8 @@ private:
         if (rows == 0) return;
         AlignedBuffer<T> inputs(rows * d);
         const std::span<const T> own(x_.row(x_.rows() - rows), static_cast<std::size_t>(rows * d));
-        send<T>(own, is_last() ? nobody : rank() + 1, inputs.span(), rank() - 1);
+        ranks_.send<T>(own, is_last() ? nobody : rank() + 1, inputs.span(),
+                       rank() == 0 ? nobody : rank() - 1);
         if (rank() == 0) return;
         for_tiles({inputs.data(), rows, d}, first_ - rows, place,
                   [&](Streams at, Index n, MatrixView<T> halo, Arena& arena) {
@@ -214,7 +248,7 @@ private:
                       from = std::max(rank() - step, nobody);
             AlignedBuffer<std::byte> other(0);
             if (from != nobody) other = buffer(from);
-            send<std::uint64_t>(words(own), to, words(other), from);
+            ranks_.send<std::uint64_t>(words(own), to, words(other), from);
             if (from == nobody) continue;
             for_pages(from, [&](std::byte* page, Index at) {
                 std::copy_n(other.data() + at, bytes, page);
@@ -224,18 +258,6 @@ private:
         block.receive(streams(stream, place), 0, first_ / layout.chunk_tokens, arena);
         bank.release_reads();
     }
-
-    // own goes to one rank, and other comes from one. All ranks call it together.
-    template <class U>
-    void send(std::span<const U> own, int to, std::span<U> other, int from) {
-        const auto ends = [&](int with, std::size_t size) {
-            std::vector<Index> all(static_cast<std::size_t>(ranks_.count()), 0);
-            if (with != nobody) std::fill(all.begin() + with, all.end(), static_cast<Index>(size));
-            return all;
-        };
-        ranks_.exchange<U>(own, ends(to, own.size()), other, ends(from, other.size()));
-    }
-    static constexpr int nobody = -1;
 
     const Model& model_;
     typename Model::State& state_;
@@ -257,31 +279,37 @@ private:
 // of every bank (of the state's layers) and no fewer than the longest window − 1. It sends, in a
 // layer of Gated DeltaNet, H D² numbers and (K − 1) d for the convolution, whatever the length; in
 // one of windows (W − 1) d; in one of retrieval or of attention to the whole past, the keys and
-// values of its run to each rank behind it. Memory: N / ranks · d numbers, and a copy of one rank's
-// pages. Cost: forward, and on all but the last rank advance (layers/module.hpp) before it.
+// values of its run to each rank behind it. Memory: N / ranks · d numbers, and, where banks are,
+// the pages of a layer of two runs, the rank's and another's. Cost: forward, on all but the last
+// rank advance (layers/module.hpp) before it, and the CRC-32 of the text and of all weights.
 //
-// Throws Error as model.run does, for a state that has begun, a text too short, a layer that cannot
-// be cut, a bounded bank, and for ranks that differ in program, text, weights or tile; the state is
-// unchanged then. What else is thrown leaves it unfit for use until reset().
+// Throws Error, the same on every rank, as model.run does, for a state that has begun, a text too
+// short, a layer that cannot be cut, a bounded bank, memory that a rank has not got, and for ranks
+// that differ in program, text, weights, states or tile; the states are unchanged then. What a rank
+// throws later, of memory for what it sends or from f, is its own, and leaves its state unfit for
+// use until reset(): the others may wait for it.
 template <class Model, class F>
 void run_over_ranks(const Model& model, std::span<const token_id> text,
                     typename Model::State& state, Ranks& ranks, const F& f) {
     if (ranks.count() == 1) return model.run(text, state, Form::parallel, f);
-    model.expect_weights();
-    detail::expect_same(ranks, {{"program", detail::program_facts()},
-                                {"text, tokens", text.size()},
-                                {"text, tokens, CRC-32", crc32(std::as_bytes(text))},
-                                {"weights, CRC-32", weights_crc(model)},
-                                {"tile of the state", state.tile()}});
-    model.check(text);
-    if (state.position() != 0)
-        raise({.field = "position",
-               .expected = "0",
-               .found = std::to_string(state.position()),
-               .fix = "give every rank a new state"});
-    const auto ends = detail::ends_of_runs(model, state, static_cast<Index>(text.size()),
-                                           static_cast<Index>(ranks.count()));
-    detail::RunOfText<Model>(model, state, ranks, ends)(text, f);
+    ranks.on_all([&] {
+        model.expect_weights();
+        model.expect_own(state);
+        if (state.position() != 0)
+            raise({.field = "position",
+                   .expected = "0",
+                   .found = std::to_string(state.position()),
+                   .fix = "give every rank a new state"});
+    });
+    detail::expect_same(ranks, detail::facts_of_text(model, text, state));
+    std::vector<Index> ends;
+    std::optional<detail::RunOfText<Model>> run;
+    ranks.on_all([&] {
+        model.check(text);
+        ends = detail::ends_of_runs(model, state, std::ssize(text), ranks.count());
+        run.emplace(model, state, ranks, ends);
+    });
+    (*run)(text, f);
 }
 
 // −Σ ln p(token | all before it) of text and how many terms it has, the same on every rank: that of
@@ -291,8 +319,12 @@ kernels::LossSum score_over_ranks(const Model& model, std::span<const token_id> 
                                   typename Model::State& state, Ranks& ranks) {
     using T = typename Model::Scalar;
     const Index V = model.vocab_size();
-    AlignedBuffer<T> values(state.tile() * V);
-    std::vector<double> losses(static_cast<std::size_t>(state.tile()));
+    AlignedBuffer<T> values;
+    std::vector<double> losses;
+    ranks.on_all([&] {
+        values = AlignedBuffer<T>(state.tile() * V);
+        losses.resize(static_cast<std::size_t>(state.tile()));
+    });
     kernels::LossSum own, all;
     const auto add = [](kernels::LossSum& sum, const kernels::LossSum& part) {
         sum.sum += part.sum;
