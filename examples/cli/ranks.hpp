@@ -4,7 +4,7 @@
 
 #include <hydralm/training/ranks.hpp>
 
-// Starts MPI when it is first asked for.
+// Starts MPI when it is first asked for, in a process that a launcher of MPI started.
 hydralm::Ranks& program_ranks();
 // Whether this process prints progress and results.
 bool speaks();

@@ -1,5 +1,7 @@
 // The processes of an MPI job.
 #include <unistd.h>
+
+#include <array>
 #include <hydralm/core/parallel.hpp>
 #include <hydralm/training/distributed.hpp>
 
@@ -24,9 +26,17 @@ std::chrono::seconds patience() {
     return std::chrono::seconds(seconds > 0 ? seconds : 600);
 }
 
+// By what OpenMPI, MPICH's kin and Slurm tell the processes they start.
+bool launched() {
+    return std::ranges::any_of(
+        std::array{"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMI_RANK", "PMIX_RANK"},
+        [](const char* name) { return std::getenv(name) != nullptr; });
+}
+
 }  // namespace
 
 hydralm::Ranks& program_ranks() {
+    if (!launched()) return hydralm::one_rank();
     static hydralm::MpiRanks ranks(patience());
     if (started == nullptr) share_cores(ranks);
     started = &ranks;
