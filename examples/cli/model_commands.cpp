@@ -208,20 +208,45 @@ void run_embed(const Options& o) {
     std::printf("%s\n", report.dump().c_str());
 }
 
-// logits [N, V] of all ids, on every rank; the state behind them on the last.
+// logits [N, V] of all ids and the state behind them, on the last rank; the others send it theirs,
+// and keep those of their run alone.
 template <class Model>
 void logits_over_ranks(const Model& model, std::span<const hydralm::token_id> ids,
                        typename Model::State& state, hydralm::Ranks& ranks,
-                       std::span<typename Model::Scalar> logits) {
+                       std::vector<typename Model::Scalar>& logits) {
     using T = typename Model::Scalar;
-    const hydralm::Index V = model.vocab_size();
+    using hydralm::Index;
+    const Index V = model.vocab_size();
+    const int last = ranks.count() - 1;
+    const bool is_last = ranks.rank() == last;
+    ranks.on_all([&] {
+        if (is_last) logits.resize(ids.size() * static_cast<std::size_t>(V));
+    });
+    Index next = 0;  // row to write
     hydralm::run_over_ranks(
         model, ids, state, ranks, [&](hydralm::MatrixView<const T> hidden, std::size_t first) {
-            T* const rows = logits.data() + static_cast<hydralm::Index>(first) * V;
-            model.head(hidden, {rows, hidden.rows(), V});
+            if (is_last) next = static_cast<Index>(first);
+            else logits.resize(static_cast<std::size_t>((next + hidden.rows()) * V));
+            model.head(hidden, {logits.data() + next * V, hidden.rows(), V});
+            next += hidden.rows();
         });
-    const auto ends = ranks.gather(static_cast<hydralm::Index>(state.position()) * V);
-    ranks.share(logits, ends);
+    const auto ends = ranks.gather(static_cast<Index>(state.position()) * V);
+    constexpr Index most = Index{1} << 24;  // numbers of a message
+    Index begin = 0;
+    for (int r = 0; r < last; ++r) {
+        const Index end = ends[static_cast<std::size_t>(r)];
+        for (Index at = begin; at < end; at += most) {
+            const Index n = std::min(most, end - at);
+            const auto piece = [&](Index from) {
+                return std::span(logits).subspan(static_cast<std::size_t>(from),
+                                                 static_cast<std::size_t>(n));
+            };
+            const bool sends = ranks.rank() == r;
+            ranks.send<T>(sends ? piece(at - begin) : std::span<T>(), sends ? last : ranks.nobody,
+                          is_last ? piece(at) : std::span<T>(), is_last ? r : ranks.nobody);
+        }
+        begin = end;
+    }
 }
 
 template <class Model>
@@ -237,7 +262,7 @@ void run_logits(const Options& o) {
                         : form == "prefill" ? N
                         : o.chunk > 0       ? o.chunk
                                             : model.config.dn_chunk_size;
-    std::vector<T> logits(ids.size() * static_cast<std::size_t>(V));
+    std::vector<T> logits;
     auto state = model.new_state();
     hydralm::Ranks& ranks = program_ranks();
     if (ranks.count() > 1) {
@@ -249,6 +274,7 @@ void run_logits(const Options& o) {
         logits_over_ranks<Model>(model, ids, state, ranks, logits);
         if (ranks.rank() + 1 < ranks.count()) return;  // the last has the state behind the text
     }
+    logits.resize(ids.size() * static_cast<std::size_t>(V));
     for (Index first = static_cast<Index>(state.position()); first < N; first += piece) {
         const Index n = std::min(piece, N - first);
         model.logits(

@@ -206,8 +206,10 @@ def one_text(directory):
     for name, values in expected.items():
         assert_near(found[name], values, 1e-10)
     short = directory / "short.txt"
-    short.write_text("Too short.")
-    refused(job((2, *command[:-1], short)), "text: expected at least 64 tokens for 2 ranks", "found 10")
+    for words, expected in (("Too short.", "text: expected at least 64 tokens for 2 ranks, found 10"),
+                            ("", "text: expected at least one byte, found none")):
+        short.write_text(words)
+        refused(job((2, *command[:-1], short)), expected)
 
 
 run_checks([same_bits, other_numbers_of_ranks, stopped_rank, refusals, evaluation, one_text])
