@@ -137,6 +137,22 @@ TEST_CASE("a file without tensors is written", "[io]") {
     CHECK(SafetensorsFile(directory / "empty").metadata().at("a") == "b");
 }
 
+TEST_CASE("tensors are copied byte for byte, without elements too", "[io]") {
+    const TemporaryDirectory directory;
+    const std::vector<TensorSpec> specs{
+        {"first", {0, 3}, DType::f32}, {"w", {2, 3}, DType::bf16}, {"last", {0}, DType::f64}};
+    SafetensorsWriter made(directory / "from", specs);
+    made.write("w", view(random_values<float>(6, 3)));
+    made.commit();
+    const SafetensorsFile from(directory / "from");
+    std::vector<TensorSpec> copied = specs;
+    for (TensorSpec& spec : copied) spec.copied = true;
+    SafetensorsWriter writer(directory / "to", copied);
+    for (const StoredTensor& tensor : from.tensors()) writer.copy(tensor);
+    writer.commit();
+    CHECK(read_text(directory / "to") == read_text(directory / "from"));
+}
+
 TEST_CASE("misuse of the writer is refused and leaves nothing behind", "[io]") {
     const TemporaryDirectory directory;
     const auto path = directory / "m";

@@ -77,6 +77,7 @@ public:
     // The next tensor, which was declared as copied, byte for byte. Throws Error when it is not
     // next or has another size, or the disk is full.
     void copy(const StoredTensor& tensor) {
+        if (tensor.bytes().empty()) return;
         const bool next = next_ < tensors_.size() && tensors_[next_].name == tensor.name() &&
                           tensors_[next_].copied;
         if (!next || tensors_[next_].bytes() != static_cast<Index>(tensor.bytes().size()))
