@@ -268,6 +268,50 @@ TEST_CASE("A trained published model is written as its family writes it", "[publ
     }
 }
 
+TEST_CASE("A head that repeats the embedding is not written", "[published_training]") {
+    for (const std::string name : {"qwen35_untied_odd", "qwen3next_dense", "olmo_hybrid_nope",
+                                   "fla_gdn_pure", "fla_kda_pure"}) {
+        INFO(name);
+        const TemporaryDirectory from, to;
+        std::string config = read_text(folder + name + "/config.json");
+        const std::string untied = "\"tie_word_embeddings\": false";
+        config.replace(config.find(untied), untied.size(), "\"tie_word_embeddings\": true");
+        write_text(from / "config.json", config);
+        std::filesystem::copy_file(folder + name + "/model.safetensors",
+                                   from / "model.safetensors");
+        save_published(open<float>(from.path(), NoKernels{}), from.path(),
+                       to / "model.safetensors");
+        const Checkpoint golden(from.path()), saved(to.path());
+        CHECK(golden.find("lm_head.weight") != nullptr);
+        CHECK(saved.find("lm_head.weight") == nullptr);
+        CHECK(saved.tensors().size() + 1 == golden.tensors().size());
+    }
+}
+
+TEST_CASE("What a model is opened from is not written over, nor another's checkpoint",
+          "[published_training]") {
+    const auto model = open_published<float>("qwen35_text");
+    const TemporaryDirectory source, linked, sharded;
+    for (const char* const file : {"config.json", "model.safetensors"})
+        std::filesystem::copy_file(folder + "qwen35_text/" + file, source / file);
+    const std::string before = read_text(source / "model.safetensors");
+    for (const char* const file : {"config.json", "model.safetensors", "tokenizer.json"}) {
+        write_text(source / "tokenizer.json", "{}");
+        std::filesystem::create_symlink(source / file, linked / file);
+        check_error([&] { save_published(model, source.path(), linked / "model.safetensors"); },
+                    {file, "no file of the folder the model was opened from, found the same as"});
+        std::filesystem::remove(linked / file);
+    }
+    std::filesystem::create_directory_symlink(source.path(), linked / "all");
+    check_error([&] { save_published(model, source.path(), linked / "all" / "m.safetensors"); },
+                {"another folder"});
+    CHECK(read_text(source / "model.safetensors") == before);
+    write_text(sharded / "model.safetensors.index.json", "{}");
+    check_error([&] { save_published(model, source.path(), sharded / "model.safetensors"); },
+                {"model.safetensors.index.json: expected a folder without a checkpoint in shards"});
+    CHECK(sharded.names().size() == 1);
+}
+
 TEST_CASE("What cannot be trained or written of published models is refused by name",
           "[published_training]") {
     using Model = RuntimeModel<float>;
@@ -276,13 +320,14 @@ TEST_CASE("What cannot be trained or written of published models is refused by n
     check_error([&] { Gradients<Model>(stored, 1, 8); },
                 {"to be trained, found bf16", "open the checkpoint with weights::Float"});
     const auto by_channels = open_published<float>("fla_kda_pure");
-    check_error([&] { Gradients<Model>(by_channels, 1, 8); }, {"layers with a way back"});
+    check_error([&] { Gradients<Model>(by_channels, 1, 8); },
+                {"blocks.0: expected a layer with a way back"});
     auto model = open_published<float>("qwen35_text");
     const auto out = directory / "model.safetensors";
     check_error([&] { save_published(model, HYDRALM_GOLDEN_DIR "/gguf/f16.gguf", out); },
                 {"f16.gguf: expected the folder of a published model", "found a GGUF file"});
     check_error([&] { save_published(model, HYDRALM_GOLDEN_DIR "/model/hybrid_4l", out); },
-                {"found no config.json of one"});
+                {"found no config.json of one; write a model of the library's own with save"});
     check_error([&] { save_published(model, folder + "fla_gdn_pure", out); },
                 {"config.json: layers: ", "save a model with the folder"});
     check_error(
@@ -301,5 +346,6 @@ TEST_CASE("What cannot be trained or written of published models is refused by n
     const TemporaryDirectory empty;
     check_error(
         [&] { save_published(plain, folder + "fla_gdn_plain", empty / "model.safetensors"); },
-        {"blocks.0.mixer.short_conv.conv.weight", "TrainerOptions::frozen"});
+        {"fla_gdn_plain/model.safetensors: blocks.0.mixer.short_conv.conv.weight",
+         "TrainerOptions::frozen"});
 }

@@ -1,5 +1,5 @@
 // Qwen3.5, 3.6 and 3.8, dense: Gated DeltaNet with grouped keys, and every fourth layer attention
-// with an output gate. The text of a composite checkpoint too; what sees is skipped.
+// with an output gate. The text of a composite checkpoint too; the vision tower is skipped.
 #pragma once
 
 #include <string>

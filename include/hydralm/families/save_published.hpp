@@ -28,30 +28,38 @@ inline families::Published expect_published_folder(const Checkpoint& from) {
         raise({.file = from.name(),
                .expected = "the folder of a published model, in safetensors",
                .found = from.gguf() != nullptr ? "a GGUF file" : "no config.json of one",
-               .fix = "GGUF files are read, not trained or written: give the folder that the "
-                      "file was made of"});
+               .fix = from.gguf() != nullptr ? "GGUF files are read, not trained or written: give "
+                                               "the folder that the file was made of"
+                                             : "write a model of the library's own with save"});
     return *std::move(published);
 }
 
-// Throws Error where a checkpoint written as `to` would take the place of the one it comes from, or
-// lie beside the config.json of another model.
+// Throws Error where a checkpoint written as `to` would take the place of the one it comes from,
+// through links of its folder too, or lie beside the config.json or the shards of another model.
 inline void expect_published_target(const families::Published& published, const Checkpoint& from,
                                     const std::filesystem::path& to) {
+    namespace fs = std::filesystem;
     std::error_code none;
-    const auto folder = std::filesystem::absolute(to).parent_path(),
-               source = std::filesystem::absolute(from.path()).parent_path();
-    if (std::filesystem::equivalent(folder, source, none))
-        raise({.file = to.string(),
-               .expected = "another folder than the one the model was opened from",
-               .found = "the same",
+    const auto refuse = [](const fs::path& file, std::string expected, std::string found) {
+        raise({.file = file.string(),
+               .expected = std::move(expected),
+               .found = std::move(found),
                .fix = "write to a new folder"});
-    const auto config = folder / "config.json";
-    if (std::filesystem::exists(config, none) &&
+    };
+    const fs::path folder = fs::absolute(to).parent_path(),
+                   source = fs::absolute(from.path()).parent_path();
+    if (fs::equivalent(folder, source, none))
+        refuse(to, "another folder than the one the model was opened from", "the same");
+    for (const auto& there : fs::directory_iterator(folder, none))
+        for (const auto& read : fs::directory_iterator(source, none))
+            if (fs::equivalent(there.path(), read.path(), none))
+                refuse(there.path(), "no file of the folder the model was opened from",
+                       "the same as " + read.path().string());
+    const fs::path config = folder / "config.json", index = folder / "model.safetensors.index.json";
+    if (fs::exists(config, none) &&
         parse_json(MappedFile(config).text(), config.string(), "") != published.json)
-        raise({.file = config.string(),
-               .expected = "the config.json of the model that is written, or none",
-               .found = "another",
-               .fix = "write to a new folder"});
+        refuse(config, "the config.json of the model that is written, or none", "another");
+    if (fs::exists(index, none)) refuse(index, "a folder without a checkpoint in shards", "one");
 }
 
 // The tensors of a published checkpoint, each written when the last parameter that it is made of is
@@ -124,13 +132,14 @@ inline void expect_saves_published(const std::filesystem::path& from,
 // Writes a model that open made of the folder `from`, and that was changed since, as the
 // safetensors file `to` (model.safetensors of a folder of its own, which there is): under the names
 // and in the layout of its family, in the model's scalar; what of `from` is none of the model's
-// (what sees, the module of multi-token prediction) byte for byte. config.json and
+// (the vision tower, the module of multi-token prediction) byte for byte. config.json and
 // generation_config.json are copied beside it. open(to) gives the weights back bit for bit, but for
-// norms that the family keeps less 1: those below a half to 2^-25. Every file whole or not at all,
-// the weights last. Throws Error as open does of `from`; for a GGUF file; for a model of other
-// layers than `from` has; where `to` lies in the folder of `from`, or beside another config.json;
-// for a weight that no tensor of the family says and that was changed; and as AtomicFile does.
-// Takes memory for a few tensors.
+// norms below a half that the family keeps less 1: those are rounded, in float to 2^-25 from 0 to a
+// half. Every file whole or not at all, the weights last; what `to` held is replaced. Throws Error
+// as open does of `from`; for a GGUF file; for a model of other layers than `from` has; where `to`
+// lies in the folder of `from`, in one that links to its files, or beside another config.json or an
+// index of shards; for a weight that no tensor of the family says and that was changed; and as
+// AtomicFile does. Takes memory for a few tensors.
 template <Real T>
 void save_published(const RuntimeModel<T>& model, const std::filesystem::path& from,
                     const std::filesystem::path& to) {
@@ -138,9 +147,13 @@ void save_published(const RuntimeModel<T>& model, const std::filesystem::path& f
     const families::Published published = detail::expect_published_folder(source);
     detail::expect_published_target(published, source, to);
     const HybridShape shape = published.family->shape(published.config());
+    if (!model.hybrid)
+        raise({.file = published.file,
+               .expected = "a model that open made of a published folder",
+               .found = "one of the library's own",
+               .fix = "write it with save"});
     const std::string difference =
-        model.hybrid ? detail::json_difference(hybrid_json(*model.hybrid), hybrid_json(shape))
-                     : "the model is none of a published family";
+        detail::json_difference(hybrid_json(*model.hybrid), hybrid_json(shape));
     if (!difference.empty())
         raise({.file = published.file,
                .field = "layers: " + difference,
@@ -156,7 +169,12 @@ void save_published(const RuntimeModel<T>& model, const std::filesystem::path& f
     }
     SafetensorsWriter writer(to, tensors.specs(), source.metadata());
     model.get_parameters([&](const ParameterInfo& info, std::span<const T> values) {
-        tensors.write(writer, info, values);
+        attempt([&] { tensors.write(writer, info, values); },
+                [&](const Error& error) {
+                    ErrorDetail where = error.detail();
+                    if (where.file.empty()) where.file = source.name();
+                    raise(std::move(where));
+                });
     });
     tensors.write_others(writer);
     writer.commit();
