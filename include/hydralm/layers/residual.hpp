@@ -157,6 +157,9 @@ public:
     constexpr void visit_tape(Tape& t, V& v, const Call& call) const {
         v.matrix(t.x, call.rows(), d_model());
         v.matrix(t.y, call.rows(), d_model());
+        static_assert(trainable<Inner>,
+                      "hydralm: module: must have a tape to be trained; write Tape, visit_tape and "
+                      "backward as layers/module.hpp says");
         inner_.visit_tape(t.inner, v, call);
     }
     struct BackwardScratch {

@@ -200,7 +200,8 @@ inline constexpr Index gated_delta_training_chunk = 32;
 // Bytes of arena that gated_delta_backward<Chunk> takes and gives back; where D and V are dynamic,
 // for keys and values of so many elements.
 template <Real T, Index D, Index Chunk = gated_delta_training_chunk, Index V = D>
-constexpr Index gated_delta_backward_workspace_bytes(Index keys = D, Index values = V) noexcept {
+constexpr Index gated_delta_backward_workspace_bytes(
+    Index keys = detail::known_extent<D>, Index values = detail::known_extent<V>) noexcept {
     return detail::GatedDeltaBackwardScratch<T, D, V, Chunk>::bytes(keys, values);
 }
 

@@ -19,6 +19,11 @@
 
 namespace HYDRALM_NAMESPACE::kernels::detail {
 
+// N as the default of an argument, which must be given where N is dynamic.
+template <Index N>
+    requires(N != dynamic)
+inline constexpr Index known_extent = N;
+
 // Sizes fixed by the type; D dynamic: by the views.
 template <Real T, Index D, Index Block>
 struct GatedDeltaPlan {

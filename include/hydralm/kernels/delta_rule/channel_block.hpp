@@ -47,6 +47,7 @@ template <Real T, Index Block, Index From>
                                                          T* carried, T* kd, T* qd) noexcept {
     using simd::Batch;
     constexpr Index lanes = simd::lanes<T>, R = carried_rows<T, Block>;
+    static_assert(2 * R <= lanes, "two sums a row are those of one batch");
     std::array<Batch<T>, static_cast<std::size_t>(lanes)> sums;  // qd of row r, kd of row r, …
     simd::unroll<lanes>([&](auto l) { sums[l] = Batch<T>(T(0)); });
     for (Index d = 0; d < padded; d += lanes) {

@@ -26,13 +26,15 @@ constexpr bool gated_delta_has_block(Index block) noexcept {
 // for keys and values of so many elements.
 template <Real T, Index D, Index V = D>
 constexpr Index gated_delta_workspace_bytes(Index block = gated_delta_default_block<T, D>,
-                                            Index keys = D, Index values = V) noexcept {
+                                            Index keys = detail::known_extent<D>,
+                                            Index values = detail::known_extent<V>) noexcept {
     return detail::gated_delta_scratch_bytes<T, D, V>(block, keys, values);
 }
 // The same where every key channel has a decay.
 template <Real T, Index D, Index V = D>
-constexpr Index gated_delta_channel_workspace_bytes(Index block = gated_delta_default_block<T, D>,
-                                                    Index keys = D, Index values = V) noexcept {
+constexpr Index gated_delta_channel_workspace_bytes(
+    Index block = gated_delta_default_block<T, D>, Index keys = detail::known_extent<D>,
+    Index values = detail::known_extent<V>) noexcept {
     return detail::gated_delta_channel_scratch_bytes<T, D, V>(block, keys, values);
 }
 
