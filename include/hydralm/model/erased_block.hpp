@@ -72,7 +72,7 @@ public:
     virtual void carry(const T* map, const T* before, T* state) const noexcept = 0;
     virtual void receive(Streams streams, Index first, Index end, Arena& arena) const noexcept = 0;
     // Whether there is a way back; without, what is below is not called.
-    virtual bool trains() const noexcept = 0;
+    virtual bool has_way_back() const noexcept = 0;
     virtual Index backward_scratch_bytes(Index B, Index N) const noexcept = 0;
     virtual Index tape_bytes(Index B, Index N) const noexcept = 0;
     // The tape in kept; backward finds it where it is given the same memory.
@@ -170,7 +170,7 @@ public:
     void receive(Streams streams, Index first, Index end, Arena& arena) const noexcept override {
         block_.receive(streams, first, end, arena);
     }
-    bool trains() const noexcept override { return block_.has_way_back(); }
+    bool has_way_back() const noexcept override { return block_.has_way_back(); }
     Index backward_scratch_bytes(Index B, Index N) const noexcept override {
         if constexpr (BlockType::trains) return hydralm::backward_scratch_bytes(block_, B, N);
         else return 0;

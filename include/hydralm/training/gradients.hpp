@@ -29,6 +29,18 @@ namespace HYDRALM_NAMESPACE {
 // from which the rest is computed again. The same bits; less memory against one more forward.
 enum class Keep : std::uint8_t { everything, block_inputs };
 
+// The model. Throws Error, which names it, for a block without a way back.
+template <class Model>
+const Model& expect_way_back(const Model& model) {
+    if constexpr (requires { model.stack.first_without_way_back(); })
+        if (const Index block = model.stack.first_without_way_back(); block >= 0)
+            raise({.field = "blocks." + std::to_string(block),
+                   .expected = "a layer with a way back, to be trained",
+                   .found = "one that only runs, or does with these options",
+                   .fix = "docs/published.md says which are trained"});
+    return model;  // NOLINT(bugprone-return-const-ref-from-parameter)
+}
+
 // The gradient of one model, and the memory that computing it takes, all of it made by the
 // constructor.
 template <class Model>
@@ -135,15 +147,6 @@ public:
                          std::span<const token_id> labels, Streams streams, double scale);
 
 private:
-    static const Model& expect_way_back(const Model& model) {
-        if constexpr (requires { model.stack.trains(); })
-            if (!model.stack.trains())
-                raise({.field = "layers",
-                       .expected = "layers with a way back",
-                       .found = "decays of key channels or gates of low rank, which only run",
-                       .fix = "train a model of another family than kda"});
-        return model;  // NOLINT(bugprone-return-const-ref-from-parameter)
-    }
     // stack: the model's, or Recomputed.
     template <class Stack>
     kernels::LossSum add_with(const Stack& stack, const Model& model,
