@@ -36,8 +36,8 @@ inline void describe_train(CLI::App& app, Options& o) {
         ->capture_default_str()
         ->check(values::at_least_one);
     app.add_option("--lr", t.lr,
-                   "learning rate; default 3e-3 (adamw), 2e-2 (muon), of a published model a "
-                   "thirtieth")
+                   "learning rate; default 3e-3 (adamw), 2e-2 (muon, 3e-4 for what is no "
+                   "matrix), of a published model a thirtieth")
         ->check(values::above_zero);
     app.add_option("--min-lr", t.min_lr, "rate at the end; default a tenth of --lr")
         ->check(values::not_negative);

@@ -62,6 +62,19 @@ inline void expect_inputs_kept(const Options& o) {
     if (o.assembler)
         for (const char* const extension : {".S", ".bin"})
             expect_apart(beside(o.out, extension), "--assembler", inputs);
+    // The folder of a published model may not be there yet.
+    const std::filesystem::path log(o.train.log), out(o.out);
+    const auto extension = log.extension();
+    std::error_code unknown;
+    if ((extension == ".safetensors" || extension == ".json") &&
+        std::filesystem::weakly_canonical(std::filesystem::absolute(log, unknown), unknown) ==
+            std::filesystem::weakly_canonical(
+                std::filesystem::absolute(out / log.filename(), unknown), unknown))
+        throw hydralm::Error({.file = o.train.log,
+                              .field = "--log",
+                              .expected = "a file that is not used otherwise",
+                              .found = "one of the folder of --out",
+                              .fix = "give the log a name of its own"});
     inputs.insert(inputs.end(), {o.out, o.train.init});
     for (std::string& file : files_of_folder(o.train.init)) inputs.push_back(std::move(file));
     expect_apart(o.train.log, "--log", inputs);

@@ -28,10 +28,15 @@ extern "C" void stop_after_this_step(int signal) {
 hydralm::TrainerOptions trainer_options(const TrainOptions& t, std::int64_t steps, bool tuned) {
     hydralm::TrainerOptions options;
     const bool muon = t.optimizer == "muon";
-    const double rate = t.lr > 0.0 ? t.lr : (muon ? 2e-2 : 3e-3) / (tuned ? 30.0 : 1.0);
+    const double part = tuned ? 1.0 / 30.0 : 1.0;
+    const double rate = t.lr > 0.0 ? t.lr : (muon ? 2e-2 : 3e-3) * part;
     options.optimiser.kind = muon ? hydralm::OptimiserKind::muon : hydralm::OptimiserKind::adamw;
-    if (muon) options.optimiser.muon.rate = rate;
-    else options.optimiser.adamw.rate = rate;
+    if (muon) {
+        options.optimiser.muon.rate = rate;
+        options.optimiser.adamw.rate *= part;  // of what is no matrix
+    } else {
+        options.optimiser.adamw.rate = rate;
+    }
     options.rate = {.peak = rate,
                     .least = t.min_lr < 0.0 ? rate / 10 : t.min_lr,
                     .warmup = t.warmup >= 0 ? t.warmup : std::min<std::int64_t>(steps / 20, 100),
@@ -40,16 +45,6 @@ hydralm::TrainerOptions trainer_options(const TrainOptions& t, std::int64_t step
     options.clip = t.clip;
     if (t.recompute) options.keep = hydralm::Keep::block_inputs;
     return options;
-}
-
-// Checkpoints of a run that writes model.safetensors lie in model.training, of one that writes
-// another name in name.training.
-std::filesystem::path run_directory(const Options& o) {
-    if (!o.train.resume.empty()) return o.train.resume;
-    std::filesystem::path directory(o.out);
-    if (!directory.has_filename()) directory = directory.parent_path();  // a folder, with its slash
-    if (directory.extension() == ".safetensors") directory.replace_extension();
-    return directory += ".training";
 }
 
 // What is learned from, and what the result says of it.
@@ -70,7 +65,6 @@ void train_on(const Options& o, Model& model, const Lessons& lessons,
     hydralm::Ranks& ranks = program_ranks();
     if (is_published(model)) keep_constants(trainer_options);
     hydralm::Trainer<Model> trainer(model, trainer_options, ranks);
-    ranks.on_first([&] { prepare_out(o, model); });
     const hydralm::RunOptions options{
         .steps = trainer_options.rate.total,
         .eval_every = t.eval_every,
@@ -196,7 +190,8 @@ void train_on_text(const Options& o, Model& model) {
     if (tokenizer.is_bytes()) {
         ranks.on_first([&] {
             expect_no_tokenizer(out);
-            expect_no_tokenizer(run_directory(o) / "best.safetensors");
+            expect_no_tokenizer(best_checkpoint(o));
+            prepare_out(o, model);
         });
         train_on_corpora<hydralm::RandomWindows>(o, model, training, validation, bits_per_byte,
                                                  data);
@@ -207,7 +202,7 @@ void train_on_text(const Options& o, Model& model) {
         prepare_out(o, model);
         expect_writable(tokenizer_file_of(out));
         // Before the first step: a run that is stopped leaves its best model.
-        const auto best = run_directory(o) / "best.safetensors";
+        const auto best = best_checkpoint(o);
         std::error_code failure;  // the run itself says it better
         if (o.train.resume.empty())
             std::filesystem::create_directories(best.parent_path(), failure);
@@ -240,6 +235,7 @@ void train_on_task(const Options& o, Model& model) {
     const auto stages = hydralm::read_stages(t.stages, kind, task_vocab(model.vocab_size(), kind));
     hydralm::TaskSource source(kind, stages, hydralm::Split::training, o.seed, t.accumulate);
     hydralm::TaskSource held_out(kind, {stages.back()}, hydralm::Split::evaluation, o.seed);
+    program_ranks().on_first([&] { prepare_out(o, model); });
     if (stages.front().skip_deltanet && t.init.empty()) silence_deltanet(model);
     auto options = trainer_options(t, source.steps(), is_published(model));
     options.optimiser.adamw.decay = 0.01;
@@ -270,6 +266,7 @@ void run_train(const Options& o) {
                             {.scheme = *hydralm::init_scheme(o.train.scheme),
                              .decay_bias = o.train.decay_bias,
                              .gate_scale = o.train.gate_scale});
+    hydralm::expect_way_back(model);
     if (o.train.task.empty()) train_on_text(o, model);
     else train_on_task(o, model);
 }
