@@ -300,10 +300,29 @@ def not_tuned(directory):
     assert "--out: expected the name of a folder" in said(to=directory / "out.safetensors")
     assert "another folder than the one the model was opened from" in said(to=model)
     assert "expected the tokenizer.json of a published model" in said(init=PUBLISHED / "fla_gdn_pure")
+    said_of_kda = said("--tokenizer", TEXT_MODEL, init=PUBLISHED / "fla_kda_pure")
+    assert "blocks.0: expected a layer with a way back" in said_of_kda, said_of_kda
+    for name in "model.safetensors", "config.json":
+        assert "--log: expected a file that is not used otherwise" in said("--log", out / name)
     assert not out.exists() and not (directory / "out.training").exists()
     out.mkdir()
+    (out / "model.safetensors").symlink_to(model / "model.safetensors")
+    before = (model / "model.safetensors").read_bytes()
+    assert "model.safetensors: --out: expected no file of the folder the model was opened from" in said()
+    (out / "model.safetensors").unlink()
+    shutil.copy(model / "model.safetensors", out)
+    assert "model.safetensors: --out: expected a new folder" in said()
+    assert before == (model / "model.safetensors").read_bytes() == (out / "model.safetensors").read_bytes()
+    (out / "model.safetensors").rename(out / "model.safetensors.index.json")
+    assert "index.json: --out: expected a folder without a checkpoint in shards" in said()
+    (out / "model.safetensors.index.json").unlink()
+    run_directory = directory / "out.training"
+    run_directory.mkdir()
+    shutil.copy(PUBLISHED / "fla_gdn_pure/config.json", run_directory)
+    assert "out.training/config.json: --out: expected the config.json of the model" in said()
+    shutil.rmtree(run_directory)
     shutil.copy(PUBLISHED / "fla_gdn_pure/config.json", out)
-    assert "config.json: expected the config.json of the model that is written, or none" in said()
+    assert "config.json: --out: expected the config.json of the model that is written, or none" in said()
     config = directory / "config.json"
     config.write_text("{}")
     result = subprocess.run([PROGRAM, "train", "--init", model, "--config", config, "--text", text,
