@@ -4,6 +4,7 @@ have nothing to say of them. Arguments as check_program.py."""
 
 import json
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -117,6 +118,37 @@ def as_the_file(directory):
     assert len(texts) == 3
 
 
+def bound_to_header(directory):
+    """An object of other weights does not link; weights of another size do not assemble."""
+    header, source, main = directory / "m.hpp", directory / "m.S", directory / "main.cpp"
+    compiler = compiling.command(PROGRAM.parent)[0]
+
+    def compiled(*arguments):
+        said = subprocess.run([compiler, *arguments], capture_output=True, text=True)
+        return "" if said.returncode == 0 else said.stderr or "failed"
+
+    def assembled(name):
+        return compiled("-c", source, f"-Wa,-I,{directory}", "-o", directory / name)
+    config = directory / "config.json"
+    config.write_text(json.dumps(CONFIG))
+    model, symbols = directory / "model.safetensors", []
+    for seed in 1, 2:
+        run("init", "--out", model, "--seed", seed, "--config", config)
+        run("embed", "--model", model, "--out", header, "--assembler")
+        assert not assembled(f"{seed}.o")
+        symbols += re.findall(r"const Weights (\w+);", header.read_text())
+    assert len(set(symbols)) == 2, symbols
+    main.write_text(f'extern "C" const char {symbols[1]};\nint main() {{ return {symbols[1]}; }}\n')
+    assert not compiled(main, directory / "2.o", "-o", directory / "program")
+    assert symbols[1] in compiled(main, directory / "1.o", "-o", directory / "program")
+    image = directory / "m.bin"
+    whole = image.read_bytes()
+    for other in whole[:-64], whole + bytes(64):
+        image.write_bytes(other)
+        said = assembled("3.o")
+        assert f"hydralm: m.bin: must be of {len(whole)} bytes; run hydralm embed again" in said, said
+
+
 def refusals(directory):
     model = model_of(directory)
     header = directory / "model.hpp"
@@ -156,4 +188,4 @@ def too_large(directory):
     assert "extern" in header.read_text() and (directory / "m.bin").stat().st_size > 16777216
 
 
-run_checks([same_logits, as_the_file, refusals, too_large])
+run_checks([same_logits, as_the_file, bound_to_header, refusals, too_large])

@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "hydralm/io/config_json.hpp"
+#include "hydralm/io/crc32.hpp"
 #include "hydralm/model/weight_image.hpp"
 
 namespace HYDRALM_NAMESPACE {
@@ -76,12 +77,18 @@ inline std::string header_until_weights(const EmbeddedModel& m) {
            "namespace " +
            m.name + " {\n\ninline constexpr hydralm::HydraConfig config" + cpp_value(m.config) +
            ";\nusing Model = hydralm::HydraLM<config, float, hydralm::weights::" +
-           std::string(m.policy) + ">;\nstatic_assert(Model::weight_bytes == " + bytes +
+           std::string(m.policy) + ">;\nusing Weights = hydralm::EmbeddedWeights<Model, " +
+           std::to_string(m.vector_bytes) + ">;\nstatic_assert(sizeof(Weights) == " + bytes +
            ",\n    \"hydralm: embedded weights: must be laid out as these headers do; run hydralm "
-           "embed of their version again\");\nusing Weights = hydralm::EmbeddedWeights<Model, " +
-           std::to_string(m.vector_bytes) + ">;\n";
+           "embed of their version again\");\n";
 }
-inline std::string symbol_of(const EmbeddedModel& m) { return "hydralm_embedded_" + m.name; }
+// With the CRC-32 of the weights in it: those of another image are not linked.
+inline std::string symbol_of(const EmbeddedModel& m) {
+    std::array<char, 8> digits{};
+    const auto end =
+        std::to_chars(digits.data(), digits.data() + digits.size(), crc32(m.image), 16).ptr;
+    return "hydralm_embedded_" + m.name + "_" + std::string(digits.data(), end);
+}
 
 }  // namespace detail
 
@@ -108,16 +115,19 @@ inline std::string embedded_declaration(const EmbeddedModel& m) {
            "\n";
 }
 
-// Text for the assembler, by way of the preprocessor (.S), that takes the image from a file.
+// Text for the assembler, by way of the preprocessor (.S), that takes the image from a file, and
+// nothing of another size.
 inline std::string embedded_assembly(const EmbeddedModel& m, const std::string& image_file) {
-    const std::string symbol = detail::symbol_of(m);
+    const std::string symbol = detail::symbol_of(m), bytes = std::to_string(m.image.size());
     return "/* The weights that " + m.name +
            ".hpp declares; written by `hydralm embed`. */\n"
            "    .section .rodata, \"a\", %progbits\n    .balign " +
            std::to_string(alignment) + "\n    .globl " + symbol + "\n    .type " + symbol +
-           ", %object\n    .size " + symbol + ", " + std::to_string(m.image.size()) + "\n" +
-           symbol + ":\n    .incbin \"" + image_file +
-           "\"\n    .section .note.GNU-stack, \"\", %progbits\n";
+           ", %object\n    .size " + symbol + ", " + bytes + "\n" + symbol + ":\n    .incbin \"" +
+           image_file + "\"\n    .if . - " + symbol + " - " + bytes +
+           "\n    .error \"hydralm: " + image_file + ": must be of " + bytes +
+           " bytes; run hydralm embed again\"\n    .endif\n    .section .note.GNU-stack, \"\", "
+           "%progbits\n";
 }
 
 }  // namespace HYDRALM_NAMESPACE
