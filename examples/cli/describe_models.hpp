@@ -42,13 +42,17 @@ inline void describe_convert(CLI::App& app, Options& o) {
 inline void describe_embed(CLI::App& app, Options& o) {
     add_model(app, o);
     add_format(app, o, ", default: as the file has them");
-    app.add_option("--out", o.out, "header to write, NAME.hpp: in it a namespace NAME")->required();
+    app.add_option("--out", o.out,
+                   "header to write, NAME.hpp: in it a namespace NAME; a file there is replaced")
+        ->required();
     app.add_option("--vector-bytes", o.vector_bytes,
                    "of the target's vectors: 16 (SSE, NEON), 32 (AVX) or 64 (AVX-512); default: of "
                    "those that this program is compiled for")
         ->check(values::one_of({"16", "32", "64"}));
-    app.add_flag("--assembler", o.assembler,
-                 "the weights in NAME.bin, for the assembler by NAME.S: for large models");
+    app.add_flag(
+        "--assembler", o.assembler,
+        "the weights in NAME.bin, for the assembler by NAME.S, both replaced too: for large "
+        "models");
 }
 
 inline void describe_config(CLI::App& app, Options& o) {

@@ -13,6 +13,7 @@
 
 #include "convert_report.hpp"
 #include "inputs_kept.hpp"
+#include "namespace_name.hpp"
 #include "options.hpp"
 #include "program_model.hpp"
 #include "ranks.hpp"
@@ -145,31 +146,15 @@ void run_init(const Options& o) {
     hydralm::save(model, o.out);
 }
 
-// The namespace of a header's model, after the file. Throws Error for what is no header or no name.
-std::string name_in(const std::string& header) {
-    const std::filesystem::path path(header);
-    const std::string name = path.stem().string();
-    constexpr const char* letters =
-        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789";
-    if (path.extension() != ".hpp" || name.empty() || name == "hydralm" || name == "std" ||
-        (name[0] >= '0' && name[0] <= '9') || name.find_first_not_of(letters) != std::string::npos)
-        throw hydralm::Error({.file = header,
-                              .field = "--out",
-                              .expected = "NAME.hpp, the name of a namespace of yours: letters, "
-                                          "digits and _",
-                              .found = path.filename().string(),
-                              .fix = "give the header another name"});
-    return name;
-}
-
 template <class Model>
 void run_embed(const Options& o) {
     hydralm::EmbeddedModel embedded;
-    embedded.name = name_in(o.out);
+    embedded.name = namespace_name::of_header(o.out);
     const Model model = load_program_model<Model>(o.model, o.weights);
     if constexpr (requires { model.hybrid; })
         if (model.hybrid)
             throw hydralm::Error({.file = o.model,
+                                  .field = "model",
                                   .expected = "a model with a config of this library",
                                   .found = "a published one, " + model.hybrid->family,
                                   .fix = "write its type with hydralm config, and load its files"});
@@ -195,6 +180,7 @@ void run_embed(const Options& o) {
     } else {
         if (image.size() > hydralm::most_header_bytes)
             throw hydralm::Error({.file = o.out,
+                                  .field = "weights",
                                   .expected = "at most " +
                                               std::to_string(hydralm::most_header_bytes) +
                                               " bytes of weights in a header",
@@ -328,6 +314,7 @@ void convert(const Options& o) {
     const hydralm::Checkpoint before(o.model), after(o.out);
     std::printf("%s\n", convert_report(before, after).dump().c_str());
 }
+// There is no --scalar: models of other scalars are only compiled.
 void embed(const Options& o) {
     with_model(o, [&]<class Model>() {
         if constexpr (std::is_same_v<typename Model::Scalar, float>) run_embed<Model>(o);

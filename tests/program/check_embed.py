@@ -160,9 +160,15 @@ def refusals(directory):
     assert "--format" in refused("--format", "q5")
     assert "--vector-bytes" in refused("--vector-bytes", 48)
     assert "a directory" in refused(out=folder)
-    for name in "model", "other.safetensors", "my-model.hpp", "2.hpp", "hydralm.hpp", ".hpp":
+    for name, fault in {"model": "no header", "other.safetensors": "no header", ".hpp": "no header",
+                        "my-model.hpp": "no identifier", "2.hpp": "no identifier",
+                        "class.hpp": "a keyword of C++", "xor_eq.hpp": "a keyword of C++",
+                        "hydralm.hpp": "the library's namespace", "std.hpp": "reserved in C++",
+                        "main.hpp": "reserved in C++", "_X.hpp": "reserved in C++",
+                        "a__b.hpp": "reserved in C++"}.items():
         line = refused(out=directory / name)
-        assert "--out: expected NAME.hpp" in line, line
+        assert f"--out: expected NAME.hpp, where NAME becomes a namespace of the program, found {name}, " \
+            f"{fault};" in line, line
     line = refused(out=directory / "none" / "model.hpp")
     assert "expected a directory that can be written" in line, line
     published = GOLDEN / "published" / "qwen35_text"
