@@ -2,6 +2,7 @@
 // target; read where they lie, never written.
 #include <cstring>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "hydralm/model/weight_image.hpp"
@@ -15,9 +16,9 @@ using namespace hydralm::test;
 namespace {
 
 // A model whose memory is at hand.
-template <class Weights>
+template <class Weights, HydraConfig config = small_hybrid>
 struct Laid {
-    using Model = HydraLM<small_hybrid, float, Weights>;
+    using Model = HydraLM<config, float, Weights>;
     AlignedBuffer<std::byte> memory{Model::weight_bytes};
     Model model{memory.span()};
     Laid() { initialise(model, 3, InitScheme::fan_in); }
@@ -35,6 +36,15 @@ Embedded<Model> embedded_from(const Model& model) {
     return embedded;
 }
 
+// Every mixer, modules to draft with and a head of its own.
+constexpr HydraConfig whole = [] {
+    HydraConfig config = small_drafting;
+    config.layer_types = {LayerType::full, LayerType::retrieval, LayerType::deltanet,
+                          LayerType::swa};
+    config.tie_embeddings = false;
+    return config;
+}();
+
 std::vector<float> parameters(const auto& model) {
     std::vector<float> all;
     model.get_parameters([&](const ParameterInfo&, std::span<const float> values) {
@@ -43,17 +53,25 @@ std::vector<float> parameters(const auto& model) {
     return all;
 }
 
-}  // namespace
-
-TEMPLATE_TEST_CASE("embedded weights: the bytes of the model's memory", "[embedded]",
-                   weights::Float, weights::BF16, weights::Q8, weights::Q4, weights::Mixed) {
-    const Laid<TestType> laid;
-    using Model = typename Laid<TestType>::Model;
+void expect_same_bytes(const auto& laid) {
+    using Model = std::remove_cvref_t<decltype(laid.model)>;
     const auto image = weight_image(laid.model, simd::vector_bytes);
     REQUIRE(static_cast<Index>(image.size()) == Model::weight_bytes);
     CHECK(same_bits(std::span<const std::byte>(image), laid.memory.span()));
     const auto embedded = embedded_from(laid.model);
     CHECK(same_bits(parameters(Model(embedded)), parameters(laid.model)));
+    STATIC_REQUIRE_FALSE(std::is_constructible_v<Model, Embedded<Model>>);  // would not outlive it
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("embedded weights: the bytes of the model's memory", "[embedded]",
+                   weights::Float, weights::BF16, weights::Q8, weights::Q4, weights::Mixed) {
+    expect_same_bytes(Laid<TestType>());
+}
+TEST_CASE("embedded weights: of every layer, modules to draft with, a head of its own",
+          "[embedded]") {
+    expect_same_bytes(Laid<weights::Mixed, whole>());
 }
 
 TEST_CASE("embedded weights: for targets with other vectors", "[embedded]") {

@@ -14,6 +14,10 @@ from program import GOLDEN, PROGRAM, initialised, json_of, refusal, run, run_che
 
 CONFIG = {"vocab_size": 256, "d_model": 64, "n_layers": 2, "n_heads": 2, "mlp_mult": 2.0,
           "swa_window": 8, "swa_every": 2}
+# Every kind of layer, modules to draft with, a head of its own.
+WHOLE = {"vocab_size": 256, "d_model": 32, "n_layers": 4, "n_heads": 2, "n_kv_heads": 1, "mlp_mult": 1.5,
+         "layer_types": ["full", "retrieval", "deltanet", "swa"], "retrieval_top_k": 3, "mtp_depth": 2,
+         "rms_eps": 1e-6, "tie_embeddings": False}
 POLICIES = {"f32": "Float", "bf16": "BF16", "q8": "Q8", "q4": "Q4", "mixed": "Mixed"}
 IDS = [72, 121, 100, 114, 97, 0, 255, 10, 72, 121, 100, 32]
 WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion", "-Wsign-conversion", "-Werror"]
@@ -50,10 +54,17 @@ void print(const Model& model) {
     }
 }
 
+%s
 int main() {
     hydralm::set_num_threads(1);
 %s}
 """
+
+
+def cpp_value(value):
+    if isinstance(value, list):
+        return "hydralm::LayerTypes{" + ", ".join(f"hydralm::LayerType::{name}" for name in value) + "}"
+    return json.dumps(value)
 
 
 def model_of(directory):
@@ -63,7 +74,8 @@ def model_of(directory):
 
 
 def same_logits(directory):
-    """Of every format, from a header; of one from an object of the assembler's too."""
+    """Of every format, from a header; of one from an object of the assembler's too. A config with
+    everything is what it was."""
     model, ids, out = model_of(directory), directory / "ids", directory / "out"
     ids.write_text(" ".join(map(str, IDS)))
     expected, headers = b"", {**POLICIES, "assembled": "Q4"}
@@ -76,9 +88,15 @@ def same_logits(directory):
             "--weights", form.replace("f32", "float"))
         expected += tensors(out)["logits"][1].tobytes()
     assert (directory / "assembled.bin").stat().st_size == said["weight_bytes"]
+    config = directory / "config.json"
+    config.write_text(json.dumps(WHOLE))
+    run("init", "--config", config, "--out", model)
+    run("embed", "--model", model, "--out", directory / "whole.hpp")
+    asserted = "".join(f"static_assert(whole::config.{name} == {cpp_value(value)});\n"
+                       for name, value in WHOLE.items())
     unit, program = directory / "unit.cpp", directory / "program"
-    unit.write_text(UNIT % ("\n".join(f'#include "{name}.hpp"' for name in headers),
-                            ", ".join(map(str, IDS)),
+    unit.write_text(UNIT % ("\n".join(f'#include "{name}.hpp"' for name in [*headers, "whole"]),
+                            ", ".join(map(str, IDS)), asserted + "const whole::Model whole_model{whole::embedded};",
                             "".join(f"    print({name}::Model{{{name}::embedded}});\n" for name in headers)))
     base = [word for word in compiling.command(PROGRAM.parent) if not word.startswith("-W")]
     for compiler in compiling.compilers([*base, *WARNINGS]):

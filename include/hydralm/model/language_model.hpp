@@ -174,6 +174,8 @@ public:
                       "format; name the model as their header does");
         bind();
     }
+    template <class Model, Index vector_bytes>
+    explicit LanguageModel(const EmbeddedWeights<Model, vector_bytes>&&) = delete;  // ends too soon
     LanguageModel(LanguageModel&&) noexcept = default;
     LanguageModel& operator=(LanguageModel&&) noexcept = default;
     // Throws Error when this model was moved from. Called by what takes a model and throws Error.
