@@ -1,11 +1,11 @@
 // The namespace of a header's model, named as the file is.
 #pragma once
 
+#include <hydralm/core/error.hpp>
+
 #include <filesystem>
 #include <string>
 #include <string_view>
-
-#include "hydralm/core/error.hpp"
 
 namespace namespace_name {
 
