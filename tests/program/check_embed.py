@@ -68,10 +68,10 @@ def cpp_value(value):
 
 
 def optimisation():
-    """As the program rounds: below -O2, g++ makes no fused operations of plain code."""
+    """As the program rounds: which operations of plain code g++ fuses depends on it."""
     options = json.loads((PROGRAM.parent / "meson-info" / "intro-buildoptions.json").read_text())
     level = next(option["value"] for option in options if option["name"] == "optimization")
-    return "-O" + {"3": "2", "plain": "0"}.get(level, level)
+    return "-O" + {"plain": "0"}.get(level, level)
 
 
 def model_of(directory):
