@@ -1,7 +1,7 @@
 """What lies beyond the nine claims: targets, reported whether they are reached or not."""
 
 from claim import Claim, Verdict, mean
-from learned import asked, trained
+from learned import asked, loss_plots, trained
 import plot
 
 D, S, R = "deltanet", "swa", "retrieval"
@@ -61,8 +61,10 @@ def judge_tracking(budget, results):
         values = those(task, negative, length)
         rows.append((task, "−1 to 1" if negative else "0 to 1", length, len(values),
                      *(f"{x:.4f}" for x in (min(values), mean(values), max(values)))))
+    losses = {f"{task}, seed 1": results[f"E2/{task}/negative/seed 1"]
+              for task in ("parity", "s3", "s5")}
     return Verdict(min(s3), min(parity) >= 0.99995 and min(s3) >= 0.99,
-                   (min(s3), max(s3)), 3, tuple(rows), note=(
+                   (min(s3), max(s3)), 3, tuple(rows), loss_plots("e2", losses), note=(
                        f"The value is S3 at 512 tokens, trained on at most 128; parity at 256, trained on "
                        f"at most 40: {min(parity):.4f}. Accuracy over all positions of 64 sequences."))
 
@@ -99,8 +101,9 @@ def judge_multikey(budget, results):
     picture = plot.lines("multikey: accuracy over length", "tokens", "accuracy", [
         ("S R", [(length, r["accuracy"]) for (seed, length), r in found.items() if seed == 1])],
         x_log=2, y_limits=(0, 1))
+    losses = {f"seed {seed}": results[f"E3/multikey/seed {seed}"] for seed in (1, 2, 3)}
     return Verdict(min(far), min(far) >= 0.95, (min(far), max(far)), len(far), tuple(rows),
-                   (("e3_multikey.svg", picture),), "Trained on at most 1,024 tokens.")
+                   (("e3_multikey.svg", picture), *loss_plots("e3", losses)), "Trained on at most 1,024 tokens.")
 
 
 # E3v, E3t, E3w: several values of a key, chains of facts, the most frequent words.
@@ -164,7 +167,9 @@ def judge_harder(task, threshold):
                  for (model, seed, length, hops), r in found.items()]
         least = min(judged)
         passed = None if threshold is None or budget == "smoke" else least >= threshold
-        return Verdict(least, passed, (least, max(judged)), len(judged), tuple(rows))
+        losses = {model: results[f"E3/{task}/{model}/seed 1"] for model, seed, _, _ in found if seed == 1}
+        return Verdict(least, passed, (least, max(judged)), len(judged), tuple(rows),
+                       loss_plots(f"e3_{task}", losses))
     return judge
 
 

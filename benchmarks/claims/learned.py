@@ -36,12 +36,34 @@ def written(work, cell, suffix, value):
 
 def train(work, cell, config, options, *arguments):
     out, directory = work.file(cell, ".safetensors"), work.file(cell, ".training")
+    log = work.file(cell, ".losses.jsonl")
     given = [word for key, value in options.items() for word in ("--" + key.replace("_", "-"), value)]
     goes_on = ["--resume", directory] if any(directory.glob("*.train")) else []
+    if not goes_on:
+        log.unlink(missing_ok=True)
     result = work.call("hydralm", "train", "--config", written(work, cell, ".config.json", config),
-                       "--out", out, "--eval-every", 0, *given, *arguments, *goes_on)
+                       "--out", out, "--eval-every", 0, "--log", log, *given, *arguments, *goes_on)
     return {"model": out.name, "seconds": result["seconds"], "loss": result["train_loss"],
-            "steps": result["steps"]}
+            "steps": result["steps"], "losses": loss_curve(log)}
+
+
+def loss_curve(log, points=40):
+    """[[step, mean loss since the point before]], at most `points` of them. A step that a resumed run
+    took again counts once."""
+    at = {row["step"]: row["loss"] for row in map(json.loads, log.read_text().splitlines())}
+    steps = sorted(at)
+    every = math.ceil(len(steps) / points)
+    runs = [steps[i:i + every] for i in range(0, len(steps), every)]
+    return [[run[-1], mean(at[step] for step in run)] for run in runs]
+
+
+def loss_plots(name, found):
+    """The losses while training of found, {label: result of a training}; without those measured before
+    losses were kept."""
+    series = [(label, [(step, loss) for step, loss in result["losses"] if loss > 0])
+              for label, result in found.items() if result.get("losses")]
+    return ((f"{name}_losses.svg", plot.lines("Loss while training", "step", "nats per token", series,
+                                              y_log=10)),) if series else ()
 
 
 def asked(name, model, task, length, count, seconds, **options):
@@ -153,13 +175,15 @@ def judge_recall(budget, results):
         points = [(p, mean(r["accuracy"] for key, r in found.items() if key[:3] == (model, p, v)))
                   for p, v in RECALL_ROWS[budget] if v == (64 if budget == "smoke" else 512)]
         series.append((model, points))
+    losses = {f"{m}, {p} pairs": r for (m, p, v, seed), r in found.items()
+              if seed == 1 and (p, v) == must[-1]}
     rates = ", ".join(f"{m}: {next(r['rate'] for key, r in found.items() if key[0] == m):g}"
                       for m in models)
     picture = plot.lines("MQAR: accuracy over pairs", "pairs", "accuracy", series, x_log=2,
                          y_limits=(0, 1))
     return Verdict(min(judged), min(judged) >= 0.999, (min(judged), max(judged)),
                    len({key[3] for key in found if key[1:3] in must}), tuple(rows),
-                   (("c2_mqar.svg", picture),), f"Learning rates: {rates}.")
+                   (("c2_mqar.svg", picture), *loss_plots("c2", losses)), f"Learning rates: {rates}.")
 
 
 # C8: questions about facts in texts far longer than any that was trained on.
@@ -244,6 +268,7 @@ def judge_questions(budget, results):
         "With retrieval: accuracy by depth and length", "tokens", "quarter of the text",
         [f"{n:,}" for n in lengths], [1, 2, 3, 4],
         [[found[RETRIEVES, 1, n, False]["by_quartile"][i] for n in lengths] for i in range(4)])))
+    pictures += loss_plots("c8", {model: results[f"C8/{model}/seed 1"] for model in QUESTION_MODELS})
     passed = min(accuracy) >= 0.98 and worst >= 0.95 and zeroed < 0.1
     return Verdict(min(accuracy), passed, (min(accuracy), max(accuracy)), 3, tuple(rows),
                    tuple(pictures), f"Worst quarter of any seed: {worst:.3f}; retrieval zeroed: at "
@@ -331,7 +356,8 @@ def two_sample_p(a, b):
 
 def judge_drafts(budget, results):
     r = results["C9/drafts"]
-    return Verdict(r["ratio"], r["same"] and r["p"] > 0.001, note=(
+    losses = loss_plots("c9", {"text": results["C9/text model"]})
+    return Verdict(r["ratio"], r["same"] and r["p"] > 0.001, plots=losses, note=(
         f"{r['tokens']} greedy tokens are " + ("the same" if r["same"] else "**not** the same")
         + f" with and without drafts; two samples of {r['samples']} fourth tokens differ with "
         f"p = {r['p']:.3f}. The value is the time of plain decoding over that with two drafts."))

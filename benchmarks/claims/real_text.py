@@ -7,7 +7,7 @@ import sys
 
 from cell import Cell, Failed
 from claim import Claim, Verdict, mean
-from learned import train
+from learned import loss_plots, train
 import plot
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent.parent / "scripts"))
@@ -129,7 +129,9 @@ def judge_positions(budget, results):
     picture = plot.lines("Held-out text along one stream", "bytes read", "bits per byte", series,
                          x_log=2)
     trained = 128 if smoke(budget) else 1024
-    return Verdict(worst, worst <= 0, rows=tuple(rows), plots=(("e4_positions.svg", picture),), note=(
+    losses = {layers: results[f"text/{layers}"] for layers in names}
+    plots = (("e4_positions.svg", picture), *loss_plots("e4", losses))
+    return Verdict(worst, worst <= 0, rows=tuple(rows), plots=plots, note=(
         "The value is the most by which a stretch lies above an earlier one, two standard errors of the "
         f"difference taken off: not above 0 when nothing rises. Trained on {trained:,} bytes at a time; "
         f"{len(turns)} streams of the same files, each begun elsewhere."))

@@ -196,6 +196,19 @@ def arithmetic(directory):
     assert page.number(1234567) == "1,234,567" and page.number(0.98765) == "0.9877"
 
 
+def losses(directory):
+    """A curve of at most as many points as asked for; a step taken again by a resumed run counts as the
+    second time, and a model trained before curves were kept has no plot."""
+    log = directory / "losses.jsonl"
+    rows = [(1, 8.0), (2, 6.0), (3, 9.0), (3, 4.0), (4, 2.0), (5, 1.0)]
+    log.write_text("".join(json.dumps({"step": step, "loss": loss}) + "\n" for step, loss in rows))
+    assert learned.loss_curve(log) == [[1, 8.0], [2, 6.0], [3, 4.0], [4, 2.0], [5, 1.0]]
+    assert learned.loss_curve(log, points=3) == [[2, 7.0], [4, 3.0], [5, 1.0]]
+    ((name, picture),) = learned.loss_plots("c8", {"kept": {"losses": [[1, 8.0], [2, 0.5]]}, "not": {}})
+    assert name == "c8_losses.svg" and ">kept<" in picture and ">not<" not in picture
+    assert learned.loss_plots("c8", {"not": {}}) == ()
+
+
 def definitions(directory):
     """Names of cells are their own, definitions are JSON, in every budget."""
     for budget in ("smoke", "paper"):
@@ -211,7 +224,7 @@ def definitions(directory):
 
 def main():
     passed = failed = 0
-    checks = [failing, kept, needs_that_fail, stopped_programs, pictures, arithmetic, definitions,
+    checks = [failing, kept, needs_that_fail, stopped_programs, pictures, arithmetic, losses, definitions,
               ("killed", lambda directory: killed(directory, signal.SIGKILL)),
               ("terminated", lambda directory: killed(directory, signal.SIGTERM))]
     for check in checks:
