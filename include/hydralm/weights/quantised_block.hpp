@@ -12,10 +12,9 @@
 #include <bit>
 #include <cmath>
 #include <limits>
-#include <span>
 
 #include "hydralm/core/binary16.hpp"
-#include "hydralm/core/types.hpp"
+#include "hydralm/simd/sum_each.hpp"
 
 namespace HYDRALM_NAMESPACE::weights {
 
@@ -23,20 +22,30 @@ inline constexpr Index block_size = 32;
 
 namespace detail {
 
-using BlockValues = std::array<float, static_cast<std::size_t>(block_size)>;
-// The weights of a block that there are, block_size of them at most: what stands behind them has no
-// say in its scale.
-using BlockWeights = std::span<const float>;
+template <class T>
+using OfBlock = std::array<T, static_cast<std::size_t>(block_size)>;
+
+// The weights of a block, zeros behind those there are: they have no say in its scale.
+struct BlockWeights {
+    alignas(alignment) OfBlock<float> values{};
+    Index count = 0;
+
+    BlockWeights() = default;
+    BlockWeights(const float* w, Index n) noexcept : count(n) { std::copy_n(w, n, values.begin()); }
+};
+
+// Magnitudes of floats are ordered as these are, and a NaN is above infinity.
+inline std::int32_t magnitude_bits(float x) noexcept {
+    return std::bit_cast<std::int32_t>(x) & 0x7fffffff;
+}
 
 // The element of largest magnitude, the first of them, with its sign. NaN when one is not finite.
-inline float extreme(BlockWeights w) noexcept {
-    float most = 0;
-    bool finite = true;
-    for (const float v : w) {
-        if (std::abs(v) > std::abs(most)) most = v;
-        finite &= std::abs(v) <= std::numeric_limits<float>::max();
-    }
-    return finite ? most : std::numeric_limits<float>::quiet_NaN();
+inline float extreme(const BlockWeights& w) noexcept {
+    std::int32_t most = 0;
+    for (const float v : w.values) most = std::max(most, magnitude_bits(v));
+    if (most >= 0x7f800000) return std::numeric_limits<float>::quiet_NaN();
+    return *std::find_if(w.values.begin(), w.values.end(),
+                         [most](float v) { return magnitude_bits(v) == most; });
 }
 // The largest scale there is, at most; a NaN stays one. No negative zero.
 inline std::uint16_t block_scale(float scale) noexcept {
@@ -52,23 +61,45 @@ inline float inverse(float scale) noexcept {
     return std::abs(one_over) <= std::numeric_limits<float>::max() ? one_over : 0.0F;
 }
 
+// No scale of which all weights are multiples is larger. An odd number times a power of two divides
+// another such only if both factors do: the smallest of each, of any weight, bound it.
+inline float largest_divisor(const BlockWeights& w) noexcept {
+    constexpr float none = std::numeric_limits<float>::infinity();
+    float power = none, odd = none;
+    for (const float v : w.values) {
+        const std::int32_t bits = magnitude_bits(v);
+        const float size = std::bit_cast<float>(bits);
+        const float rest = std::bit_cast<float>(bits & (bits - 1));  // without its last bit
+        const float last = (bits & 0x7fffff) == 0 ? size : size - rest;
+        power = std::min(power, bits == 0 ? none : last);
+        odd = std::min(odd, bits == 0 ? none : size / last);
+    }
+    return power * odd;
+}
+
 // The scale with which a block has these very weights: of those that make the largest one a value
 // of the block, the first that is a binary16 and does the same for all. 0 where there is none.
 template <class Block>
-float exact_scale(BlockWeights w) noexcept {
+float exact_scale(const BlockWeights& w) noexcept {
     const float most = extreme(w);
-    std::uint32_t bits = 0;
-    for (const float x : w) bits |= std::bit_cast<std::uint32_t>(x);
-    if ((bits & 0x3fU) != 0 || most == 0) return 0;  // 11 bits times 7 have at most 18
+    std::int32_t bits = 0;
+    for (const float x : w.values) bits |= std::bit_cast<std::int32_t>(x);
+    // 11 bits times 7 have at most 18
+    if ((bits & 0x3f) != 0 || !(std::abs(most) > 0)) return 0;
+    if (std::abs(most) > 128 * largest_divisor(w)) return 0;
     for (int i = 0; i < Block::candidates; ++i) {
         const float scale = Block::candidate(most, i);
-        const auto fits = [scale](float x) {
-            const float quotient = x / scale;
-            return std::abs(quotient) <= 128 && Block::has_value(quotient) && quotient * scale == x;
-        };
-        if (scale != 0 && float_from_f16(f16_from(scale)) == scale &&
-            std::all_of(w.begin(), w.end(), fits))
-            return scale;
+        constexpr std::int32_t below_f16 = 0x1fff;
+        if (scale == 0 || (std::bit_cast<std::int32_t>(scale) & below_f16) != 0 ||
+            float_from_f16(f16_from(scale)) != scale)
+            continue;
+        OfBlock<float> quotients;
+        int other = 0;
+        for (std::size_t j = 0; j < quotients.size(); ++j) {
+            quotients[j] = w.values[j] / scale;
+            other |= quotients[j] * scale != w.values[j] ? 1 : 0;
+        }
+        if (other == 0 && Block::has_values(quotients, w.count)) return scale;
     }
     return 0;
 }
@@ -76,14 +107,16 @@ float exact_scale(BlockWeights w) noexcept {
 // Weights that are a block's already as they are, others as Block::nearest: in either case in the
 // form that exact_scale finds for what is kept.
 template <class Block>
-Block quantise(BlockWeights w) noexcept {
+Block quantise(const BlockWeights& w) noexcept {
     float scale = exact_scale<Block>(w);
     if (scale != 0) return Block::with_scale(w, f16_from(scale));
     const Block block = Block::nearest(w);
-    BlockValues values{};
-    for (std::size_t i = 0; i < w.size(); ++i)
-        values[i] = block.scale() * static_cast<float>(block.value(static_cast<Index>(i)));
-    const auto kept = BlockWeights(values).first(w.size());
+    if (block.is_final()) return block;
+    BlockWeights kept;
+    kept.count = w.count;
+    for (Index i = 0; i < w.count; ++i)
+        kept.values[static_cast<std::size_t>(i)] =
+            block.scale() * static_cast<float>(block.value(i));
     scale = exact_scale<Block>(kept);
     return scale == 0 ? block : Block::with_scale(kept, f16_from(scale));  // 0: of zeros, or NaN
 }
@@ -98,18 +131,26 @@ struct Q8Block {
 
     // w: count in [1, 32] weights; the values behind them are no matter.
     static Q8Block quantise(const float* w, Index count) noexcept {
-        return detail::quantise<Q8Block>({w, static_cast<std::size_t>(count)});
+        return detail::quantise<Q8Block>({w, count});
     }
-    static Q8Block nearest(detail::BlockWeights w) noexcept {
+    static Q8Block nearest(const detail::BlockWeights& w) noexcept {
         return with_scale(w, detail::block_scale(std::abs(detail::extreme(w)) / 127));
     }
-    static Q8Block with_scale(detail::BlockWeights w, std::uint16_t scale_bits) noexcept {
+    static Q8Block with_scale(const detail::BlockWeights& w, std::uint16_t scale_bits) noexcept {
         Q8Block block{.scale_bits = scale_bits};
         const float inverse = detail::inverse(block.scale());
-        for (std::size_t i = 0; i < w.size(); ++i)
+        if (inverse == 0) return block;
+        for (std::size_t i = 0; i < block.values.size(); ++i)
             block.values[i] = static_cast<std::int8_t>(
-                std::nearbyint(std::clamp(inverse == 0 ? 0.0F : w[i] * inverse, -128.0F, 127.0F)));
+                std::nearbyint(std::clamp(w.values[i] * inverse, -128.0F, 127.0F)));
         return block;
+    }
+    // Whether quantise makes this very block of all its weights, where that is seen at once: the
+    // first of the candidates is its scale.
+    bool is_final() const noexcept {
+        int most = 0;
+        for (const std::int8_t v : values) most = std::max(most, std::abs(int{v}));
+        return most == 127 && scale_bits > 0 && scale_bits < 0x7c00;
     }
     // Scales with which the largest weight is ±127, …, ±1, 128 and −128. In blocks made here it is
     // the first, and scales are not negative.
@@ -118,8 +159,11 @@ struct Q8Block {
         const float scale = std::abs(most) / static_cast<float>(i < 127 ? 127 - i : 128);
         return i < 128 ? scale : -scale;
     }
-    static bool has_value(float value) noexcept {
-        return value == std::nearbyint(value) && value >= -128 && value < 128;
+    // The first count of them.
+    static bool has_values(const detail::OfBlock<float>& x, Index count) noexcept {
+        return std::all_of(x.begin(), x.begin() + count, [](float value) {
+            return value == std::nearbyint(value) && value >= -128 && value < 128;
+        });
     }
     float scale() const noexcept { return float_from_f16(scale_bits); }
     int value(Index i) const noexcept { return values[static_cast<std::size_t>(i)]; }
@@ -136,16 +180,25 @@ struct Q4Block {
 
     // w: count in [1, 32] weights; the values behind them are no matter.
     static Q4Block quantise(const float* w, Index count) noexcept {
-        return detail::quantise<Q4Block>({w, static_cast<std::size_t>(count)});
+        return detail::quantise<Q4Block>({w, count});
     }
-    static Q4Block nearest(detail::BlockWeights w) noexcept;
-    static Q4Block with_scale(detail::BlockWeights w, std::uint16_t scale_bits) noexcept;
+    static Q4Block nearest(const detail::BlockWeights& w) noexcept;
+    static Q4Block with_scale(const detail::BlockWeights& w, std::uint16_t scale_bits) noexcept;
+    // As Q8Block's.
+    bool is_final() const noexcept {
+        int at_first = 0;
+        for (const std::uint8_t pair : nibbles) at_first |= (pair & 15) == 0 || pair < 16 ? 1 : 0;
+        const int magnitude = scale_bits & 0x7fff;
+        return at_first != 0 && magnitude > 0 && magnitude < 0x7c00;
+    }
     static constexpr int candidates = 16;
     static float candidate(float most, int i) noexcept {
         return most / static_cast<float>(table[static_cast<std::size_t>(i)]);
     }
-    static bool has_value(float value) noexcept {
-        return std::find(table.begin(), table.end(), value) != table.end();
+    static bool has_values(const detail::OfBlock<float>& x, Index count) noexcept {
+        return std::all_of(x.begin(), x.begin() + count, [](float value) {
+            return std::find(table.begin(), table.end(), value) != table.end();
+        });
     }
     float scale() const noexcept { return float_from_f16(scale_bits); }
     int index(Index i) const noexcept {
@@ -159,65 +212,125 @@ static_assert(sizeof(Q8Block) == 34 && sizeof(Q4Block) == 18);
 
 namespace detail {
 
-using TableIndices = std::array<int, static_cast<std::size_t>(block_size)>;
-
-// Of the nearest table entry to each w · inverse, the higher one in the middle; of those behind,
-// that of 0.
-inline TableIndices nearest_entries(BlockWeights w, float inverse) noexcept {
-    TableIndices indices{};
-    std::fill(indices.begin() + static_cast<Index>(w.size()), indices.end(), 8);
-    for (std::size_t entry = 1; entry < Q4Block::table.size(); ++entry) {
-        const float middle =
-            0.5F * static_cast<float>(Q4Block::table[entry - 1] + Q4Block::table[entry]);
-        for (std::size_t i = 0; i < w.size(); ++i) indices[i] += w[i] * inverse >= middle ? 1 : 0;
-    }
-    return indices;
+// From where on an entry of the table is the nearest one: the middle between it and the one before.
+constexpr float first_of_entry(std::size_t entry) noexcept {
+    return 0.5F * static_cast<float>(Q4Block::table[entry - 1] + Q4Block::table[entry]);
 }
 
-// The scale of least squared error for these indices, Σ w·v / Σ v², and by how much it is below
-// Σ w².
-struct TableFit {
-    double scale, gain;
+// Weights of which the largest is 1, so that squares neither vanish nor overflow, and the search
+// for a scale of the table: with the factor c, w is kept as the entry v nearest to c·w. The best
+// scale for these entries is Σ w·v / Σ v², and the squared error then Σ w² − (Σ w·v)² / Σ v².
+class TableSearch {
+public:
+    explicit TableSearch(const BlockWeights& w) noexcept : w_(w) {}
+
+    // The largest weight is put at and around either end of the table, in 2 × 17 steps of 1.5; the
+    // best of them is fitted twice more.
+    float scale() noexcept {
+        estimate();
+        const float least = *std::max_element(gains_.begin(), gains_.end()) - uncertain();
+        for (int i = 0; i < factors; ++i)
+            if (gains_[static_cast<std::size_t>(i)] >= least) consider(factor(i));
+        for (int again = 0; again < 2; ++again)
+            if (!consider(inverse(static_cast<float>(best_scale_)))) break;
+        return static_cast<float>(best_scale_);
+    }
+
+private:
+    using Batch = simd::Batch<float>;
+    static constexpr Index lanes = simd::lanes<float>;
+    static constexpr int factors = 34;
+    static constexpr Index padded = round_up(factors, lanes);
+
+    static float factor(int i) noexcept {
+        const int end = i < 17 ? Q4Block::table.front() : Q4Block::table.back();
+        return static_cast<float>(end) + 1.5F * static_cast<float>(i % 17 - 8);
+    }
+    [[gnu::always_inline]] static Batch nearest(const Batch& x) noexcept {
+        Batch entry = simd::broadcast(static_cast<float>(Q4Block::table[0]));
+#pragma GCC unroll 16
+        for (std::size_t i = 1; i < Q4Block::table.size(); ++i)
+            entry = simd::select(x >= simd::broadcast(first_of_entry(i)),
+                                 simd::broadcast(static_cast<float>(Q4Block::table[i])), entry);
+        return entry;
+    }
+    // Of Σ v², what comes from behind the weights: 1 each.
+    float behind() const noexcept { return static_cast<float>(block_size - w_.count); }
+
+    // gains = (Σ w·v)² / Σ v² of every factor, in float.
+    void estimate() noexcept {
+        std::array<Batch, static_cast<std::size_t>(lanes)> products, squares;
+        for (Index first = 0; first < padded; first += lanes) {
+            for (Index i = 0; i < lanes; ++i) {
+                const Batch c = simd::broadcast(
+                    factor(static_cast<int>(std::min<Index>(first + i, factors - 1))));
+                Batch product = simd::broadcast(0.0F), square = product;
+                for (Index j = 0; j < block_size; j += lanes) {
+                    const Batch w = simd::load(w_.values.data() + j), v = nearest(w * c);
+                    product = simd::fma(w, v, product);
+                    square = simd::fma(v, v, square);
+                }
+                products[static_cast<std::size_t>(i)] = product;
+                squares[static_cast<std::size_t>(i)] = square;
+            }
+            const Batch product = simd::sum_each<float>(products);
+            simd::store(gains_.data() + first,
+                        Batch(product * product /
+                              (simd::sum_each<float>(squares) - simd::broadcast(behind()))));
+        }
+    }
+    // By how much two estimates of one gain differ at most. Σ v² is exact; twelve roundings of Σ
+    // w·v of 2⁻²⁴ Σ |w·v| ≤ 2⁻²⁴ (Σ w² Σ v²)^½ each are less than 2⁻¹⁹ Σ w² of the gain.
+    float uncertain() const noexcept {
+        float squares = 0;
+        for (const float w : w_.values) squares += w * w;
+        return squares * 0x1p-16F;
+    }
+    // Whether it is better than the best one, in double: of exact products, the same fused or not.
+    bool consider(float c) noexcept {
+        OfBlock<float> entries;
+        for (Index j = 0; j < block_size; j += lanes)
+            simd::store(entries.data() + j,
+                        nearest(simd::load(w_.values.data() + j) * simd::broadcast(c)));
+        double product = 0;
+        float square = -behind();
+        for (std::size_t i = 0; i < entries.size(); ++i) {
+            product += static_cast<double>(w_.values[i]) * static_cast<double>(entries[i]);
+            square += entries[i] * entries[i];
+        }
+        const double scale = product / static_cast<double>(square), gain = product * scale;
+        if (!(gain > best_gain_)) return false;
+        best_scale_ = scale;
+        best_gain_ = gain;
+        return true;
+    }
+
+    const BlockWeights& w_;
+    alignas(alignment) std::array<float, static_cast<std::size_t>(padded)> gains_;
+    double best_scale_ = 0, best_gain_ = -1;
 };
-inline TableFit fit_table(BlockWeights w, const TableIndices& indices) noexcept {
-    double product = 0, square = 0;  // of exact products: the same whether fused or not
-    for (std::size_t i = 0; i < w.size(); ++i) {
-        const double v = Q4Block::table[static_cast<std::size_t>(indices[i])];
-        product += static_cast<double>(w[i]) * v;
-        square += v * v;
-    }
-    return {product / square, product * (product / square)};  // no entry is 0
-}
 
 }  // namespace detail
 
-inline Q4Block Q4Block::with_scale(detail::BlockWeights w, std::uint16_t scale_bits) noexcept {
+inline Q4Block Q4Block::with_scale(const detail::BlockWeights& w,
+                                   std::uint16_t scale_bits) noexcept {
     Q4Block block{.scale_bits = scale_bits};
-    const auto indices = detail::nearest_entries(w, detail::inverse(block.scale()));
+    const float inverse = detail::inverse(block.scale());
+    detail::OfBlock<int> indices{};
+    for (std::size_t entry = 1; entry < table.size(); ++entry)
+        for (std::size_t i = 0; i < indices.size(); ++i)
+            indices[i] += w.values[i] * inverse >= detail::first_of_entry(entry) ? 1 : 0;
     for (std::size_t i = 0; i < 16; ++i)
         block.nibbles[i] = static_cast<std::uint8_t>(indices[i] | indices[i + 16] << 4);
     return block;
 }
 
-// The largest weight is put at and around either end of the table, in 2 × 17 steps of 1.5; the best
-// of them is fitted twice more.
-inline Q4Block Q4Block::nearest(detail::BlockWeights w) noexcept {
+inline Q4Block Q4Block::nearest(const detail::BlockWeights& w) noexcept {
     const float most = detail::extreme(w);
     if (!(std::abs(most) > 0)) return with_scale({}, detail::block_scale(most));
-    detail::BlockValues values{};  // the largest 1, so that squares neither vanish nor overflow
-    for (std::size_t i = 0; i < w.size(); ++i) values[i] = w[i] / most;
-    const auto v = detail::BlockWeights(values).first(w.size());
-    detail::TableFit best{0, -1};
-    const auto consider = [&](float inverse) {
-        const auto fit = detail::fit_table(v, detail::nearest_entries(v, inverse));
-        if (fit.gain > best.gain) best = fit;
-    };
-    for (const int end : {table.front(), table.back()})
-        for (int step = -8; step <= 8; ++step)
-            consider(static_cast<float>(end) + 1.5F * static_cast<float>(step));
-    for (int again = 0; again < 2; ++again)
-        consider(detail::inverse(static_cast<float>(best.scale)));
-    return with_scale(w, detail::block_scale(static_cast<float>(best.scale) * most));
+    detail::BlockWeights of_most = w;
+    for (float& v : of_most.values) v /= most;
+    return with_scale(w, detail::block_scale(detail::TableSearch(of_most).scale() * most));
 }
 
 }  // namespace HYDRALM_NAMESPACE::weights
