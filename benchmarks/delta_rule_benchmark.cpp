@@ -35,17 +35,23 @@ struct Head {
             for (Index i = 4; i < 8; ++i) gates[t * 8 + i] = static_cast<T>(random.uniform());
         }
     }
-    kernels::GatedDeltaInput<T, D> input() const {
-        const auto part = [&](Index p) {
-            return MatrixView<const T, D>(qkv.data() + p * 4 * D, N, D, 12 * D);
-        };
+    MatrixView<T, D> part(Index p) { return {qkv.data() + p * 4 * D, N, D, 12 * D}; }
+    kernels::GatedDeltaInput<T, D> input() {
+        return {part(0), part(1), part(2), {gates.data(), N, 8}, {gates.data() + 4, N, 8}};
+    }
+    // In the places of input.
+    kernels::GatedDeltaGradients<T, D> gradients() {
         return {part(0), part(1), part(2), {gates.data(), N, 8}, {gates.data() + 4, N, 8}};
     }
     MatrixView<T, D> state_view() { return {state.data(), D}; }
     MatrixView<T, D> out_view() { return {out.data(), N}; }
-    T decay(Index t) const { return input().log_decay[t]; }
+    T decay(Index t) { return input().log_decay[t]; }
     static Index workspace(Index block) {
         return kernels::gated_delta_workspace_bytes<T, D>(block);
+    }
+    template <Index Chunk>
+    static Index backward_workspace() {
+        return kernels::gated_delta_backward_workspace_bytes<T, D, Chunk>();
     }
 };
 
@@ -58,13 +64,22 @@ struct ChannelHead : Head<T, D> {
         Random random(2);
         for (T& g : decays) g = static_cast<T>(-0.1 * random.uniform());
     }
-    kernels::GatedDeltaInput<T, D, D, kernels::ChannelDecay<T, D>> input() const {
+    MatrixView<T, D> decay_rows() { return {decays.data(), this->N, D, 4 * D}; }
+    kernels::GatedDeltaInput<T, D, D, kernels::ChannelDecay<T, D>> input() {
         const auto head = Head<T, D>::input();
-        return {head.q, head.k, head.v, {decays.data(), this->N, D, 4 * D}, head.beta};
+        return {head.q, head.k, head.v, decay_rows(), head.beta};
     }
-    const T* decay(Index t) const { return input().log_decay.row(t); }
+    kernels::GatedDeltaGradients<T, D, D, kernels::ChannelDecay<T, D>> gradients() {
+        const auto head = Head<T, D>::gradients();
+        return {head.q, head.k, head.v, decay_rows(), head.beta};
+    }
+    const T* decay(Index t) { return input().log_decay.row(t); }
     static Index workspace(Index block) {
         return kernels::gated_delta_channel_workspace_bytes<T, D>(block);
+    }
+    template <Index Chunk>
+    static Index backward_workspace() {
+        return kernels::gated_delta_channel_backward_workspace_bytes<T, D, Chunk>();
     }
 };
 
@@ -150,29 +165,20 @@ void step(benchmark::State& state) {
                              benchmarks::Traffic::update);
 }
 
-template <class T, Index D, Index Chunk>
+template <class T, Index D, Index Chunk, template <class, Index> class H = Head>
 void backward(benchmark::State& state) {
-    Head<T, D> head(state.range(0)), gradient(state.range(0));
+    H<T, D> head(state.range(0)), gradient(state.range(0));
+    constexpr Index block = kernels::gated_delta_default_block<T, D>;
     AlignedBuffer<std::byte> bytes(
-        std::max(kernels::gated_delta_workspace_bytes<T, D>(),
-                 kernels::gated_delta_backward_workspace_bytes<T, D, Chunk>()));
+        std::max(head.workspace(block), head.template backward_workspace<Chunk>()));
     Arena arena(bytes.span());
     AlignedBuffer<T> kept(ceil_div(head.N, Chunk) * D * D);
-    constexpr Index block = kernels::gated_delta_default_block<T, D>;
     kernels::gated_delta_chunkwise<block>(head.input(), head.state_view(), head.out_view(), block,
                                           arena, {kept.data(), Chunk});
-    const auto part = [&](Index p) {
-        return MatrixView<T, D>(gradient.qkv.data() + p * 4 * D, head.N, D, 12 * D);
-    };
-    const kernels::GatedDeltaGradients<T, D> gradients{part(0),
-                                                       part(1),
-                                                       part(2),
-                                                       {gradient.gates.data(), head.N, 8},
-                                                       {gradient.gates.data() + 4, head.N, 8}};
     for (auto _ : state) {
         kernels::gated_delta_backward<Chunk>(head.input(), kept.data(),
                                              MatrixView<const T, D>(head.out_view()),
-                                             gradient.state_view(), gradients, arena);
+                                             gradient.state_view(), gradient.gradients(), arena);
         benchmark::ClobberMemory();
     }
     report<T>(state, head.N, 14.0 * D * D);
@@ -216,5 +222,7 @@ BENCHMARK(backward<float, 64, 16>)->Arg(4096);
 BENCHMARK(backward<float, 64, 32>)->Arg(4096);
 BENCHMARK(backward<float, 64, 64>)->Arg(4096);
 BENCHMARK(backward<float, 128, 32>)->Arg(4096);
+BENCHMARK(backward<float, 64, 32, ChannelHead>)->Arg(4096);
+BENCHMARK(backward<float, 128, 32, ChannelHead>)->Arg(4096);
 
 BENCHMARK_MAIN();

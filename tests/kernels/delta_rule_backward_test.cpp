@@ -72,14 +72,6 @@ Gradients<T, D> chunked(const DeltaRuleCase<T, D>& c, const std::vector<T>& dout
     return g;
 }
 
-template <class T>
-std::vector<T> random_values(Index n, std::uint64_t seed) {
-    Random random(seed, 1);
-    std::vector<T> values;
-    for (Index i = 0; i < n; ++i) values.push_back(static_cast<T>(random.normal()));
-    return values;
-}
-
 template <class T, Index D, class F>
 void check_golden(const std::string& name, const F& form) {
     const GoldenFile file = read_golden("delta_rule/" + name);

@@ -3,8 +3,8 @@
 #include <array>
 
 #include "support/catch.hpp"
+#include "support/channel_decay_case.hpp"
 #include "support/compare.hpp"
-#include "support/delta_rule_case.hpp"
 
 namespace {
 
@@ -13,61 +13,10 @@ using namespace hydralm::test;
 
 template <class T>
 constexpr double bound = sizeof(T) == 4 ? 2e-5 : 1e-12;
-template <class T>
-constexpr T never = -std::numeric_limits<T>::infinity();
-
-// q, k, v as slices of [N, 2D + V + 1] that begin one element off any alignment, g of [N, D + 3].
-template <class T>
-struct Case {
-    Index N, D, V;
-    std::uint64_t seed;
-    std::vector<T> qkv, gates, betas, state;
-
-    // g in [least, 0], unit q and k, β in (0, 2).
-    Case(Index tokens, Index keys, Index values, std::uint64_t with_seed, double least)
-        : N(tokens), D(keys), V(values), seed(with_seed) {
-        Random random(seed);
-        const auto draw = [&](Index n, const auto& f) {
-            std::vector<T> x(static_cast<std::size_t>(n));
-            for (T& value : x) value = static_cast<T>(f());
-            return x;
-        };
-        qkv = draw(N * (2 * D + V + 1) + 1, [&] { return random.normal(); });
-        gates = draw(N * (D + 3), [&] { return least * random.uniform(); });
-        betas = draw(N, [&] { return 2 * random.uniform(); });
-        state = draw(D * V, [&] { return random.normal(); });
-        for (Index t = 0; t < N; ++t)
-            for (const Index part : {0, 1}) {
-                T* const x = qkv.data() + 1 + t * (2 * D + V + 1) + part * D;
-                double squares = 0;
-                for (Index i = 0; i < D; ++i) squares += static_cast<double>(x[i] * x[i]);
-                for (Index i = 0; i < D; ++i) x[i] /= static_cast<T>(std::sqrt(squares));
-            }
-    }
-    T& g(Index t, Index i) { return gates[static_cast<std::size_t>(t * (D + 3) + i)]; }
-
-    MatrixView<const T> part(Index first, Index width) const {
-        return {qkv.data() + 1 + first, N, width, 2 * D + V + 1};
-    }
-    auto input() const {
-        return kernels::GatedDeltaInput<T, dynamic, dynamic, kernels::ChannelDecay<T, dynamic>>{
-            part(0, D), part(D, D), part(2 * D, V), {gates.data(), N, D, D + 3}, {betas.data(), N}};
-    }
-    // With the decay of channel 0 for all.
-    auto of_head() const {
-        return kernels::GatedDeltaInput<T, dynamic>{
-            part(0, D), part(D, D), part(2 * D, V), {gates.data(), N, D + 3}, {betas.data(), N}};
-    }
-    std::string where() const {
-        return "N = " + std::to_string(N) + ", D = " + std::to_string(D) +
-               ", V = " + std::to_string(V) + ", seed " + std::to_string(seed) +
-               (sizeof(T) == 4 ? ", float" : ", double");
-    }
-};
 
 // form(input, state, out) from the state of the case; the output starts as NaN.
 template <class T, class Input, class F>
-DeltaRuleResult<T> run_form(const Case<T>& c, const Input& input, const F& form) {
+DeltaRuleResult<T> run_form(const ChannelDecayCase<T>& c, const Input& input, const F& form) {
     DeltaRuleResult<T> result{
         std::vector<T>(static_cast<std::size_t>(c.N * c.V), std::numeric_limits<T>::quiet_NaN()),
         c.state};
@@ -105,7 +54,7 @@ void check_close_results(const DeltaRuleResult<T>& actual, const DeltaRuleResult
 }
 
 template <class T>
-void check_forms(const Case<T>& c, const std::string& what) {
+void check_forms(const ChannelDecayCase<T>& c, const std::string& what) {
     const auto expected = run_form(c, c.input(), reference);
     const auto check = [&](const auto& form, const std::string& name) {
         check_close_results(run_form(c, c.input(), form), expected,
@@ -124,27 +73,16 @@ void sweep() {
     for (const auto& [D, V] : widths)
         for (const Index N : {0, 1, 3, 7, 8, 9, 16, 29, 75})
             for (const double least : {-0.5, -8.0})
-                check_forms(Case<T>(N, D, V, static_cast<std::uint64_t>(100 * D + V + N), least),
+                check_forms(ChannelDecayCase<T>(N, D, V,
+                                                static_cast<std::uint64_t>(100 * D + V + N), least),
                             "gates from " + std::to_string(least));
 }
 
-// Channels that forget everything, now, always or nearly, beside channels that keep everything.
 template <class T>
 void check_extreme_gates() {
-    const T tiny = static_cast<T>(std::log(1e-30));
-    for (int kind = 0; kind < 7; ++kind) {
-        Case<T> c(37, 20, 12, static_cast<std::uint64_t>(kind), -0.1);
-        for (Index t = 0; t < c.N; ++t)
-            for (Index i = 0; i < c.D; ++i) {
-                T& g = c.g(t, i);
-                if (kind == 0) g = i % 3 == 0 ? tiny : T(0);
-                if (kind == 1 && i == 7) g = never<T>;
-                if (kind == 2 && (t + i) % 5 == 0) g = never<T>;
-                if (kind == 3) g = never<T>;
-                if (kind == 4 && t % 8 < 4) g = tiny;
-                if (kind == 5) g = (t + i) % 3 == 0 ? T(-800) : (t + i) % 3 == 1 ? T(-1e30) : g;
-                if (kind == 6) g = i % 2 == 0 ? T(-1e-7) : T(-40);
-            }
+    for (int kind = 0; kind < extreme_gates; ++kind) {
+        ChannelDecayCase<T> c(37, 20, 12, static_cast<std::uint64_t>(kind), -0.1);
+        c.make_extreme(kind);
         check_forms(c, "extreme gates " + std::to_string(kind));
     }
 }
@@ -165,7 +103,7 @@ TEMPLATE_TEST_CASE("gated delta rule by channels: equal channels are one decay",
                    "[kernels][delta_rule]", float, double) {
     using T = TestType;
     for (const double least : {-0.3, -30.0}) {
-        Case<T> c(29, 36, 20, 5, least);
+        ChannelDecayCase<T> c(29, 36, 20, 5, least);
         for (Index t = 0; t < c.N; ++t) {
             if (t % 11 == 6) c.g(t, 0) = never<T>;
             for (Index i = 1; i < c.D; ++i) c.g(t, i) = c.g(t, 0);
@@ -183,7 +121,7 @@ TEMPLATE_TEST_CASE("gated delta rule by channels: equal channels are one decay",
 TEMPLATE_TEST_CASE("gated delta rule by channels: a cut stream is the whole stream",
                    "[kernels][delta_rule]", float, double) {
     using T = TestType;
-    const Case<T> c(29, 20, 24, 7, -0.3);
+    const ChannelDecayCase<T> c(29, 20, 24, 7, -0.3);
     const auto whole = run_form(c, c.input(), chunks<8>(5));
     for (const Index cut : {1, 5, 8, 13, 15}) {
         const auto parts = run_form(c, c.input(), [&](const auto& input, auto state, auto out) {
@@ -212,9 +150,9 @@ TEMPLATE_TEST_CASE("gated delta rule by channels: a cut stream is the whole stre
 TEMPLATE_TEST_CASE("gated delta rule by channels: a channel begins anew by itself",
                    "[kernels][delta_rule]", float, double) {
     using T = TestType;
-    Case<T> c(19, 16, 20, 11, -0.2);
+    ChannelDecayCase<T> c(19, 16, 20, 11, -0.2);
     for (const Index t : {0, 9}) c.g(t, 3) = never<T>;
-    Case<T> forgotten = c, kept = c;
+    ChannelDecayCase<T> forgotten = c, kept = c;
     for (Index j = 0; j < c.V; ++j) {
         forgotten.state[static_cast<std::size_t>(3 * c.V + j)] = T(9);
         kept.state[static_cast<std::size_t>(4 * c.V + j)] = T(9);
@@ -232,7 +170,7 @@ TEMPLATE_TEST_CASE("gated delta rule by channels: a channel begins anew by itsel
 }
 
 TEST_CASE("gated delta rule by channels: widths that the type knows", "[kernels][delta_rule]") {
-    const Case<float> c(21, 64, 64, 3, -0.4);
+    const ChannelDecayCase<float> c(21, 64, 64, 3, -0.4);
     const auto expected = run_form(c, c.input(), reference);
     using Decay = kernels::ChannelDecay<float, 64>;
     const auto fixed = [](const auto& view) {

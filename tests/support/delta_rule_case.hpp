@@ -12,6 +12,15 @@
 
 namespace hydralm::test {
 
+// Of order 1.
+template <class T>
+std::vector<T> random_values(Index n, std::uint64_t seed) {
+    Random random(seed, 1);
+    std::vector<T> values;
+    for (Index i = 0; i < n; ++i) values.push_back(static_cast<T>(random.normal()));
+    return values;
+}
+
 // q, k, v as slices of [N, 3D + 1] that begin one element off any alignment; g, β as columns of [N,
 // 2].
 template <class T, Index D>
