@@ -181,7 +181,7 @@ def evaluation(directory):
 
 
 def one_text(directory):
-    """A text is cut over the ranks; its likelihood is that of one process, to rounding."""
+    """A text is cut over the ranks; its likelihood, logits and gradients are those of one process, to rounding."""
     model, config, text = (directory / name for name in ("cut.safetensors", "cut.json", "cut.txt"))
     config.write_text(json.dumps({**CONFIG, "n_layers": 6, "swa_every": 4, "retrieval_every": 3}))
     run("init", "--config", config, "--out", model, "--seed", 2, "--scheme", "fan_in")
@@ -205,6 +205,15 @@ def one_text(directory):
     assert found.keys() == expected.keys() and len(expected) > 10
     for name, values in expected.items():
         assert_near(found[name], values, 1e-10)
+    gradients = ["gradients", "--model", model, "--ids", ids, "--scalar", "double", "--out"]
+    run(*gradients, directory / "whole", env=ENVIRONMENT)
+    expected = tensors(directory / "whole")
+    for count in (2, 3):
+        ranks(count, *gradients, directory / "shared")
+        found = tensors(directory / "shared")
+        assert found.keys() == expected.keys() and len(expected) > 30
+        for name, values in expected.items():
+            assert_near(found[name], values, 1e-10)
     short = directory / "short.txt"
     for words, expected in (("Too short.", "text: expected at least 64 tokens for 2 ranks, found 10"),
                             ("", "text: expected at least one byte, found none")):

@@ -58,21 +58,26 @@ public:
 
     template <class P>
     void forward(const P& p, Streams streams, Index N, MatrixView<T> x, Form form, Arena& arena,
-                 const Tape& tape) const noexcept {
+                 const Tape& tape, LayerWatch* watch = nullptr) const noexcept {
         const auto offsets = stack_.state_offsets();
-        for (Index b = 0; b < streams.count(); ++b)
-            std::copy_n(streams.bytes(b), state_bytes(), tape.states + b * state_bytes());
         stack_.for_each([&](const auto& block, auto i) {
+            if (watch != nullptr) watch->before(static_cast<Index>(i));
+            const Streams own = streams.at(offsets[i]);
+            for (Index b = 0; b < own.count(); ++b)
+                std::copy_n(own.bytes(b), offsets[i + 1].bytes - offsets[i].bytes,
+                            tape.states + b * state_bytes() + offsets[i].bytes);
             std::copy_n(x.data(), x.rows() * x.cols(), tape.inputs[i].data());
             Arena memory = tape.block.of(0);
-            block.forward(std::get<i>(p), streams.at(offsets[i]), N, x, form, arena,
+            block.forward(std::get<i>(p), own, N, x, form, arena,
                           take_tape(block, memory, streams.count(), N));
+            if (watch != nullptr) watch->after(static_cast<Index>(i));
         });
     }
 
     template <class P, class Q, class G>
     void backward(const P& p, const Q& transposed, const Tape& tape, Streams streams, Index N,
-                  MatrixView<T> dx, G& gradients, Streams dstates, Arena& arena) const noexcept {
+                  MatrixView<T> dx, G& gradients, Streams dstates, Arena& arena,
+                  LayerWatch* watch = nullptr) const noexcept {
         const auto offsets = stack_.state_offsets();
         stack_.for_each_reversed([&](const auto& block, auto i) {
             const Streams own = streams.at(offsets[i]);
@@ -82,8 +87,10 @@ public:
             Arena memory = tape.block.of(0);
             const auto again = take_tape(block, memory, own.count(), N);
             block.forward(std::get<i>(p), own, N, tape.inputs[i], Form::parallel, arena, again);
+            if (watch != nullptr) watch->before(static_cast<Index>(i));
             block.backward(std::get<i>(p), std::get<i>(transposed), again, own, N, dx,
                            std::get<i>(gradients), dstates.at(offsets[i]), arena);
+            if (watch != nullptr) watch->after(static_cast<Index>(i));
         });
     }
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "hydralm/model/erased_block.hpp"
+#include "hydralm/model/layer_watch.hpp"
 #include "hydralm/model/recomputation.hpp"
 
 namespace HYDRALM_NAMESPACE {
@@ -115,19 +116,25 @@ public:
     // As StackOf's.
     template <class P, class R = NoTape>
     void forward(const P& p, Streams streams, Index N, MatrixView<T> x, Form form, Arena& arena,
-                 const R& tape = {}) const noexcept {
+                 const R& tape = {}, LayerWatch* watch = nullptr) const noexcept {
         for (std::size_t i = 0; i < blocks_.size(); ++i) {
+            if (watch != nullptr) watch->before(static_cast<Index>(i));
             if constexpr (records<R>)
                 record(i, p, streams, N, x, arena, kept(tape, i, streams.count(), N));
             else blocks_[i]->forward(p[i], streams.at(offsets_[i]), N, x, form, arena);
+            if (watch != nullptr) watch->after(static_cast<Index>(i));
         }
     }
     template <class P, class Q, class G>
     void backward(const P& p, const Q& transposed, const Tape& tape, Streams streams, Index N,
-                  MatrixView<T> dx, G& gradients, Streams dstates, Arena& arena) const noexcept {
-        for (std::size_t i = blocks_.size(); i-- > 0;)
+                  MatrixView<T> dx, G& gradients, Streams dstates, Arena& arena,
+                  LayerWatch* watch = nullptr) const noexcept {
+        for (std::size_t i = blocks_.size(); i-- > 0;) {
+            if (watch != nullptr) watch->before(static_cast<Index>(i));
             backward(i, p, transposed, kept(tape, i, streams.count(), N), streams, N, dx, gradients,
                      dstates, arena);
+            if (watch != nullptr) watch->after(static_cast<Index>(i));
+        }
     }
 
     // As StackOf's.
@@ -219,25 +226,32 @@ public:
 
     template <class P>
     void forward(const P& p, Streams streams, Index N, MatrixView<T> x, Form, Arena& arena,
-                 const Tape& tape) const noexcept {
-        for (Index b = 0; b < streams.count(); ++b)
-            std::copy_n(streams.bytes(b), state_bytes(), tape.states + b * state_bytes());
+                 const Tape& tape, LayerWatch* watch = nullptr) const noexcept {
         for (std::size_t i = 0; i < blocks(); ++i) {
+            if (watch != nullptr) watch->before(static_cast<Index>(i));
+            const auto [first, end] = stack_.state_range(i);
+            for (Index b = 0; b < streams.count(); ++b)
+                std::copy_n(streams.bytes(b) + first, end - first,
+                            tape.states + b * state_bytes() + first);
             std::copy_n(x.data(), x.rows() * x.cols(), input(tape, i, x.rows()).data());
             stack_.record(i, p, streams, N, x, arena, tape.block.of(0));
+            if (watch != nullptr) watch->after(static_cast<Index>(i));
         }
     }
     template <class P, class Q, class G>
     void backward(const P& p, const Q& transposed, const Tape& tape, Streams streams, Index N,
-                  MatrixView<T> dx, G& gradients, Streams dstates, Arena& arena) const noexcept {
+                  MatrixView<T> dx, G& gradients, Streams dstates, Arena& arena,
+                  LayerWatch* watch = nullptr) const noexcept {
         for (std::size_t i = blocks(); i-- > 0;) {
             const auto [first, end] = stack_.state_range(i);
             for (Index b = 0; b < streams.count(); ++b)
                 std::copy_n(tape.states + b * state_bytes() + first, end - first,
                             streams.bytes(b) + first);
             stack_.record(i, p, streams, N, input(tape, i, dx.rows()), arena, tape.block.of(0));
+            if (watch != nullptr) watch->before(static_cast<Index>(i));
             stack_.backward(i, p, transposed, tape.block.of(0), streams, N, dx, gradients, dstates,
                             arena);
+            if (watch != nullptr) watch->after(static_cast<Index>(i));
         }
     }
 

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "hydralm/model/block.hpp"
+#include "hydralm/model/layer_watch.hpp"
 #include "hydralm/state/stream_memory.hpp"
 
 namespace HYDRALM_NAMESPACE {
@@ -157,25 +158,29 @@ public:
         });
     }
 
-    // As layers/module.hpp says, in place on x [B·N, d].
+    // As layers/module.hpp says, in place on x [B·N, d]; watch, where there is one, is told.
     template <class P, class R = NoTape>
     void forward(const P& p, Streams streams, Index N, MatrixView<Scalar> x, Form form,
-                 Arena& arena, const R& tape = {}) const noexcept {
+                 Arena& arena, const R& tape = {}, LayerWatch* watch = nullptr) const noexcept {
         const auto offsets = state_offsets();
         for_each([&](const auto& block, auto i) {
+            if (watch != nullptr) watch->before(static_cast<Index>(i));
             block.forward(std::get<i>(p), streams.at(offsets[i]), N, x, form, arena,
                           part_of(tape, [&](const auto& t) -> auto& { return std::get<i>(t); }));
+            if (watch != nullptr) watch->after(static_cast<Index>(i));
         });
     }
     template <class P, class Q, class G>
     void backward(const P& p, const Q& transposed, const Tape& tape, Streams streams, Index N,
-                  MatrixView<Scalar> dx, G& gradients, Streams dstates,
-                  Arena& arena) const noexcept {
+                  MatrixView<Scalar> dx, G& gradients, Streams dstates, Arena& arena,
+                  LayerWatch* watch = nullptr) const noexcept {
         const auto offsets = state_offsets();
         for_each_reversed([&](const auto& block, auto i) {
+            if (watch != nullptr) watch->before(static_cast<Index>(i));
             block.backward(std::get<i>(p), std::get<i>(transposed), std::get<i>(tape),
                            streams.at(offsets[i]), N, dx, std::get<i>(gradients),
                            dstates.at(offsets[i]), arena);
+            if (watch != nullptr) watch->after(static_cast<Index>(i));
         });
     }
 

@@ -142,16 +142,19 @@ public:
     // stream after stream. The streams' states advance by N tokens; positions are the caller's.
     // scale = 1 / kernels::count_labels(labels) is the mean. Returns the sum of the losses,
     // unscaled. Throws Error for a wrong count, id or label, nothing changed. No allocation, but
-    // for the pages of retrieval banks and of their gradients.
+    // for the pages of retrieval banks and of their gradients. on_forward and on_backward, where
+    // they are, are told of the layers as they are computed.
     kernels::LossSum add(const Model& model, std::span<const token_id> tokens,
-                         std::span<const token_id> labels, Streams streams, double scale);
+                         std::span<const token_id> labels, Streams streams, double scale,
+                         LayerWatch* on_forward = nullptr, LayerWatch* on_backward = nullptr);
 
 private:
     // stack: the model's, or Recomputed.
     template <class Stack>
     kernels::LossSum add_with(const Stack& stack, const Model& model,
                               std::span<const token_id> tokens, std::span<const token_id> labels,
-                              Streams streams, double scale) {
+                              Streams streams, double scale, LayerWatch* on_forward,
+                              LayerWatch* on_backward) {
         const Index rows = streams_ * tokens_, d = model.d_model();
         const auto& weights = model.weights();
         Arena kept(tape_memory_.span()), scratch(workspace_.span());
@@ -161,7 +164,8 @@ private:
         const typename Stack::Tape tape = take_tape(stack, kept, streams_, tokens_);
         for (Index r = 0; r < rows; ++r)
             weights.embed.copy_row(tokens[static_cast<std::size_t>(r)], x.row(r));
-        stack.forward(weights.blocks, streams, tokens_, x, Form::parallel, scratch, tape);
+        stack.forward(weights.blocks, streams, tokens_, x, Form::parallel, scratch, tape,
+                      on_forward);
 
         model.norm.forward(weights.norm_f, x, normed);
         const kernels::LossSum loss =
@@ -174,7 +178,7 @@ private:
                                  dx, views_, scratch);
         model.norm.backward(weights.norm_f, x, dx, dx, views_.norm_f, scratch);
         stack.backward(weights.blocks, transposed_.blocks, tape, streams, tokens_, dx,
-                       views_.blocks, dstates_.streams(0), scratch);
+                       views_.blocks, dstates_.streams(0), scratch, on_backward);
         for (Index r = 0; r < rows; ++r) {
             T* const row = views_.embed.row(tokens[static_cast<std::size_t>(r)]);
             out(d, row) += in(dx.row(r));
@@ -244,7 +248,8 @@ private:
 template <class Model>
 kernels::LossSum Gradients<Model>::add(const Model& model, std::span<const token_id> tokens,
                                        std::span<const token_id> labels, Streams streams,
-                                       double scale) {
+                                       double scale, LayerWatch* on_forward,
+                                       LayerWatch* on_backward) {
     model.expect_weights();
     if (model.parameter_count != static_cast<Index>(gradient_.size()))
         raise({.field = "model",
@@ -258,8 +263,10 @@ kernels::LossSum Gradients<Model>::add(const Model& model, std::span<const token
         dstates_[b].reserve(static_cast<Index>(streams.position(b)) + tokens_);
     }
     if (keep_ == Keep::everything)
-        return add_with(model.stack, model, tokens, labels, streams, scale);
-    return add_with(recomputed(model.stack), model, tokens, labels, streams, scale);
+        return add_with(model.stack, model, tokens, labels, streams, scale, on_forward,
+                        on_backward);
+    return add_with(recomputed(model.stack), model, tokens, labels, streams, scale, on_forward,
+                    on_backward);
 }
 
 }  // namespace HYDRALM_NAMESPACE
