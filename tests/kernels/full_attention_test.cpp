@@ -88,9 +88,9 @@ struct Case {
         return all;
     }
 
-    // The reference over the keys and values as the format keeps them.
-    std::vector<T> reference() const {
-        Rows<T> keys(N, Hkv * D), values(N, Hkv * D), expected(N, H * D), sums(N, H);
+    // Keys and values as the format keeps them.
+    std::pair<Rows<T>, Rows<T>> kept() const {
+        Rows<T> keys(N, Hkv * D), values(N, Hkv * D);
         std::vector<T> scratch(static_cast<std::size_t>(page_of().scratch_elements()));
         for (Index g = 0; g < Hkv; ++g)
             for (Index t = 0; t < N; ++t) {
@@ -100,6 +100,13 @@ struct Case {
                     values.view()(t, g * D + d) = page.values[t % C * page_of().value_stride() + d];
                 }
             }
+        return {std::move(keys), std::move(values)};
+    }
+
+    // The reference over those.
+    std::vector<T> reference() const {
+        Rows<T> expected(N, H * D), sums(N, H);
+        const auto [keys, values] = kept();
         kernels::full_attention_reference<T>(q.view(), keys.view(), values.view(), H, Hkv,
                                              expected.view(), sums.view());
         std::vector<T> all = expected.values(), last = sums.values();
@@ -162,6 +169,57 @@ void check_window(Index N, Index H, Index Hkv, Index window) {
     INFO(where);
     CHECK(same_bits(run(1), whole));
     CHECK(same_bits(run(C + 3), whole));
+}
+
+// The chunks that a query chooses, in calls of at most piece tokens, of a page whose head dimension
+// the type knows or not.
+template <Index PageD, class T, Index D, Index C>
+std::vector<T> run_sparse(Case<T, D, C>& c, const SparsePast& sparse, Index open, Index piece) {
+    const kernels::KeyValuePage<T, PageD, C> page(D);
+    using Bounds = kernels::KeyBounds<T, PageD, C>;
+    const Index bytes = c.Hkv * Bounds::bytes(page);
+    const Pages groups(c.N, C * 64, bytes, 0xff), levels(c.N, C * 64 * 64, bytes, 0xff);
+    AlignedBuffer<std::byte> memory(
+        kernels::sparse_attention_workspace_bytes<T, PageD, C>(piece, c.H / c.Hkv, page));
+    Rows<T> out(c.N, c.H * D);
+    std::vector<T> scratch(static_cast<std::size_t>(page.scratch_elements()));
+    for (Index first = 0; first < c.N; first += piece)
+        for (Index g = 0; g < c.Hkv; ++g) {
+            std::memset(memory.data(), 0xff, static_cast<std::size_t>(memory.size()));
+            Arena arena(memory.span());
+            const Index n = std::min(piece, c.N - first);
+            const kernels::FullAttentionPast<T, PageD, C> past{c.pages.view(), c.format, g, page};
+            const Bounds bounds{groups.view(), levels.view(), g, sparse, open, page};
+            for (Index t = first; t < first + n; ++t) {
+                past.put(t, c.k.view().row(t) + g * D, c.v.view().row(t) + g * D);
+                if ((t + 1) % C == 0) bounds.summarise(past, t / C, scratch.data());
+            }
+            kernels::sparse_attention<PageD, C, T>(
+                c.of_group(c.q.view().middle_rows(first, n), g, D), first, past, bounds,
+                c.of_group(out.view().middle_rows(first, n), g, D), arena);
+            CHECK(arena.used() == 0);
+        }
+    CHECK(out.padding_untouched());
+    return out.values();
+}
+
+template <class T, Index D, Index C>
+void check_sparse(Index N, Index H, Index Hkv, BankFormat format, const SparsePast& sparse,
+                  Index open = 0) {
+    const auto fresh = [&] { return Case<T, D, C>(N, H, Hkv, format, 6); };
+    auto c = fresh(), by_token = fresh(), cut = fresh();
+    const auto out = run_sparse<D>(c, sparse, open, N);
+    Rows<T> expected(N, H * D);
+    const auto [keys, values] = c.kept();
+    kernels::sparse_attention_reference<T>(c.q.view(), keys.view(), values.view(), H, Hkv, C,
+                                           sparse, open, expected.view());
+    const std::string where = c.where() + ", chunks " + std::to_string(sparse.chunks) +
+                              ", recent " + std::to_string(sparse.recent) + ", open " +
+                              std::to_string(open);
+    check_close(out, expected.values(), bound<T>, where);
+    INFO(where);
+    CHECK(same_bits(run_sparse<dynamic>(by_token, sparse, open, 1), out));
+    CHECK(same_bits(run_sparse<D>(cut, sparse, open, C + 3), out));
 }
 
 // Gradients by way of pages, in calls of at most piece tokens, the last first.
@@ -273,6 +331,51 @@ TEMPLATE_TEST_CASE("attention to a window of the past, heads of a size read at r
         check_window<TestType, 4, 8>(29, 2, 1, window);
         check_window<TestType, 12, 8>(45, 6, 2, window);
     }
+}
+
+TEMPLATE_TEST_CASE("attention to the chunks that a query chooses is its reference",
+                   "[full_attention]", float, double) {
+    for (const BankFormat format : {BankFormat::exact, BankFormat::bf16, BankFormat::int8})
+        for (const SparsePast sparse : {SparsePast{1, 0}, {2, 1}, {3, 2}, {1, 64}})
+            for (const Index N : {Index{0}, Index{1}, Index{13}, Index{14}, Index{101}}) {
+                check_sparse<TestType, 12, 13>(N, 6, 2, format, sparse);
+                check_sparse<TestType, 4, 8>(N, 1, 1, format, sparse);
+            }
+    check_sparse<TestType, 64, 64>(700, 4, 2, BankFormat::exact, {3, 1});
+    for (const Index open : {1, 2})  // more than two groups of 64 chunks
+        check_sparse<TestType, 4, 2>(64 * 2 * 3 + 5, 4, 2, BankFormat::exact, {3, 1}, open);
+    check_sparse<TestType, 4, 1>(64 * 64 + 64 * 3 + 5, 1, 1, BankFormat::exact, {2, 0}, 2);
+}
+
+TEST_CASE("attention to all chunks is attention to the whole past, bit for bit",
+          "[full_attention]") {
+    for (const BankFormat format : {BankFormat::exact, BankFormat::int8}) {
+        Case<float, 12, 8> whole(205, 6, 2, format, 6), chosen(205, 6, 2, format, 6),
+            fewer(205, 6, 2, format, 6), of_groups(205, 6, 2, format, 6);
+        whole.run(205);
+        const auto full = whole.out.values();
+        CHECK(same_bits(run_sparse<12>(chosen, {25, 0}, 0, 205), full));
+        CHECK(same_bits(run_sparse<12>(of_groups, {1, 24}, 1, 205), full));
+        CHECK_FALSE(same_bits(run_sparse<12>(fewer, {23, 1}, 0, 205), full));
+    }
+}
+
+TEST_CASE("attention to chosen chunks finds a key that stands out, and no later token changes it",
+          "[full_attention]") {
+    constexpr Index D = 16, C = 8, N = 400;
+    Case<float, D, C> c(N, 1, 1, BankFormat::exact, 7), later(N, 1, 1, BankFormat::exact, 7);
+    for (Index d = 0; d < D; ++d) {  // token 77 is what token 300 looks for
+        c.k.view()(77, d) = later.k.view()(77, d) = 4 * c.q.view()(300, d);
+        later.k.view()(333, d) = later.v.view()(333, d) = 50.0F;
+    }
+    const auto out = run_sparse<D>(c, {1, 0}, 0, N), other = run_sparse<D>(later, {1, 0}, 0, N);
+    float largest = 0;
+    for (Index d = 0; d < D; ++d)
+        largest = std::max(
+            largest, std::abs(out[static_cast<std::size_t>(300 * D + d)] - c.v.view()(77, d)));
+    CHECK(largest < 1e-2F);
+    CHECK(same_bits(std::span(out).first(333 * D), std::span(other).first(333 * D)));
+    CHECK_FALSE(same_bits(out, other));
 }
 
 TEST_CASE("attention to the whole past: large scores, and values that are not numbers",

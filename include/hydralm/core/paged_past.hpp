@@ -1,5 +1,5 @@
 // The past of a stream in pages, as kernels see it: places of pages, how numbers are kept in them,
-// and how far back a token reads them. Whoever owns the pages makes the view (state/page_bank.hpp).
+// and which of them a token reads. Whoever owns the pages makes the view (state/page_bank.hpp).
 #pragma once
 
 #include <algorithm>
@@ -39,6 +39,22 @@ struct PastBounds {
     constexpr Index first_scored(Index m) const noexcept {
         return std::max<Index>(0, first_exact(m) - pooled_chunks);
     }
+};
+
+// Of the whole past a token in chunk m reads chunks m − recent … m, its own up to itself, and of
+// those before them the `chunks` that its query scores highest.
+struct SparsePast {
+    Index chunks = 0;  // 0: every chunk is read
+    Index recent = 1;
+
+    static constexpr Index most_chunks = 256, most_recent = 64;
+
+    constexpr bool on() const noexcept { return chunks > 0; }
+    // The first chunk that a token in chunk m reads whatever its score.
+    constexpr Index first_recent(Index m) const noexcept { return std::max<Index>(0, m - recent); }
+    // Chunks that a query reads at most.
+    constexpr Index reads() const noexcept { return chunks + recent + 1; }
+    bool operator==(const SparsePast&) const = default;
 };
 
 }  // namespace HYDRALM_NAMESPACE

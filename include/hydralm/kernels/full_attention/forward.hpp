@@ -48,6 +48,10 @@ struct FullAttentionTile {
         return static_cast<Index>(
             std::clamp<std::int64_t>(position + token(i) + 1 - window - t, 0, C));
     }
+    // Chunk of C tokens that query i lies in.
+    Index chunk(Index i, Index C) const noexcept {
+        return static_cast<Index>((position + token(i)) / C);
+    }
     std::int64_t begin() const noexcept {
         return std::max<std::int64_t>(0, position + token(0) + 1 - window);
     }
@@ -78,6 +82,53 @@ void pack_query(Index D, const T* row, T factor, T* out, Index width) noexcept {
     hydralm::out(D, out) = factor * in(row);
     std::fill(out + D, out + width, T(0));
 }
+
+// The queries [count, V] of a tile times factor, padded, from q [N, G·D].
+template <Real T>
+void pack_queries(const FullAttentionTile& tile, MatrixView<const T> q, Index D, T factor, T* out,
+                  Index V) noexcept {
+    for (Index i = 0; i < tile.count; ++i)
+        pack_query<T>(D, q.row(tile.token(i)) + tile.head(i) * D, factor, out + i * V, V);
+}
+
+// The softmax of every query of a tile over the pages so far, and what it gives: L = Σ 2^(s − m), o
+// = Σ 2^(s − m) v with m the largest score.
+template <Real T>
+struct StreamingSoftmax {
+    std::array<T, full_rows> largest, factor;
+    std::array<double, full_rows> sum;
+
+    static T scale(Index D) noexcept {  // of a score
+        return std::numbers::log2e_v<T> / std::sqrt(static_cast<T>(D));
+    }
+    void clear() noexcept {
+        largest.fill(std::numeric_limits<T>::lowest());
+        sum.fill(0.0);
+    }
+    // Weights of query i over n tokens more, from its scores in their place.
+    void weigh(Index i, Index n, T* w) noexcept {
+        const auto at = static_cast<std::size_t>(i);
+        const T top = std::max(largest[at], max(view(w, n)));
+        factor[at] = std::exp2(largest[at] - top);
+        largest[at] = top;
+        const auto score = in(w);
+        sum[at] = sum[at] * static_cast<double>(factor[at]) +
+                  static_cast<double>(hydralm::out(n, w).assign_and_sum(exp2_finite(score - top)));
+    }
+    // o of query i with the product of those weights and their values, both [V].
+    void add(Index i, Index V, const T* product, T* o) const noexcept {
+        hydralm::out(V, o) = fma(in(o), factor[static_cast<std::size_t>(i)], in(product));
+    }
+    // o/L of query i to [D]; and its ln Σ exp(score).
+    void divide(Index i, Index D, const T* o, T* out) const noexcept {
+        hydralm::out(D, out) = in(o) * static_cast<T>(1.0 / sum[static_cast<std::size_t>(i)]);
+    }
+    T log_sum_exp(Index i) const noexcept {
+        const auto at = static_cast<std::size_t>(i);
+        return static_cast<T>(static_cast<double>(largest[at]) * std::numbers::ln2 +
+                              std::log(sum[at]));
+    }
+};
 
 }  // namespace detail
 
@@ -115,33 +166,15 @@ void full_attention(MatrixView<const std::type_identity_t<T>> q, std::int64_t po
     T* const products = arena.take<T>(rows * V);
     T* const weights = arena.take<T>(rows * K);
     T* const decoded = arena.take<T>(past.page.scratch_elements());
-    std::array<T, rows> largest, factor;
-    std::array<double, rows> sum;  // Σ 2^(score − largest)
-    const T scale = std::numbers::log2e_v<T> / std::sqrt(static_cast<T>(width));
+    detail::StreamingSoftmax<T> softmax;
     const Index heads = q.cols() / width, all_rows = q.rows() * heads;
 
-    // Weights of query i over tokens [hidden, visible) of a page, from its scores in their place.
-    const auto weigh = [&](Index i, Index hidden, Index seen) {
-        const auto at = static_cast<std::size_t>(i);
-        const Index visible = seen - hidden;
-        T* const w = weights + i * K + hidden;
-        const T top = std::max(largest[at], max(view(w, visible)));
-        factor[at] = std::exp2(largest[at] - top);
-        largest[at] = top;
-        const auto score = in(w);
-        sum[at] =
-            sum[at] * static_cast<double>(factor[at]) +
-            static_cast<double>(hydralm::out(visible, w).assign_and_sum(exp2_finite(score - top)));
-    };
     for (Index first = 0; first < all_rows; first += rows) {
         const detail::FullAttentionTile tile{first, std::min(rows, all_rows - first), heads,
                                              position, window > 0 ? window : detail::whole_past};
-        for (Index i = 0; i < tile.count; ++i)
-            detail::pack_query<T>(width, q.row(tile.token(i)) + tile.head(i) * width, scale,
-                                  queries + i * V, V);
+        detail::pack_queries<T>(tile, q, width, softmax.scale(width), queries, V);
         std::fill_n(outputs, tile.count * V, T(0));
-        largest.fill(std::numeric_limits<T>::lowest());
-        sum.fill(0.0);
+        softmax.clear();
         tile.for_pages(C, [&](Index c, const detail::SeenBy& by) {
             const auto page = past.read(c, decoded);
             detail::product<T>(by.gone - by.any, K, width, {queries + by.any * V, V, 1}, page.keys,
@@ -150,28 +183,24 @@ void full_attention(MatrixView<const std::type_identity_t<T>> q, std::int64_t po
             const auto in_part = [&](Index begin, Index end) {
                 for (Index i = begin; i < end; ++i) {
                     const Index hidden = tile.hidden(i, c * C, C), seen = tile.visible(i, c * C, C);
-                    weigh(i, hidden, seen);
+                    softmax.weigh(i, seen - hidden, weights + i * K + hidden);
                     detail::product<T>(1, V, seen - hidden, {weights + i * K + hidden, K, 1},
                                        page.values + hidden * V, V, products + i * V, V, false);
                 }
             };
             in_part(by.any, std::min(by.all, by.gone));
-            for (Index i = by.all; i < by.cut; ++i) weigh(i, 0, C);
+            for (Index i = by.all; i < by.cut; ++i) softmax.weigh(i, C, weights + i * K);
             if (by.all < by.cut)
                 detail::product<T>(by.cut - by.all, V, C, {weights + by.all * K, K, 1}, page.values,
                                    V, products + by.all * V, V, false);
             in_part(by.cut, by.gone);
             for (Index i = by.any; i < by.gone; ++i)
-                hydralm::out(V, outputs + i * V) = fma(
-                    in(outputs + i * V), factor[static_cast<std::size_t>(i)], in(products + i * V));
+                softmax.add(i, V, products + i * V, outputs + i * V);
         });
         for (Index i = 0; i < tile.count; ++i) {
-            const auto at = static_cast<std::size_t>(i);
-            hydralm::out(width, out.row(tile.token(i)) + tile.head(i) * width) =
-                in(outputs + i * V) * static_cast<T>(1.0 / sum[at]);
-            if (log_sum_exp.data() != nullptr)
-                log_sum_exp(tile.token(i), tile.head(i)) = static_cast<T>(
-                    static_cast<double>(largest[at]) * std::numbers::ln2 + std::log(sum[at]));
+            const Index n = tile.token(i), h = tile.head(i);
+            softmax.divide(i, width, outputs + i * V, out.row(n) + h * width);
+            if (log_sum_exp.data() != nullptr) log_sum_exp(n, h) = softmax.log_sum_exp(i);
         }
     }
 }

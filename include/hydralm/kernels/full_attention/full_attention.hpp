@@ -4,3 +4,4 @@
 #include "hydralm/kernels/full_attention/backward.hpp"
 #include "hydralm/kernels/full_attention/forward.hpp"
 #include "hydralm/kernels/full_attention/reference.hpp"
+#include "hydralm/kernels/full_attention/sparse.hpp"

@@ -6,6 +6,8 @@
 #include <limits>
 
 #include "hydralm/core/matrix_view.hpp"
+#include "hydralm/core/paged_past.hpp"
+#include "hydralm/kernels/chunk_search/reference.hpp"
 
 namespace HYDRALM_NAMESPACE::kernels {
 namespace detail {
@@ -52,6 +54,54 @@ void full_attention_reference(MatrixView<const T> q, MatrixView<const T> keys,
                 out(i, h * D + d) = o / sum;
             }
             log_sum_exp(i, h) = largest + std::log(sum);
+        }
+}
+
+// The same over some chunks of the past. A query of a token in chunk m = ⌊t/chunk⌋ reads the tokens
+// up to its own of the chunks m − recent … m, and of those of the chunks c before them that have
+// the largest bounds r_c = Σ_d max_{j∈c} q_d k_jd of their scores: sparse.chunks of them, ties to
+// the earlier; with open groups only of the chunks behind the last whole group of 64 chunks, and of
+// the groups with the largest bounds.
+template <Real T>
+void sparse_attention_reference(MatrixView<const T> q, MatrixView<const T> keys,
+                                MatrixView<const T> values, Index heads, Index groups, Index chunk,
+                                const SparsePast& sparse, Index open_groups, MatrixView<T> out) {
+    const Index past = keys.rows() - q.rows(), D = q.cols() / heads;
+    const T scale = T(1) / std::sqrt(static_cast<T>(D));
+    for (Index i = 0; i < q.rows(); ++i)
+        for (Index h = 0; h < heads; ++h) {
+            const Index at = h * groups / heads * D, t = past + i, m = t / chunk;
+            const auto bound = [&](Index tokens) {  // of the n-th run of so many
+                return [&, tokens](Index n) {
+                    T sum(0);
+                    for (Index d = 0; d < D; ++d) {
+                        T most = -std::numeric_limits<T>::infinity();
+                        for (Index j = n * tokens; j < (n + 1) * tokens; ++j)
+                            most = std::max(most, q(i, h * D + d) * keys(j, at + d));
+                        sum += most;
+                    }
+                    return sum;
+                };
+            };
+            const Index recent = sparse.first_recent(m);
+            auto read =
+                detail::best_of(detail::scored_chunks<T>(0, recent, open_groups, bound(chunk),
+                                                         bound(chunk * chunk_group)),
+                                sparse.chunks);
+            for (Index c = recent; c <= m; ++c) read.emplace_back(T(0), c);
+            const auto for_tokens = [&](const auto& f) {
+                for (const auto& [unused, c] : read)
+                    for (Index j = c * chunk; j < std::min((c + 1) * chunk, t + 1); ++j)
+                        f(j, detail::plain_dot<T>(D, q.row(i) + h * D, keys.row(j) + at) * scale);
+            };
+            T largest = -std::numeric_limits<T>::infinity(), sum = 0;
+            for_tokens([&](Index, T score) { largest = std::max(largest, score); });
+            for_tokens([&](Index, T score) { sum += std::exp(score - largest); });
+            std::fill_n(out.row(i) + h * D, D, T(0));
+            for_tokens([&](Index j, T score) {
+                for (Index d = 0; d < D; ++d)
+                    out(i, h * D + d) += std::exp(score - largest) / sum * values(j, at + d);
+            });
         }
 }
 

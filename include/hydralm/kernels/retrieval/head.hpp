@@ -3,6 +3,7 @@
 // do.
 #pragma once
 
+#include "hydralm/kernels/chunk_search/search.hpp"
 #include "hydralm/kernels/key_value_page.hpp"
 #include "hydralm/simd/expression.hpp"
 
@@ -10,8 +11,8 @@ namespace HYDRALM_NAMESPACE::kernels {
 
 // What a stream has of the past, all heads of it: its pages, and how a token searches them.
 struct RetrievalPast {
-    static constexpr Index group = 64;  // chunks in a group, groups in a level page
-    static constexpr Index most_open_groups = 16;
+    static constexpr Index group = chunk_group;
+    static constexpr Index most_open_groups = kernels::most_open_groups;
 
     PageView chunks{};  // keys, values and gates of C tokens
     PageView
@@ -57,7 +58,8 @@ public:
     T* summaries(Index g) const noexcept {  // [D, group]: column c mod group is s_c
         return reinterpret_cast<T*>(past_.groups.page(g) + head_ * summary_bytes);
     }
-    T* sums(Index level) const noexcept {  // [D, group]: column g mod group is Σ s_c of a group
+    T* group_summaries(
+        Index level) const noexcept {  // [D, group]: column g mod group is Σ s_c of a group
         return reinterpret_cast<T*>(past_.levels.page(level) + head_ * summary_bytes);
     }
     // In bounded memory, [D] each: the mean value of chunk c; the decayed means of the summaries
@@ -144,7 +146,7 @@ private:
     }
     void sum_group(Index g) const noexcept {
         const T* const s = summaries(g);
-        T* const column = sums(g / group) + g % group;
+        T* const column = group_summaries(g / group) + g % group;
         for (Index d = 0; d < D; ++d) {  // by hand: sums of rows lie group apart
             T sum(0);
             for (Index i = 0; i < group; ++i) sum += s[d * group + i];

@@ -6,30 +6,10 @@
 #include <vector>
 
 #include "hydralm/core/matrix_view.hpp"
+#include "hydralm/kernels/chunk_search/reference.hpp"
 #include "hydralm/kernels/retrieval/head.hpp"
 
 namespace HYDRALM_NAMESPACE::kernels {
-namespace detail {
-
-// The best of scored (score, number): the most largest, ties to the smaller number, NaN last; by
-// number.
-template <Real T>
-std::vector<std::pair<T, Index>> best_of(std::vector<std::pair<T, Index>> scored, Index most) {
-    const auto better = [](const auto& a, const auto& b) {
-        if (std::isnan(a.first) || std::isnan(b.first))
-            return std::isnan(a.first) == std::isnan(b.first) ? a.second < b.second
-                                                              : std::isnan(b.first);
-        return a.first > b.first || (a.first == b.first && a.second < b.second);
-    };
-    std::sort(scored.begin(), scored.end(), better);
-    if (static_cast<Index>(scored.size()) > most) scored.resize(static_cast<std::size_t>(most));
-    std::sort(scored.begin(), scored.end(),
-              [](const auto& a, const auto& b) { return a.second < b.second; });
-    return scored;
-}
-
-}  // namespace detail
-
 // For every token t, with own chunk m = ⌊t/C⌋ and s_c = Σ_{j∈c} γ_j k̂_j:
 //   r_c = q̂_t·s_c for c < m;  kept: the top_k largest r_c, ties to the earlier chunk, NaN last
 //   p = softmax({λ r_c : c kept} ∪ {ℓ : m})
@@ -46,7 +26,7 @@ void retrieval_attention_reference(MatrixView<const T> q, MatrixView<const T> k,
                                    MatrixView<std::int32_t> selected, const PastBounds& bounds = {},
                                    Index open_groups = 0) {
     using Row = std::vector<T>;
-    constexpr Index group = RetrievalPast::group;
+    constexpr Index group = chunk_group;
     const Index N = q.rows(), D = q.cols();
     const auto dot = [D](const T* a, const T* b) {
         T sum(0);
@@ -85,23 +65,11 @@ void retrieval_attention_reference(MatrixView<const T> q, MatrixView<const T> k,
             if (bounds.bounded()) far_means.push_back(decayed(means));
         }
         const Index exact = bounds.first_exact(m), scored = bounds.first_scored(m);
-        std::vector<std::pair<T, Index>> kept;  // routing score, chunk
-        const auto score = [&](Index first, Index end) {
-            for (Index c = first; c < end; ++c)
-                kept.emplace_back(dot(q.row(t), row(summaries, c)), c);
+        const auto score = [&](const std::vector<Row>& of) {
+            return [&](Index i) { return dot(q.row(t), row(of, i)); };
         };
-        if (scored > 0)
-            kept.emplace_back(dot(q.row(t), row(far_summaries, scored - 1)), scored - 1);
-        if (open_groups > 0) {
-            std::vector<std::pair<T, Index>> groups;
-            for (Index g = 0; g < m / group; ++g)
-                groups.emplace_back(dot(q.row(t), row(sums, g)), g);
-            for (const auto& [unused, g] : detail::best_of(groups, open_groups))
-                score(g * group, (g + 1) * group);
-            score(m / group * group, m);
-        } else {
-            score(scored, m);
-        }
+        auto kept = detail::scored_chunks<T>(scored, m, open_groups, score(summaries), score(sums));
+        if (scored > 0) kept.emplace_back(score(far_summaries)(scored - 1), scored - 1);
         kept = detail::best_of(kept, top_k);
         for (Index i = 0; i < top_k; ++i)
             selected(t, i) =
