@@ -39,7 +39,7 @@ PageBytes page_bytes(const Model& model) {
                 (hydralm::ceil_div(layout.window + Model::prefill_tile, layout.chunk_tokens) + 1);
         else
             for (const auto& kind : layout.kinds)
-                if (kind.chunks > 0)
+                if (kind.chunks > 0 && kind.kept != hydralm::Kept::sparse)
                     bytes.per_token += static_cast<double>(kind.bytes[0]) /
                                        static_cast<double>(kind.chunks * layout.chunk_tokens);
     }

@@ -86,10 +86,7 @@ void check_formats() {
     const auto expected = exact.forward(rows, Form::parallel);
     for (const auto& [format, limit] :
          {std::pair{BankFormat::bf16, 0.02}, {BankFormat::int8, 0.05}}) {
-        LayerCase<Layer> rounded(layer, tensors);
-        std::vector<PageBank> banks;
-        add_banks(layer, banks, {.format = format});
-        rounded.memory() = StreamMemory(state_bytes(layer), std::move(banks));
+        LayerCase<Layer> rounded(layer, tensors, {.format = format});
         const auto y = rounded.forward(rows, Form::parallel);
         check_close(y, expected, limit, std::string(name(format)));
         CHECK_FALSE(same_bits(y, expected));
@@ -242,6 +239,12 @@ TEST_CASE("Attention to the whole past keeps it in every format", "[full_attenti
     check_formats<double>();
 }
 
+TEST_CASE("Attention to the whole past reads the chunks it is told to", "[full_attention]") {
+    const FullAttention<float, 12, 8> layer({d_model, 4, 2, 10000.0});
+    for (const BankFormat format : {BankFormat::exact, BankFormat::bf16, BankFormat::int8})
+        check_sparse<8>(layer, random_tensors(layer, 7), format);
+}
+
 TEST_CASE("Attention to the whole past has the same bits with a shape known to the compiler",
           "[full_attention]") {
     using Static = FullAttention<float, 12, 8, FullShape<d_model, 4, 2>>;
@@ -273,6 +276,7 @@ TEST_CASE("Attention to the whole past: the state advances as it does in forward
           "[full_attention]") {
     const FullAttention<float, 12, 8> layer({d_model, 4, 2, 10000.0});
     check_advance(layer, random_tensors(layer, 3));
+    check_advance(layer, random_tensors(layer, 3), {.sparse = {.chunks = 1, .recent = 0}});
 }
 
 TEST_CASE("Attention to the whole past needs scratch that no past makes larger",

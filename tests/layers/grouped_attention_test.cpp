@@ -70,3 +70,26 @@ TEMPLATE_TEST_CASE("grouped attention to a window keeps the window", "[layers]",
     CHECK(stream.memory().size() == after_first);
     check_batch(layer, tensors, 9, Form::parallel);
 }
+
+TEMPLATE_TEST_CASE("grouped attention to the whole past reads the chunks it is told to", "[layers]",
+                   float, double) {
+    Shape shape{.d_model = 20,
+                .n_heads = 4,
+                .n_kv_heads = 2,
+                .head_dim = 12,
+                .rotary_dim = 8,
+                .norm = QueryKeyNorm::each_head,
+                .gate = true};
+    const GroupedAttention<TestType, 8> layer(shape);
+    check_sparse<8>(layer, random_tensors(layer, 7), BankFormat::exact);
+
+    // A window is read whole.
+    shape.window = 30;
+    const GroupedAttention<TestType, 8> window(shape);
+    const auto tensors = random_tensors(window, 7);
+    const auto rows = random_rows(100, shape.d_model, 7);
+    LayerCase<GroupedAttention<TestType, 8>> all(window, tensors),
+        asked(window, tensors, {.sparse = {.chunks = 1, .recent = 0}});
+    CHECK(same_bits(asked.forward(rows, Form::parallel), all.forward(rows, Form::parallel)));
+    CHECK(asked.memory().size() == all.memory().size());
+}

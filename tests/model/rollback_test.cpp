@@ -52,6 +52,8 @@ TEST_CASE("Tokens taken back leave the state of those that are kept", "[rollback
     for (const Index past : {0, 50, 130}) {
         check_rollback<HydraLM<small_full, float>>(past, 17);
         check_rollback<HydraLM<small_full, float>>(past, 17, {.format = BankFormat::int8});
+        check_rollback<HydraLM<small_full, float>>(past, 17,
+                                                   {.sparse = {.chunks = 1, .recent = 0}});
     }
     using Model = HydraLM<small_remembering, float>;
     for (const Index past : {0, 25, 130, 900})

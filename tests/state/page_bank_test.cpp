@@ -20,6 +20,14 @@ constexpr PageLayout whole{
     .chunk_tokens = 4,
     .kinds = {PageKind{.chunks = 1, .kept = Kept::whole, .bytes = {128, 64, 64}}}};
 
+// All of it, of which two heads read a part on request.
+constexpr PageLayout in_part{
+    .chunk_tokens = 4,
+    .kinds = {PageKind{.chunks = 1, .kept = Kept::whole, .bytes = {128, 64, 64}},
+              PageKind{.chunks = 8, .kept = Kept::sparse, .bytes = {64, 64, 64}}},
+    .parts = 2,
+    .heads = 2};
+
 // Of the 10 tokens up to the next.
 constexpr PageLayout of_window{
     .chunk_tokens = 4,
@@ -164,6 +172,39 @@ TEST_CASE("A window's bank has what its tokens read, however long the stream", "
               .exact_chunks);
 }
 
+TEST_CASE("A bank that is read in part has what that needs, and expects no more", "[page_bank]") {
+    struct Told : PageSource {
+        Index bytes = 0;
+        std::shared_ptr<std::byte> take(Index size) override {
+            const auto page = std::make_shared<AlignedBuffer<std::byte>>(size);
+            return {page, page->data()};
+        }
+        void expect(Index size) noexcept override { bytes = size; }
+        Index budget() const noexcept override { return 1 << 20; }
+    };
+    const auto told = std::make_shared<Told>();
+    PageBank all(in_part, {.pages = told}),
+        part(in_part, {.pages = told, .sparse = {.chunks = 3, .recent = 2}}),
+        other(of_chunks, {.sparse = {.chunks = 3}});
+    CHECK_FALSE(all.reads_sparsely());
+    CHECK(part.reads_sparsely());
+    CHECK_FALSE(other.reads_sparsely());
+    CHECK_THROWS_AS(expect_exact(std::span(&part, 1)), Error);
+    CHECK_NOTHROW(expect_exact(std::span(&other, 1)));
+    all.reserve(0, 4000);
+    part.reserve(0, 4000);
+    CHECK(all.bytes() == 1000 * 128);
+    CHECK(part.bytes() == 1000 * 128 + 125 * 64);
+    CHECK(part.bytes(33) == 9 * 128 + 2 * 64);
+    all.expect_reads(1);
+    CHECK(told->bytes > 1000 * 128);
+    part.expect_reads(1);  // a head reads 6 parts of 64 bytes, and what lies around each
+    const Index each = told->bytes / (2 * 6);
+    CHECK(told->bytes % (2 * 6) == 0);
+    part.expect_reads(3);
+    CHECK(told->bytes == 3 * 2 * 6 * each);
+}
+
 TEST_CASE("A bounded bank ends where its chunks have no number", "[page_bank]") {
     PageBank bank(of_chunks, {.exact_chunks = 1, .pooled_chunks = 1});
     const std::int64_t end = PageBank::most_chunks * 4;
@@ -191,6 +232,11 @@ TEST_CASE("A policy that cannot be is refused", "[page_bank]") {
     };
     CHECK(field({.pages = std::make_shared<Small>()}) == "budget");
     CHECK(field({.pages = std::make_shared<Small>(), .format = BankFormat::int8}) == "");
+
+    CHECK(field({.sparse = {.chunks = -1}}) == "sparse.chunks");
+    CHECK(field({.sparse = {.chunks = SparsePast::most_chunks + 1}}) == "sparse.chunks");
+    CHECK(field({.sparse = {.recent = -1}}) == "sparse.recent");
+    CHECK(field({.sparse = {.recent = SparsePast::most_recent + 1}}) == "sparse.recent");
 
     // The whole past is not bounded.
     CHECK(refused_field(whole, {.open_groups = 4}) == "");

@@ -84,8 +84,8 @@ class LayerCase {
 public:
     using T = typename Layer::Scalar;
 
-    LayerCase(Layer layer, const NamedValues& tensors)
-        : layer_(layer), weights_(weight_size(layer)), memory_(new_memory(layer)) {
+    LayerCase(Layer layer, const NamedValues& tensors, const BankPolicy& policy = {})
+        : layer_(layer), weights_(weight_size(layer)), memory_(new_memory(layer, policy)) {
         Index largest = 0;
         describe_parameters(layer, [&](const ParameterInfo& info) {
             largest = std::max(largest, info.size());
@@ -157,9 +157,9 @@ public:
     StreamMemory& memory() { return memory_; }
 
 private:
-    static StreamMemory new_memory(const Layer& layer) {
+    static StreamMemory new_memory(const Layer& layer, const BankPolicy& policy) {
         std::vector<PageBank> banks;
-        add_banks(layer, banks);
+        add_banks(layer, banks, policy);
         return {state_bytes(layer), std::move(banks)};
     }
     static Index weight_size(const Layer& layer) {
@@ -226,15 +226,55 @@ void check_batch(const Layer& layer, const NamedValues& tensors, Index N, Form f
     }
 }
 
+// Attention to the whole past with the chunks that BankPolicy::sparse says, of C tokens each: all
+// of them are the past, bit for bit; fewer are not, and the same in every cut of a text and every
+// format, in a fork, and whatever comes later.
+template <Index C, class Layer>
+void check_sparse(const Layer& layer, const NamedValues& tensors, BankFormat format) {
+    using T = typename Layer::Scalar;
+    const Index N = 25 * C + 3;
+    auto rows = random_rows(N, layer.d_model(), 21);
+    const auto run = [&](const SparsePast& sparse, Index piece, Index fork = 0) {
+        LayerCase<Layer> one(layer, tensors, {.format = format, .sparse = sparse});
+        std::vector<T> all;
+        for (Index first = 0; first < N; first += piece) {
+            const auto some = one.forward(
+                std::span(rows).subspan(static_cast<std::size_t>(first),
+                                        static_cast<std::size_t>(std::min(piece, N - first))),
+                piece == 1 ? Form::recurrent : Form::parallel);
+            all.insert(all.end(), some.begin(), some.end());
+            if (first != fork) continue;
+            const StreamMemory before = one.memory();  // goes another way, and comes back
+            one.forward(std::span(rows).first(static_cast<std::size_t>(2 * C)), Form::parallel);
+            one.memory() = before;
+        }
+        return all;
+    };
+    INFO(name(format));
+    const auto full = run({}, N);
+    CHECK(same_bits(run({.chunks = 25, .recent = 0}, N), full));
+    CHECK(same_bits(run({.chunks = 1, .recent = 24}, 37), full));
+    const auto few = run({.chunks = 2, .recent = 1}, N);
+    CHECK_FALSE(same_bits(few, full));
+    for (const Index piece : {Index{1}, Index{5}, C, Index{37}})
+        CHECK(same_bits(run({.chunks = 2, .recent = 1}, piece, 4 * piece), few));
+    const Index kept = 20 * C + 1;
+    for (auto row = rows.begin() + kept; row != rows.end(); ++row)
+        for (double& x : *row) x += 100;
+    const auto end = static_cast<std::size_t>(kept * layer.d_model());
+    const auto other = run({.chunks = 2, .recent = 1}, N);
+    CHECK(same_bits(std::span(other).first(end), std::span(few).first(end)));
+}
+
 // advance leaves the state that forward leaves, bit for bit.
 template <class Layer>
-void check_advance(const Layer& layer, const NamedValues& tensors) {
+void check_advance(const Layer& layer, const NamedValues& tensors, const BankPolicy& policy = {}) {
     for (const Index past : {0, 5})
         for (const Index N : {1, 9, 40}) {
             const auto rows = random_rows(past + N, layer.shape().d_model, 9);
             const auto before = std::span(rows).first(static_cast<std::size_t>(past)),
                        after = std::span(rows).subspan(static_cast<std::size_t>(past));
-            LayerCase<Layer> whole(layer, tensors), silent(layer, tensors);
+            LayerCase<Layer> whole(layer, tensors, policy), silent(layer, tensors, policy);
             for (auto* one : {&whole, &silent}) one->forward(before, Form::parallel);
             whole.forward(after, Form::parallel);
             silent.advance(after);

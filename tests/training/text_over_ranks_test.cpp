@@ -124,6 +124,8 @@ TEST_CASE("A text over ranks has the logits and states of one", "[ranks]") {
     check_ranks(whole_of<double>(config, 70), 3);
     // Retrieval in chunks of 13; attention to the whole past has pages of 64 tokens.
     check_ranks(whole_of<double>(small_full, 2 * 832 + 5), 2);
+    const BankPolicy sparse{.sparse = {.chunks = 3}};
+    check_ranks(whole_of<double>(small_full, 2 * 832 + 5, sparse), 2, sparse);
 }
 
 TEST_CASE("A model whose shape is its type is cut as well", "[ranks]") {

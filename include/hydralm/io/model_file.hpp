@@ -112,10 +112,12 @@ std::string fingerprint(const Model& model, const typename Model::State& state) 
     std::string text = fingerprint(model);
     if (state.banks().empty()) return text;
     const BankPolicy& policy = state.banks().front().policy();
-    if (policy.format == BankFormat::exact && !policy.bounded()) return text;
-    const Json bank{{"format", name(policy.format)},
-                    {"exact_chunks", policy.exact_chunks},
-                    {"pooled_chunks", policy.pooled_chunks}};
+    const bool sparse = std::ranges::any_of(state.banks(), &PageBank::reads_sparsely);
+    if (policy.format == BankFormat::exact && !policy.bounded() && !sparse) return text;
+    Json bank{{"format", name(policy.format)},
+              {"exact_chunks", policy.exact_chunks},
+              {"pooled_chunks", policy.pooled_chunks}};
+    if (sparse) bank["bounds of keys"] = true;  // how many chunks are read is free
     text.back() = ',';
     return text + "\"bank\":" + bank.dump() + "}";
 }

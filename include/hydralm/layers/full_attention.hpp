@@ -4,7 +4,8 @@
 //   o_th = Σ_s softmax_s(q_th·k_sg/√D) v_sg over s ≤ t,  g = ⌊h·Hkv/H⌋,  y = o_proj o
 //
 // One form: a token's bits do not depend on how many are computed together. State: the rotated keys
-// and the values of every token, in pages that grow with the stream.
+// and the values of every token, in pages that grow with the stream, of which a token reads all, or
+// what BankPolicy::sparse says.
 #pragma once
 
 #include <algorithm>
@@ -12,9 +13,9 @@
 #include <vector>
 
 #include "hydralm/core/parallel.hpp"
-#include "hydralm/kernels/full_attention/full_attention.hpp"
 #include "hydralm/kernels/matmul/matmul.hpp"
 #include "hydralm/kernels/rotary/rotary.hpp"
+#include "hydralm/layers/full_attention_pages.hpp"
 #include "hydralm/layers/module.hpp"
 #include "hydralm/layers/shape.hpp"
 
@@ -77,19 +78,12 @@ public:
 
     template <class S, class V>
     constexpr void visit_state(S& s, V& v) const {
-        const auto bytes = [this](BankFormat format) { return groups() * page_.bytes(format); };
-        v.growing(s.bank,
-                  {.chunk_tokens = ChunkSize,
-                   .kinds = {PageKind{.chunks = 1,
-                                      .kept = Kept::whole,
-                                      .bytes = {bytes(BankFormat::exact), bytes(BankFormat::bf16),
-                                                bytes(BankFormat::int8)}}},
-                   .parts = groups()});
+        v.growing(s.bank, full_attention_layout(page_, shape_.n_heads, groups()));
     }
 
     // Group g of a stream's past; valid until its next reserve.
     static Past past(const State& s, Index g) noexcept {
-        return {s.bank->pages(0), s.bank->policy().format, g};
+        return full_attention_past(*s.bank, g, page_);
     }
 
     // sink(name, shape, values): k_cache and v_cache [Hkv, position, D].
@@ -130,7 +124,7 @@ public:
         }
         v.matrix(s.angles, call.rows(), HeadDim);
         v.tasks(s.tasks, call.streams * groups() * parts(call.tokens),
-                kernels::full_attention_workspace_bytes<T, HeadDim, ChunkSize>());
+                attend_workspace_bytes(part_tokens(call.tokens), group_heads(), page_));
     }
 
     // Keys and values are read from the pages, probabilities computed again: nothing of size N×N.
@@ -181,8 +175,9 @@ public:
             B * G,
             [&](Index task) {
                 const Index b = task / G, g = task % G;
-                remember(past(bind_state(*this, streams, b), g), streams.position(b),
-                         qkv.middle_rows(b * N, N), s.angles.middle_rows(b * N, N), g);
+                Arena own = s.tasks.of(task);
+                remember(*bind_state(*this, streams, b).bank, streams.position(b),
+                         qkv.middle_rows(b * N, N), s.angles.middle_rows(b * N, N), g, own);
             },
             B * N * projected() > 65536);
         parallel_for(
@@ -196,10 +191,10 @@ public:
                                      ? log_sum_exp
                                      : log_sum_exp.middle_rows(row, count)
                                            .middle_cols(g * group_heads(), group_heads());
-                kernels::full_attention<HeadDim, ChunkSize, T>(
-                    group_cols(qkv.middle_rows(row, count), g), streams.position(b) + first,
-                    past(bind_state(*this, streams, b), g),
-                    group_cols(o.middle_rows(row, count), g), own, lse);
+                attend_to_past<T>(*bind_state(*this, streams, b).bank, g, page_,
+                                  streams.position(b) + first,
+                                  group_cols(qkv.middle_rows(row, count), g),
+                                  group_cols(o.middle_rows(row, count), g), own, lse);
             },
             B * N * I * (furthest + N) > 32768);
         project(o, p.o_proj, y, write, &arena);
@@ -215,9 +210,20 @@ public:
         const Scratch s = take_scratch(*this, arena, {.tokens = N});
         write_angles(streams, N, s.angles);
         kernels::matmul(x, p.qkv_proj, s.qkv, acc, &arena);
+        Arena own = s.tasks.of(0);
         for (Index g = 0; g < groups(); ++g)
-            remember(past(bind_state(*this, streams, 0), g), streams.position(0), s.qkv, s.angles,
-                     g);
+            remember(*bind_state(*this, streams, 0).bank, streams.position(0), s.qkv, s.angles, g,
+                     own);
+    }
+    void receive(const State& state, Index first, Index end, Arena& arena) const noexcept {
+        if (!state.bank->reads_sparsely()) return;
+        const Arena::Scope scope(arena);
+        T* const decoded = arena.take<T>(page_.scratch_elements());
+        for (Index c = first; c < end; ++c) {
+            state.bank->expect_page();
+            for (Index g = 0; g < groups(); ++g)
+                key_bounds(*state.bank, g, page_).summarise(past(state, g), c, decoded);
+        }
     }
 
     // As layers/module.hpp says; defined in full_attention_backward.hpp.
@@ -251,13 +257,16 @@ private:
         return std::clamp<Index>(N * group_heads() / 64, 1, 8);
     }
 
+    // Tokens of such a part, at most.
+    constexpr Index part_tokens(Index N) const noexcept { return ceil_div(N, parts(N)); }
+
     // Rotates q and k of one group, and writes its keys and values.
-    void remember(const Past& past, std::int64_t position, MatrixView<T> qkv,
-                  MatrixView<const T> table, Index g) const noexcept {
+    void remember(const PageBank& bank, std::int64_t position, MatrixView<T> qkv,
+                  MatrixView<const T> table, Index g, Arena& arena) const noexcept {
         kernels::rotary_apply<HeadDim>(group_cols(qkv, g), table);
         kernels::rotary_apply<HeadDim>(key_cols(qkv, g), table);
-        for (Index n = 0; n < qkv.rows(); ++n)
-            past.put(position + n, key_cols(qkv, g).row(n), value_cols(qkv, g).row(n));
+        put_keys_and_values<T>(bank, g, page_, position, key_cols(qkv, g), value_cols(qkv, g),
+                               arena);
     }
 
     void backward_group(Streams streams, Index N, const Tape& tape, const BackwardScratch& s,

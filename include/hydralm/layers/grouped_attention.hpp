@@ -8,6 +8,7 @@
 //
 // One form: a token's bits do not depend on how many are computed together. State: the rotated keys
 // and the values of every token, in pages that grow with the stream, or of the tokens of a window.
+// Of the whole past a token reads all, or what BankPolicy::sparse says.
 #pragma once
 
 #include <algorithm>
@@ -15,10 +16,10 @@
 #include <vector>
 
 #include "hydralm/core/parallel.hpp"
-#include "hydralm/kernels/full_attention/full_attention.hpp"
 #include "hydralm/kernels/matmul/matmul.hpp"
 #include "hydralm/kernels/rms_norm/rms_norm.hpp"
 #include "hydralm/kernels/rotary/rotary.hpp"
+#include "hydralm/layers/full_attention_pages.hpp"
 #include "hydralm/layers/module.hpp"
 #include "hydralm/layers/output_gate.hpp"
 #include "hydralm/layers/shape.hpp"
@@ -86,20 +87,12 @@ public:
 
     template <class S, class V>
     constexpr void visit_state(S& s, V& v) const {
-        const auto bytes = [this](BankFormat format) { return groups() * page().bytes(format); };
-        v.growing(s.bank,
-                  {.chunk_tokens = ChunkSize,
-                   .window = shape_.window,
-                   .kinds = {PageKind{.chunks = 1,
-                                      .kept = shape_.window > 0 ? Kept::window : Kept::whole,
-                                      .bytes = {bytes(BankFormat::exact), bytes(BankFormat::bf16),
-                                                bytes(BankFormat::int8)}}},
-                   .parts = groups()});
+        v.growing(s.bank, full_attention_layout(page(), shape_.n_heads, groups(), shape_.window));
     }
 
     // Group g of a stream's past; valid until its next reserve.
     Past past(const State& s, Index g) const noexcept {
-        return {s.bank->pages(0), s.bank->policy().format, g, page()};
+        return full_attention_past(*s.bank, g, page());
     }
 
     // sink(name, shape, values): k_cache and v_cache [Hkv, min(position, W), D], oldest first.
@@ -137,7 +130,7 @@ public:
         if (!call.recorded || shape_.gate) v.matrix(s.o, call.rows(), inner());
         v.matrix(s.angles, call.rows(), shape_.rotary_dim);
         v.tasks(s.tasks, call.streams * groups() * parts(call.tokens),
-                kernels::full_attention_workspace_bytes<T, dynamic, ChunkSize>(page()));
+                attend_workspace_bytes(part_tokens(call.tokens), group_heads(), page()));
     }
 
     // Keys and values are read from the pages, probabilities computed again: nothing of size N×N.
@@ -201,8 +194,9 @@ public:
             B * G,
             [&](Index task) {
                 const Index b = task / G, g = task % G;
-                remember(p, past(bind_state(*this, streams, b), g), streams.position(b),
-                         qkv.middle_rows(b * N, N), s.angles.middle_rows(b * N, N), g);
+                Arena own = s.tasks.of(task);
+                remember(p, *bind_state(*this, streams, b).bank, streams.position(b),
+                         qkv.middle_rows(b * N, N), s.angles.middle_rows(b * N, N), g, own);
             },
             B * N * projected() > 65536);
         const std::int64_t seen =
@@ -217,10 +211,10 @@ public:
                 const auto sums = log_sum_exp.data() == nullptr
                                       ? log_sum_exp
                                       : sums_of(log_sum_exp.middle_rows(row, count), g);
-                kernels::full_attention<dynamic, ChunkSize, T>(
-                    group_cols(qkv.middle_rows(row, count), g), streams.position(b) + first,
-                    past(bind_state(*this, streams, b), g),
-                    group_cols(o.middle_rows(row, count), g), own, sums, shape_.window);
+                attend_to_past<T>(*bind_state(*this, streams, b).bank, g, page(),
+                                  streams.position(b) + first,
+                                  group_cols(qkv.middle_rows(row, count), g),
+                                  group_cols(o.middle_rows(row, count), g), own, sums);
             },
             B * N * inner() * seen > 32768);
         if constexpr (records<R>) {
@@ -258,6 +252,9 @@ private:
         return std::clamp<Index>(N * group_heads() / 64, 1, 8);
     }
 
+    // Tokens of such a part, at most.
+    constexpr Index part_tokens(Index N) const noexcept { return ceil_div(N, parts(N)); }
+
     // Columns of q, or of anything as wide, that read group g; and of its keys and values in qkv.
     MatrixView<T> group_cols(MatrixView<T> q, Index g) const noexcept {
         return q.middle_cols(g * group_heads() * head_dim(), group_heads() * head_dim());
@@ -290,8 +287,8 @@ private:
     }
     // Norms and rotation of q and k of one group; its keys and values go into the pages.
     template <class P>
-    void remember(const P& p, const Past& pages, std::int64_t position, MatrixView<T> qkv,
-                  MatrixView<const T> angles, Index g) const noexcept {
+    void remember(const P& p, const PageBank& bank, std::int64_t position, MatrixView<T> qkv,
+                  MatrixView<const T> angles, Index g, Arena& arena) const noexcept {
         const MatrixView<T> q = group_cols(qkv, g), k = key_cols(qkv, g);
         if (shape_.norm == QueryKeyNorm::each_head) {
             normalise(q, p.q_norm);
@@ -301,8 +298,7 @@ private:
             kernels::rotary_apply<T>(head_dim(), q, angles);
             kernels::rotary_apply<T>(head_dim(), k, angles);
         }
-        for (Index n = 0; n < qkv.rows(); ++n)
-            pages.put(position + n, k.row(n), value_cols(qkv, g).row(n));
+        put_keys_and_values<T>(bank, g, page(), position, k, value_cols(qkv, g), arena);
     }
 
     void backward_group(Streams streams, Index N, const Tape& tape, const BackwardScratch& s,

@@ -41,8 +41,11 @@ struct BankPolicy {
     BankFormat format = BankFormat::exact;
     Index exact_chunks = 0;   // 0: all, and a bank grows with the stream
     Index pooled_chunks = 0;  // at least 1 beside exact_chunks
-    // Groups of 64 chunks that a token of a retrieval layer looks into; 0: all of them.
+    // Groups of 64 chunks that a token looks into where it chooses chunks; 0: all of them.
     Index open_groups = 0;
+    // Attention to the whole past reads some chunks of it alone, and keeps bounds of their keys
+    // (kernels/full_attention/key_bounds.hpp). Other layers are as ever.
+    SparsePast sparse{};
     std::shared_ptr<ReadObserver> reads{};  // null: nobody is told
 
     static constexpr Index most_open_groups = 16;

@@ -23,7 +23,8 @@ enum class Kept : std::uint8_t {
     window,  // what PageLayout::window tokens before the next one lie in, under every policy
     exact,   // of PastBounds::first_exact(m) and later
     pooled,  // from the chunk before PastBounds::first_scored(m) on
-    free     // all where memory grows, none where it is bounded
+    free,    // all where memory grows, none where it is bounded
+    sparse   // all where BankPolicy::sparse chooses what is read, else none
 };
 
 struct PageKind {
@@ -41,6 +42,7 @@ struct PageLayout {
     std::array<PageKind, 3> kinds{};
     Index parts = 1;  // of a page of the first kind, read each for itself
     Index reads = 0;  // of such parts, by a token, at most; 0: of every page
+    Index heads = 0;  // of a token, each of which reads parts as BankPolicy::sparse says
 };
 
 // A value: copies share pages. One thread at a time, as the stream it belongs to; different banks
@@ -54,7 +56,7 @@ public:
     explicit PageBank(const PageLayout& layout, const BankPolicy& policy = {})
         : layout_(layout), policy_(checked(policy, layout)) {
         for (std::size_t k = 0; k < kinds; ++k)
-            if (there_is(k))
+            if (has(k))
                 tables_[k] =
                     detail::PageTable(page_bytes(layout.kinds[k], policy.format, policy.bounded()),
                                       k == 0 ? policy.pages : nullptr);
@@ -68,12 +70,20 @@ public:
 
     const PageLayout& layout() const noexcept { return layout_; }
     const BankPolicy& policy() const noexcept { return policy_; }
+    // Whether there are pages of a kind under its policy.
+    bool has(std::size_t kind) const noexcept {
+        const PageKind& k = layout_.kinds[kind];
+        return k.chunks > 0 && !(k.kept == Kept::free && policy_.bounded()) &&
+               !(k.kept == Kept::sparse && !policy_.sparse.on());
+    }
     // Whether its memory grows with the stream: not under a bounded policy, not for windows alone.
     bool grows() const noexcept {
         return !policy_.bounded() && std::ranges::any_of(layout_.kinds, [](const PageKind& kind) {
             return kind.chunks > 0 && kind.kept != Kept::window;
         });
     }
+    // Whether its tokens read what BankPolicy::sparse says.
+    bool reads_sparsely() const noexcept { return layout_.heads > 0 && policy_.sparse.on(); }
     // How many groups the tokens to come look into; of what is kept nothing changes. Throws Error.
     void set_open_groups(Index groups) {
         BankPolicy policy = policy_;
@@ -100,16 +110,17 @@ public:
                    .fix = "begin the stream anew, or use a model of longer chunks"});
         drop_before(begin);
         for (std::size_t k = 0; k < kinds; ++k)
-            if (const Index chunks = layout_.kinds[k].chunks; there_is(k))
+            if (const Index chunks = layout_.kinds[k].chunks; has(k))
                 tables_[k].own(first / chunks, last / chunks);
     }
     // Told before tokens are computed whose memory is reserved: the source of pages may let go of
     // what others read.
     void expect_reads(Index tokens) const noexcept {
         if (policy_.pages == nullptr) return;
-        const Index part = tables_[0].page_bytes() / layout_.parts + brought_in;
-        policy_.pages->expect(layout_.reads > 0 ? tokens * layout_.reads * part
-                                                : tables_[0].bytes() + brought_in);
+        const Index part = tables_[0].page_bytes() / layout_.parts + brought_in,
+                    reads =
+                        reads_sparsely() ? layout_.heads * policy_.sparse.reads() : layout_.reads;
+        policy_.pages->expect(reads > 0 ? tokens * reads * part : tables_[0].bytes() + brought_in);
     }
     // Told behind them.
     void release_reads() const noexcept {
@@ -190,6 +201,13 @@ public:
                policy.open_groups, "0 looks into every group");
         expect(!bounded || policy.open_groups == 0, "open_groups", "0", policy.open_groups,
                "a bank of bounded memory scores each of its chunks");
+        const SparsePast& sparse = policy.sparse;
+        expect(sparse.chunks >= 0 && sparse.chunks <= SparsePast::most_chunks, "sparse.chunks",
+               "0 to " + std::to_string(SparsePast::most_chunks), sparse.chunks,
+               "0 reads every chunk");
+        expect(sparse.recent >= 0 && sparse.recent <= SparsePast::most_recent, "sparse.recent",
+               "0 to " + std::to_string(SparsePast::most_recent), sparse.recent,
+               "1 reads the chunk before a token's own whatever its score");
         const Index chunk = page_bytes(layout.kinds[0], policy.format, bounded);
         expect(policy.pages == nullptr || policy.pages->budget() >= chunk, "budget",
                "at least a chunk, " + std::to_string(chunk) + " bytes",
@@ -207,10 +225,6 @@ private:
         Index size() const noexcept { return end - first; }
     };
 
-    bool there_is(std::size_t k) const noexcept {
-        const PageKind& kind = layout_.kinds[k];
-        return kind.chunks > 0 && !(kind.kept == Kept::free && policy_.bounded());
-    }
     Index chunk_of(std::int64_t position) const noexcept {
         return static_cast<Index>(position / layout_.chunk_tokens);
     }
@@ -219,7 +233,7 @@ private:
     }
     // The pages of kind k that tokens from position on can read.
     Range held_at(std::size_t k, std::int64_t position) const noexcept {
-        if (!there_is(k)) return {0, 0};
+        if (!has(k)) return {0, 0};
         const PageKind& kind = layout_.kinds[k];
         const PastBounds bounds = policy_.bounds();
         const Index m = chunk_of(position), chunks = position == 0 ? 0 : chunk_of(position - 1) + 1,
@@ -239,13 +253,15 @@ private:
     std::array<detail::PageTable, kinds> tables_;
 };
 
-// Throws Error for banks that round the past or drop some of it: a gradient reads it as it was.
+// Throws Error for banks that round the past or drop some of it, or whose tokens do not read all
+// that the layer's would: a gradient reads it as it was.
 inline void expect_exact(std::span<const PageBank> banks) {
     for (const PageBank& bank : banks)
-        if (bank.policy().bounded() || bank.policy().format != BankFormat::exact)
+        if (bank.policy().bounded() || bank.policy().format != BankFormat::exact ||
+            bank.reads_sparsely())
             raise({.field = "states",
                    .expected = "banks that keep every token as it is",
-                   .found = "banks that round or drop the past",
+                   .found = "banks that round or drop the past, or pass over some of it",
                    .fix = "train on states made with the policy BankPolicy{}"});
 }
 

@@ -37,7 +37,9 @@ Json facts_of_text(const Model& model, std::span<const token_id> text,
                                                               policy.bounded())},
                          {"exact_chunks", policy.exact_chunks},
                          {"pooled_chunks", policy.pooled_chunks},
-                         {"open_groups", policy.open_groups}});
+                         {"open_groups", policy.open_groups},
+                         {"sparse.chunks", policy.sparse.chunks},
+                         {"sparse.recent", policy.sparse.recent}});
     }
     return {{"program", program_facts()},
             {"text, tokens", text.size()},

@@ -67,11 +67,10 @@ struct BestChunks {
     }
 };
 
-// Scratch that a search in two levels takes: the groups that a query opens, and all of them by
-// group.
+// Scratch that a search in two levels takes for so many rows: the groups that a query opens, and
+// all of them by group.
 template <Real T>
 struct OpenGroups {
-    static constexpr Index most = search_rows * most_open_groups;
     struct Read {
         std::int32_t group, query;
     };
@@ -80,15 +79,16 @@ struct OpenGroups {
     Read* reads;           // [rows · open]
     T* queries;            // [rows, width]
 
-    static constexpr Index bytes(Index width) noexcept {
+    static constexpr Index bytes(Index rows, Index width) noexcept {
+        const Index most = rows * most_open_groups;
         return arena_bytes<T>(most) + arena_bytes<std::int32_t>(most) + arena_bytes<Read>(most) +
-               arena_bytes<T>(search_rows * width);
+               arena_bytes<T>(rows * width);
     }
-    OpenGroups(Arena& arena, Index width) noexcept
-        : scores(arena.take<T>(most)),
-          groups(arena.take<std::int32_t>(most)),
-          reads(arena.take<Read>(most)),
-          queries(arena.take<T>(search_rows * width)) {}
+    OpenGroups(Arena& arena, Index rows, Index width) noexcept
+        : scores(arena.take<T>(rows * most_open_groups)),
+          groups(arena.take<std::int32_t>(rows * most_open_groups)),
+          reads(arena.take<Read>(rows * most_open_groups)),
+          queries(arena.take<T>(rows * width)) {}
 };
 
 // Adds to best[i] the chunks of the best open_groups groups among the first whole[i] ≤ whole[i +
@@ -99,7 +99,7 @@ void search_groups(MatrixView<const T> q, const Summaries& past, Index open, con
     constexpr Index group = chunk_group;
     const Arena::Scope scope(arena);
     const Index count = q.rows(), D = q.cols();
-    const OpenGroups<T> scratch(arena, D);
+    const OpenGroups<T> scratch(arena, count, D);
     std::array<BestChunks<T>, search_rows> opened;
     for (Index i = 0; i < count; ++i)
         opened[static_cast<std::size_t>(i)] = {open, scratch.scores + i * open,
@@ -132,10 +132,10 @@ void search_groups(MatrixView<const T> q, const Summaries& past, Index open, con
 
 }  // namespace detail
 
-// Bytes of arena that search_chunks takes.
+// Bytes of arena that search_chunks takes for so many queries.
 template <Real T>
-constexpr Index chunk_search_workspace_bytes(Index width) noexcept {
-    return arena_bytes<T>(detail::search_rows * chunk_group) + detail::OpenGroups<T>::bytes(width);
+constexpr Index chunk_search_workspace_bytes(Index rows, Index width) noexcept {
+    return arena_bytes<T>(rows * chunk_group) + detail::OpenGroups<T>::bytes(rows, width);
 }
 
 // Adds to best[i] the chunks first[i] ≤ c < end[i] by their scores, for the rows of q [n, width], n
@@ -153,7 +153,7 @@ void search_chunks(MatrixView<const T> q, const Summaries& past, Index open_grou
     constexpr Index group = chunk_group;
     const Arena::Scope scope(arena);
     const Index count = q.rows();
-    T* const scores = arena.take<T>(detail::search_rows * group);
+    T* const scores = arena.take<T>(count * group);
     std::array<Index, detail::search_rows> begin, whole;  // chunks, groups
     for (Index i = 0; i < count; ++i) {
         const auto at = static_cast<std::size_t>(i);

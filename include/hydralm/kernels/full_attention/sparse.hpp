@@ -79,7 +79,7 @@ constexpr Index sparse_attention_workspace_bytes(
     constexpr Index rows = detail::full_rows;
     const Index count = std::min(rows, N * heads), V = page.value_stride();
     const Index search = arena_bytes<T>(count * 2 * page.head_dim()) +
-                         chunk_search_workspace_bytes<T>(2 * page.head_dim()),
+                         chunk_search_workspace_bytes<T>(count, 2 * page.head_dim()),
                 attend = 4 * arena_bytes<T>(count * V) + arena_bytes<T>(count * page.key_stride) +
                          arena_bytes<T>(page.scratch_elements());
     return detail::SparseReads<T>::bytes(

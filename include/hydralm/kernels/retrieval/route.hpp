@@ -56,7 +56,7 @@ void chunk_weights(Index count, Index top_k, const T* scores, T lambda, T local,
 
 template <Real T, Index D>
 constexpr Index retrieval_route_workspace_bytes() noexcept {
-    return chunk_search_workspace_bytes<T>(D);
+    return chunk_search_workspace_bytes<T>(detail::search_rows, D);
 }
 
 // Selects for the queries q [N, D] (q̂, any stride) at positions position, position + 1, …, whose
