@@ -266,7 +266,6 @@ void run_train(const Options& o) {
                             {.scheme = *hydralm::init_scheme(o.train.scheme),
                              .decay_bias = o.train.decay_bias,
                              .gate_scale = o.train.gate_scale});
-    hydralm::expect_way_back(model);
     if (o.train.task.empty()) train_on_text(o, model);
     else train_on_task(o, model);
 }

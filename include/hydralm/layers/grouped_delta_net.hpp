@@ -51,10 +51,6 @@ public:
     }
     constexpr const Shape& shape() const noexcept { return shape_; }
     constexpr Index d_model() const noexcept { return shape_.d_model; }
-    // Whether backward is there: not for decays of channels and gates of low rank.
-    constexpr bool has_way_back() const noexcept {
-        return shape_.decay_rank == 0 && shape_.gate_rank == 0;
-    }
 
     template <class V>
     constexpr void describe(V& v) const {
@@ -157,10 +153,10 @@ public:
             v.matrix(s.qkv, call.rows(), channels());
             v.matrix(s.mixed, call.rows(), channels());
             v.matrix(s.gates, call.rows(), decays() + shape_.value_heads);
+            v.matrix(s.low, call.rows(),
+                     std::max(per_channel() ? projected() : 0, shape_.gate_rank));
         }
         v.matrix(s.o, call.rows(), inner());
-        v.matrix(s.low, call.rows(),
-                 std::max(per_channel() && !call.recorded ? projected() : 0, shape_.gate_rank));
         const auto bytes = per_channel() ? kernels::gated_delta_channel_workspace_bytes<T, dynamic>
                                          : kernels::gated_delta_workspace_bytes<T, dynamic>;
         v.tasks(s.heads, call.streams * shape_.key_heads,
@@ -168,14 +164,16 @@ public:
     }
 
     // What backward does not compute again: 2C + 2I + 2Hk + 4Hv numbers a token, Hv·Dk·Dv every
-    // chunk, (K − 1)·C a stream.
+    // chunk, (K − 1)·C a stream; with decays of channels Hv·(Dk + 2) + decay_rank in the place of
+    // 4Hv, and gate_rank more.
     struct Tape {
         MatrixView<T> qkv, mixed;  // as in Scratch
         MatrixView<T> factors;     // [B·N, 2Hk], by which q and k were scaled
         MatrixView<T> ab;          // [B·N, 2Hv], ab_proj x; [B·N, decay_rank + Hv]
         MatrixView<T> gates;       // as in Scratch
         MatrixView<T> o;           // [B·N, I], before the norm
-        MatrixView<T> gate;        // [B·N, I], gate_proj x, when gated
+        MatrixView<T> gate;        // [B·N, I], what silu or σ is applied to, when gated
+        MatrixView<T> gate_low;    // [B·N, gate_rank], gate_down x, when gated
         MatrixView<T> cache;       // [B·(K−1), C], inputs of the convolution before the first token
         T* states;                 // [B, Hv, ceil(N / chunk), Dk, Dv]
     };
@@ -188,16 +186,22 @@ public:
         v.matrix(t.ab, rows, projected());
         v.matrix(t.gates, rows, decays() + H);
         v.matrix(t.o, rows, inner());
-        if (gated()) v.matrix(t.gate, rows, inner());
+        if (gated()) {
+            v.matrix(t.gate, rows, inner());
+            v.matrix(t.gate_low, rows, shape_.gate_rank);
+        }
         v.matrix(t.cache, call.streams * (shape_.conv_kernel - 1), channels());
         v.array(t.states, call.streams * H * chunks(call.tokens) * head_size());
     }
 
     struct BackwardScratch {
         MatrixView<T> dqkv;          // [B·N, C]
-        MatrixView<T> dgates;        // [B·N, 2Hv]
+        MatrixView<T> dgates;        // [B·N, 2Hv]; [B·N, Hv·Dk + Hv]
+        MatrixView<T> a, dab;        // with decays of channels: decay_proj a [B·N, Hv·Dk], and
+                                     // the gradient of ab_proj x, which is dgates otherwise
         MatrixView<T> normed, dout;  // [B·N, I], o behind its norm, and the gradient of o
         MatrixView<T> gated, dgate;  // [B·N, I], when gated
+        MatrixView<T> dlow;          // [B·N, gate_rank], when gated
         MatrixView<T> dtaps;         // [K, C]
         TaskScratch heads;           // of Hk
     };
@@ -239,9 +243,13 @@ public:
             std::copy_n(state.conv_cache, cache_size(), history.before.conv_cache);
             std::copy_n(state.memory, shape_.value_heads * head_size(), history.before.memory);
         }
-        MatrixView<T> ab = w.gates;
-        if (per_channel()) ab = s.low.middle_cols(0, projected());
-        if constexpr (records<R>) ab = tape.ab;
+        MatrixView<T> ab = w.gates, low = s.low;
+        if constexpr (records<R>) {
+            ab = tape.ab;
+            low = tape.gate_low;
+        } else if (per_channel()) {
+            ab = low.middle_cols(0, projected());
+        }
         kernels::matmul(x, p.qkv_proj, w.qkv, acc, &arena);
         kernels::matmul(x, p.ab_proj, ab);
         write_gates(p, ab, w.gates);
@@ -257,7 +265,7 @@ public:
         MatrixView<T> o = w.o;
         if constexpr (records<R>) normalise(p, tape.o, o = s.o);
         if (gated())
-            with_gate(p, x, s.low, arena, [&](MatrixView<const T> from, const auto& sum) {
+            with_gate(p, x, low, arena, [&](MatrixView<const T> from, const auto& sum) {
                 if constexpr (records<R>) {
                     kernels::matmul(from, p.gate_proj, tape.gate, sum, &arena);
                     apply_output_gate<T>(shape_.gate, tape.gate, o, o);
@@ -458,6 +466,9 @@ private:
         }
     }
 
+    template <class P, class Q, class G>
+    void backward_gates(const P& p, const Q& transposed, const Tape& tape, const BackwardScratch& s,
+                        MatrixView<const T> x, MatrixView<T> dx, G& gradients) const noexcept;
     template <class P>
     void backward_group(const P& p, Index N, const Tape& tape, const BackwardScratch& s,
                         Streams dstates, Index b, Index g, Arena& arena) const noexcept;

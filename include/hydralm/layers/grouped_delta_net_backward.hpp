@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 
 #include "hydralm/layers/grouped_delta_net.hpp"
 
@@ -16,18 +17,25 @@ constexpr void GroupedDeltaNet<T, Shape>::visit_backward_scratch(BackwardScratch
                                                                  const Call& call) const {
     const Index rows = call.rows(), shared = sharing() > 1 ? 2 : 0;
     v.matrix(s.dqkv, rows, channels());
-    v.matrix(s.dgates, rows, 2 * shape_.value_heads);
+    v.matrix(s.dgates, rows, decays() + shape_.value_heads);
+    if (per_channel()) {
+        v.matrix(s.a, rows, decays());
+        v.matrix(s.dab, rows, projected());
+    }
     v.matrix(s.normed, rows, inner());
     v.matrix(s.dout, rows, inner());
     if (gated()) {
         v.matrix(s.gated, rows, inner());
         v.matrix(s.dgate, rows, inner());
+        v.matrix(s.dlow, rows, shape_.gate_rank);
     }
     v.matrix(s.dtaps, shape_.conv_kernel, channels());
+    const auto bytes =
+        per_channel() ? kernels::gated_delta_channel_backward_workspace_bytes<T, dynamic, chunk>
+                      : kernels::gated_delta_backward_workspace_bytes<T, dynamic, chunk>;
     v.tasks(s.heads, shape_.key_heads,
             shared * arena_bytes<T>(call.tokens * shape_.key_dim) +
-                std::max(kernels::gated_delta_backward_workspace_bytes<T, dynamic, chunk>(
-                             shape_.key_dim, shape_.value_dim),
+                std::max(bytes(shape_.key_dim, shape_.value_dim),
                          kernels::short_conv_backward_workspace_bytes<T>(shape_.conv_kernel)));
     v.within(kernels::rms_norm_backward_workspace_bytes<T>(rows, shape_.value_dim));
 }
@@ -64,27 +72,65 @@ void GroupedDeltaNet<T, Shape>::backward(const P& p, const Q& transposed, const 
     });
     for (Index c = 0; c < channels(); ++c)
         for (Index j = 0; j < K; ++j) gradients.conv(c, j) += s.dtaps(j, c);
-    for (Index h = 0; h < H; ++h) {
-        const auto at = static_cast<std::size_t>(h);
-        const T rate = std::exp(p.decay_log[at]);
-        const auto scale = static_cast<T>(shape_.beta_scale);
-        for (Index r = 0; r < rows; ++r) {
-            T &da = s.dgates(r, h), &db = s.dgates(r, H + h);
-            const T beta = tape.gates(r, H + h);
-            gradients.decay_log[at] += da * tape.gates(r, h);
-            da *= -rate / (T(1) + std::exp(-tape.ab(r, h) - p.decay_bias[at]));
-            gradients.decay_bias[at] += da;
-            db *= beta * (T(1) - beta / scale);
-        }
-    }
     kernels::matmul_gradient(s.dqkv, x, gradients.qkv_proj);
-    kernels::matmul_gradient(s.dgates, x, gradients.ab_proj);
     kernels::matmul(s.dqkv, transposed.qkv_proj, dx);
-    kernels::matmul(s.dgates, transposed.ab_proj, dx, in(dx) + acc);
-    if (gated()) {
+    backward_gates(p, transposed, tape, s, x, dx, gradients);
+    if (!gated()) return;
+    if (shape_.gate_rank == 0) {
         kernels::matmul_gradient(s.dgate, x, gradients.gate_proj);
         kernels::matmul(s.dgate, transposed.gate_proj, dx, in(dx) + acc);
+        return;
     }
+    for (Index r = 0; r < rows; ++r) out(inner(), gradients.gate_bias.data()) += in(s.dgate.row(r));
+    kernels::matmul_gradient(s.dgate, tape.gate_low, gradients.gate_proj);
+    kernels::matmul(s.dgate, transposed.gate_proj, s.dlow);
+    kernels::matmul_gradient(s.dlow, x, gradients.gate_down);
+    kernels::matmul(s.dlow, transposed.gate_down, dx, in(dx) + acc);
+}
+
+// From the gradients of ln α and β, in s.dgates, to those of what they are made of; added to dx.
+template <Real T, class Shape>
+template <class P, class Q, class G>
+void GroupedDeltaNet<T, Shape>::backward_gates(const P& p, const Q& transposed, const Tape& tape,
+                                               const BackwardScratch& s, MatrixView<const T> x,
+                                               MatrixView<T> dx, G& gradients) const noexcept {
+    const Index H = shape_.value_heads, D = decays(), own = D / H, low = shape_.decay_rank,
+                rows = x.rows();
+    const MatrixView<const T> low_a = tape.ab.middle_cols(0, low);
+    MatrixView<const T> a = tape.ab;
+    if (per_channel()) {
+        kernels::matmul(low_a, p.decay_proj, s.a);
+        a = s.a;
+    }
+    const auto scale = static_cast<T>(shape_.beta_scale);
+    parallel_for(
+        H,
+        [&](Index h) {
+            const T rate = std::exp(p.decay_log[static_cast<std::size_t>(h)]);
+            const T* const bias = p.decay_bias.data() + h * own;
+            T* const dbias = gradients.decay_bias.data() + h * own;
+            T drate = 0;
+            for (Index r = 0; r < rows; ++r) {
+                T* const d = s.dgates.row(r) + h * own;
+                drate += dot(view(d, own), in(tape.gates.row(r) + h * own));
+                out(own, d) = -rate * in(d)*sigmoid(in(a.row(r) + h * own) + in(bias));
+                out(own, dbias) += in(d);
+                const T beta = tape.gates(r, D + h);
+                s.dgates(r, D + h) *= beta * (T(1) - beta / scale);
+            }
+            gradients.decay_log[static_cast<std::size_t>(h)] += drate;
+        },
+        rows * D > 32768);
+    MatrixView<T> dab = s.dgates;
+    if (per_channel()) {
+        const MatrixView<T> da = s.dgates.middle_cols(0, D);
+        kernels::matmul_gradient(da, low_a, gradients.decay_proj);
+        dab = s.dab;
+        kernels::matmul(da, transposed.decay_proj, dab.middle_cols(0, low));
+        for (Index r = 0; r < rows; ++r) std::copy_n(s.dgates.row(r) + D, H, dab.row(r) + low);
+    }
+    kernels::matmul_gradient(dab, x, gradients.ab_proj);
+    kernels::matmul(dab, transposed.ab_proj, dx, in(dx) + acc);
 }
 
 // Key head g of stream b and the value heads that share it, whose gradients of q and k add up.
@@ -107,16 +153,19 @@ void GroupedDeltaNet<T, Shape>::backward_group(const P& p, Index N, const Tape& 
             dq_of_head = take_matrix<T>(arena, N, Dk);
             dk_of_head = take_matrix<T>(arena, N, Dk);
         }
-        kernels::gated_delta_backward<chunk, T, dynamic, dynamic>(
-            delta_input(rows(tape.mixed), rows(tape.gates), h),
-            tape.states + (b * H + h) * chunks(N) * head_size(), values_of(rows(s.dout), h),
-            memory_of(dstate, h),
-            {dq_of_head,
-             dk_of_head,
-             dqkv.middle_cols(2 * keys() + h * Dv, Dv),
-             {dgates.data() + h, N, dgates.stride()},
-             {dgates.data() + H + h, N, dgates.stride()}},
-            arena);
+        const MatrixView<T> dv = dqkv.middle_cols(2 * keys() + h * Dv, Dv);
+        const StridedSpan<T> dbeta(dgates.data() + decays() + h, N, dgates.stride());
+        with_delta_input(rows(tape.mixed), rows(tape.gates), h, [&](const auto& input) {
+            const auto back = [&](const auto& ddecay) {
+                kernels::gated_delta_backward<chunk>(
+                    input, tape.states + (b * H + h) * chunks(N) * head_size(),
+                    values_of(rows(s.dout), h), memory_of(dstate, h),
+                    {dq_of_head, dk_of_head, dv, ddecay, dbeta}, arena);
+            };
+            if constexpr (std::remove_cvref_t<decltype(input)>::per_channel)
+                back(dgates.middle_cols(h * Dk, Dk));
+            else back(StridedSpan<T>(dgates.data() + h, N, dgates.stride()));
+        });
         for (Index n = 0; n < N && h > first_head; ++n) {
             out(Dk, dq.row(n)) += in(dq_of_head.row(n));
             out(Dk, dk.row(n)) += in(dk_of_head.row(n));

@@ -23,7 +23,6 @@
 //       gradients (of Parameters<FlatStorage<T>>) added to; dstates, laid out as the states: in,
 //       the gradient of the final states; out, that of the first. Sums have a fixed order: the same
 //       bits for any number of threads
-//   has_way_back()                      whether backward is there with the module's options
 //   History, visit_history(h, v, N), rollback(state, position, N, kept, arena)
 //       what forward in the recurrent form leaves where a stream has a history, and the way back
 //       from there to the state after the first kept of its N tokens

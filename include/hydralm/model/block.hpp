@@ -17,9 +17,6 @@ public:
     using NormType = Norm;
     using MixerPart = On<Norm, Mixer>;
     using MlpPart = On<Norm, Mlp>;
-    // Whether there is a way back through both parts.
-    static constexpr bool trains =
-        trainable<Mixer> && trainable<Mlp> && requires { typename MixerPart::Tape; };
     using State = typename Mixer::State;
     static_assert(ExpectModule<Mixer>::value && ExpectModule<Mlp>::value);
     static_assert(std::is_same_v<Scalar, typename Mlp::Scalar> &&
@@ -35,11 +32,6 @@ public:
     constexpr const MixerPart& mixer_part() const noexcept { return mixer_; }
     constexpr const MlpPart& mlp_part() const noexcept { return mlp_; }
     constexpr Index d_model() const noexcept { return mixer_.d_model(); }
-    // Whether there is one for this shape: a mixer may have none for some of its options.
-    constexpr bool has_way_back() const noexcept {
-        if constexpr (requires { mixer().has_way_back(); }) return trains && mixer().has_way_back();
-        else return trains;
-    }
     // Whether norm, mixer and MLP are of one width.
     constexpr bool fits() const noexcept {
         return mixer().d_model() == d_model() && mlp_.inner().d_model() == d_model();

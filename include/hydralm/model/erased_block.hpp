@@ -71,8 +71,6 @@ public:
     virtual void identity(T* map) const noexcept = 0;
     virtual void carry(const T* map, const T* before, T* state) const noexcept = 0;
     virtual void receive(Streams streams, Index first, Index end, Arena& arena) const noexcept = 0;
-    // Whether there is a way back; without, what is below is not called.
-    virtual bool has_way_back() const noexcept = 0;
     virtual Index backward_scratch_bytes(Index B, Index N) const noexcept = 0;
     virtual Index tape_bytes(Index B, Index N) const noexcept = 0;
     // The tape in kept; backward finds it where it is given the same memory.
@@ -170,36 +168,27 @@ public:
     void receive(Streams streams, Index first, Index end, Arena& arena) const noexcept override {
         block_.receive(streams, first, end, arena);
     }
-    bool has_way_back() const noexcept override { return block_.has_way_back(); }
     Index backward_scratch_bytes(Index B, Index N) const noexcept override {
-        if constexpr (BlockType::trains) return hydralm::backward_scratch_bytes(block_, B, N);
-        else return 0;
+        return hydralm::backward_scratch_bytes(block_, B, N);
     }
     Index tape_bytes(Index B, Index N) const noexcept override {
-        if constexpr (BlockType::trains) return hydralm::tape_bytes(block_, B, N);
-        else return 0;
+        return hydralm::tape_bytes(block_, B, N);
     }
     void forward(const void* p, Streams streams, Index N, MatrixView<T> x, Form form,
                  Arena& arena) const noexcept override {
         block_.forward(in<RuntimeStorage<T>>(p), streams, N, x, form, arena);
     }
-    void record([[maybe_unused]] const void* p, [[maybe_unused]] Streams streams,
-                [[maybe_unused]] Index N, [[maybe_unused]] MatrixView<T> x,
-                [[maybe_unused]] Arena& arena,
-                [[maybe_unused]] Arena kept) const noexcept override {
-        if constexpr (BlockType::trains)
-            block_.forward(in<RuntimeStorage<T>>(p), streams, N, x, Form::parallel, arena,
-                           take_tape(block_, kept, streams.count(), N));
+    void record(const void* p, Streams streams, Index N, MatrixView<T> x, Arena& arena,
+                Arena kept) const noexcept override {
+        block_.forward(in<RuntimeStorage<T>>(p), streams, N, x, Form::parallel, arena,
+                       take_tape(block_, kept, streams.count(), N));
     }
-    void backward([[maybe_unused]] const void* p, [[maybe_unused]] const void* transposed,
-                  [[maybe_unused]] Arena kept, [[maybe_unused]] Streams streams,
-                  [[maybe_unused]] Index N, [[maybe_unused]] MatrixView<T> dx,
-                  [[maybe_unused]] void* flat, [[maybe_unused]] Streams dstates,
-                  [[maybe_unused]] Arena& arena) const noexcept override {
-        if constexpr (BlockType::trains)
-            block_.backward(in<RuntimeStorage<T>>(p), in<TransposedStorage<T>>(transposed),
-                            take_tape(block_, kept, streams.count(), N), streams, N, dx,
-                            in<FlatStorage<T>>(flat), dstates, arena);
+    void backward(const void* p, const void* transposed, Arena kept, Streams streams, Index N,
+                  MatrixView<T> dx, void* flat, Streams dstates,
+                  Arena& arena) const noexcept override {
+        block_.backward(in<RuntimeStorage<T>>(p), in<TransposedStorage<T>>(transposed),
+                        take_tape(block_, kept, streams.count(), N), streams, N, dx,
+                        in<FlatStorage<T>>(flat), dstates, arena);
     }
 
 private:

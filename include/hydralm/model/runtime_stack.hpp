@@ -29,12 +29,6 @@ public:
     }
     Index d_model() const noexcept { return d_model_; }
     Index size() const noexcept { return static_cast<Index>(blocks_.size()); }
-    // The first block without a way back; −1 where every one has it.
-    Index first_without_way_back() const noexcept {
-        const auto found = std::ranges::find_if_not(
-            blocks_, [](const auto& block) { return block->has_way_back(); });
-        return found == blocks_.end() ? -1 : found - blocks_.begin();
-    }
     StateExtent all_states() const noexcept { return all_; }
 
     // One per block; made by the first visit.

@@ -98,14 +98,6 @@ public:
             for_each(f, std::index_sequence<sizeof...(Blocks) - 1 - i...>{});
         }(std::index_sequence_for<Blocks...>{});
     }
-    // The first block without a way back; −1 where every one has it.
-    constexpr Index first_without_way_back() const noexcept {
-        Index first = -1;
-        for_each([&](const auto& block, auto i) {
-            if (first < 0 && !block.has_way_back()) first = static_cast<Index>(i);
-        });
-        return first;
-    }
     // The first layer whose parts are not of the width of the first one's; −1 when all are.
     constexpr Index first_misfit() const noexcept {
         Index layer = -1;

@@ -29,18 +29,6 @@ namespace HYDRALM_NAMESPACE {
 // from which the rest is computed again. The same bits; less memory against one more forward.
 enum class Keep : std::uint8_t { everything, block_inputs };
 
-// The model. Throws Error, which names it, for a block without a way back.
-template <class Model>
-const Model& expect_way_back(const Model& model) {
-    if constexpr (requires { model.stack.first_without_way_back(); })
-        if (const Index block = model.stack.first_without_way_back(); block >= 0)
-            raise({.field = "blocks." + std::to_string(block),
-                   .expected = "a layer with a way back, to be trained",
-                   .found = "one that only runs, or does with these options",
-                   .fix = "docs/published.md says which are trained"});
-    return model;  // NOLINT(bugprone-return-const-ref-from-parameter)
-}
-
 // The gradient of one model, and the memory that computing it takes, all of it made by the
 // constructor.
 template <class Model>
@@ -55,9 +43,9 @@ public:
     using T = typename Model::Scalar;
 
     // streams B, tokens N: of every call of add, of this model or another of its shape. Throws
-    // Error for a model with a layer that has no way back.
+    // Error for weights of another format than the model's scalar.
     Gradients(const Model& model, Index streams, Index tokens, Keep keep = Keep::everything)
-        : infos_(expect_way_back(model).parameters.begin(), model.parameters.end()),
+        : infos_(model.parameters.begin(), model.parameters.end()),
           streams_(streams),
           tokens_(tokens),
           keep_(keep),

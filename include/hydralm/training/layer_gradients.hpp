@@ -31,7 +31,7 @@ public:
 
     explicit LayerGradients(const Standalone<Mixer>&& layer, Index, Index) = delete;
     LayerGradients(const Standalone<Mixer>& layer, Index streams, Index tokens)
-        : layer_(expect_way_back(layer)),
+        : layer_(layer),
           streams_(streams),
           tokens_(tokens),
           gradient_(layer.parameter_count()),
@@ -94,15 +94,6 @@ public:
     std::span<StreamMemory> state_gradients() noexcept { return dstates_; }
 
 private:
-    static const Standalone<Mixer>& expect_way_back(const Standalone<Mixer>& layer) {
-        if constexpr (requires { layer.mixer().has_way_back(); })
-            if (!layer.mixer().has_way_back())
-                raise({.field = "layer",
-                       .expected = "options that have a way back",
-                       .found = "decays of key channels or a gate of low rank, which only run",
-                       .fix = "leave decay_rank and gate_rank 0"});
-        return layer;  // NOLINT(bugprone-return-const-ref-from-parameter)
-    }
     const Mixer& mixer() const noexcept { return layer_.mixer(); }
     static std::vector<Stream> views(std::vector<StreamMemory>& memory) {
         std::vector<Stream> streams;
