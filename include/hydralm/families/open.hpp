@@ -65,6 +65,21 @@ auto with_published(const Checkpoint& checkpoint, const F& f) {
     return f(*published, published->family->shape(published->config()));
 }
 
+// As ReadTensors, of a published checkpoint.
+struct ReadMapped {
+    const Checkpoint& checkpoint;
+    const families::TensorMap& map;
+
+    template <Real T>
+    void operator()(const ParameterInfo& info, std::span<T> values) const {
+        map.read(checkpoint, info, values);
+    }
+    template <Real T>
+    std::unique_ptr<StoredRows<T>> rows(const ParameterInfo& info) const {
+        return map.rows<T>(checkpoint, info);
+    }
+};
+
 // choose: null, as the checkpoint has them.
 template <Real T, class Warn>
 RuntimeModel<T> open_published(const Checkpoint& checkpoint, const families::Published& published,
@@ -74,10 +89,7 @@ RuntimeModel<T> open_published(const Checkpoint& checkpoint, const families::Pub
     RuntimeModel<T> model(
         shape, choose ? choose : as_stored<T>(checkpoint, map),
         [&](std::span<const ParameterInfo> parameters) { map.expect(checkpoint, parameters); });
-    read_parameters(
-        model, checkpoint.name(),
-        [&](const ParameterInfo& info, std::span<T> values) { map.read(checkpoint, info, values); },
-        warn);
+    read_parameters(model, checkpoint.name(), ReadMapped{checkpoint, map}, warn);
     return model;
 }
 
@@ -147,12 +159,8 @@ Model load_published(const std::filesystem::path& path, const Warn& warn = {}) {
         const families::TensorMap map = published.family->tensors(shape, checkpoint);
         map.expect(checkpoint, Model::parameters);
         Model model;
-        detail::read_parameters(
-            model, checkpoint.name(),
-            [&](const ParameterInfo& info, std::span<typename Model::Scalar> values) {
-                map.read(checkpoint, info, values);
-            },
-            warn);
+        detail::read_parameters(model, checkpoint.name(), detail::ReadMapped{checkpoint, map},
+                                warn);
         return model;
     });
 }
@@ -162,24 +170,19 @@ Model load_published(const std::filesystem::path& path, const Warn& warn = {}) {
 template <Real T = float, class Warn = Silent>
 HybridMtp<T> open_mtp(const std::filesystem::path& path, const Warn& warn = {}) {
     const Checkpoint checkpoint(path);
-    return detail::with_published(
-        checkpoint, [&](const families::Published& published, const HybridShape& shape) {
-            if (!shape.mtp)
-                published.config().refuse("mtp_num_hidden_layers",
-                                          "1: a module of multi-token prediction",
-                                          "none that can be read");
-            const families::TensorMap map = published.family->mtp_tensors(shape, checkpoint);
-            HybridMtp<T> mtp(shape, [&](std::span<const ParameterInfo> parameters) {
-                map.expect(checkpoint, parameters);
-            });
-            detail::read_parameters(
-                mtp, checkpoint.name(),
-                [&](const ParameterInfo& info, std::span<T> values) {
-                    map.read(checkpoint, info, values);
-                },
-                warn);
-            return mtp;
+    return detail::with_published(checkpoint, [&](const families::Published& published,
+                                                  const HybridShape& shape) {
+        if (!shape.mtp)
+            published.config().refuse("mtp_num_hidden_layers",
+                                      "1: a module of multi-token prediction",
+                                      "none that can be read");
+        const families::TensorMap map = published.family->mtp_tensors(shape, checkpoint);
+        HybridMtp<T> mtp(shape, [&](std::span<const ParameterInfo> parameters) {
+            map.expect(checkpoint, parameters);
         });
+        detail::read_parameters(mtp, checkpoint.name(), detail::ReadMapped{checkpoint, map}, warn);
+        return mtp;
+    });
 }
 
 }  // namespace HYDRALM_NAMESPACE

@@ -4,12 +4,14 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
 #include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "hydralm/io/checkpoint.hpp"
+#include "hydralm/io/stored_rows.hpp"
 #include "hydralm/layers/parameters.hpp"
 
 namespace HYDRALM_NAMESPACE::families {
@@ -128,6 +130,22 @@ public:
                    .fix = "give the config.json of this checkpoint"});
     }
 
+    // A matrix whose rows are those of tensors as they are; null for another parameter. As expect:
+    // the checkpoint has it.
+    template <Real T>
+    std::unique_ptr<StoredRows<T>> rows(const Checkpoint& checkpoint,
+                                        const ParameterInfo& info) const {
+        const TensorSource& from = source(info);
+        if (from.parts.empty() || from.columns.times > 1 || from.of != nullptr || from.plus != 0.0)
+            return nullptr;
+        auto rows = std::make_unique<StoredRows<T>>(info.cols());
+        for (const TensorRows& part : from.parts)
+            for (Index g = 0; g < part.groups; ++g)
+                for (Index i = 0; i < part.times; ++i)
+                    rows->add(checkpoint.tensor(part.tensor),
+                              part.first + g * part.shift + i * part.stride, part.count);
+        return rows;
+    }
     // values = the parameter. As expect: the checkpoint has it.
     template <Real T>
     void read(const Checkpoint& checkpoint, const ParameterInfo& info, std::span<T> values) const {

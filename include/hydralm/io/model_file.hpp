@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
+#include <utility>
 
 #include "hydralm/io/checkpoint.hpp"
 #include "hydralm/io/config_json.hpp"
@@ -10,6 +12,7 @@
 #include "hydralm/io/safetensors_writer.hpp"
 #include "hydralm/io/stack_json.hpp"
 #include "hydralm/io/state_file.hpp"
+#include "hydralm/io/stored_rows.hpp"
 #include "hydralm/model/hydra_lm.hpp"
 
 namespace HYDRALM_NAMESPACE {
@@ -122,15 +125,61 @@ std::string fingerprint(const Model& model, const typename Model::State& state) 
     return text + "\"bank\":" + bank.dump() + "}";
 }
 
-// Every parameter by read(info, values), then a warning where some are not finite. file: for that.
+// The names of parameters that are not finite, in file order. Rows are asked when the next
+// parameter comes: then all of them are read.
+template <Real T>
+class FiniteCheck {
+public:
+    void values(const ParameterInfo& info, std::span<const T> values) {
+        settle();
+        if (!std::ranges::all_of(values, [](T value) { return std::isfinite(value); }))
+            names_.emplace_back(info.name());
+    }
+    const StoredRows<T>* rows(const ParameterInfo& info, std::unique_ptr<StoredRows<T>> rows) {
+        settle();
+        name_ = info.name();
+        rows_ = std::move(rows);
+        return rows_.get();
+    }
+    const std::vector<std::string>& failed() {
+        settle();
+        return names_;
+    }
+
+private:
+    void settle() {
+        if (rows_ && !rows_->finite()) names_.push_back(name_);
+        rows_.reset();
+    }
+
+    std::unique_ptr<StoredRows<T>> rows_;
+    std::string name_;
+    std::vector<std::string> names_;
+};
+
+// What set_parameters takes: read, and a check of what it reads.
+template <Real T, class Read>
+struct CheckedRead {
+    const Read* read;
+    FiniteCheck<T>* check;
+
+    void operator()(const ParameterInfo& info, std::span<T> values) const {
+        (*read)(info, values);
+        check->values(info, values);
+    }
+    const weights::RowSource<T>* rows(const ParameterInfo& info) const {
+        return check->rows(info, read->template rows<T>(info));
+    }
+};
+
+// Every parameter by read(info, values), but a matrix by read.rows<T>(info) where that is not null;
+// then a warning where some are not finite. file: for that.
 template <class Model, class Read, class Warn>
 void read_parameters(Model& model, const std::string& file, const Read& read, const Warn& warn) {
-    std::vector<std::string> not_finite;
-    model.set_parameters([&](const ParameterInfo& info, std::span<typename Model::Scalar> values) {
-        read(info, values);
-        if (!std::ranges::all_of(values, [](auto value) { return std::isfinite(value); }))
-            not_finite.emplace_back(info.name());
-    });
+    using T = typename Model::Scalar;
+    FiniteCheck<T> check;
+    model.set_parameters(CheckedRead<T, Read>{&read, &check});
+    const std::vector<std::string>& not_finite = check.failed();
     if (!not_finite.empty())
         warn(Error({.file = file,
                     .field = not_finite.front(),
@@ -142,17 +191,28 @@ void read_parameters(Model& model, const std::string& file, const Read& read, co
                  .what());
 }
 
+// Of a checkpoint whose tensors are the parameters.
+struct ReadTensors {
+    const Checkpoint& checkpoint;
+
+    template <Real T>
+    void operator()(const ParameterInfo& info, std::span<T> values) const {
+        checkpoint.tensor(info.name()).read(values);
+    }
+    template <Real T>
+    std::unique_ptr<StoredRows<T>> rows(const ParameterInfo& info) const {
+        auto rows = std::make_unique<StoredRows<T>>(info.cols());
+        rows->add(checkpoint.tensor(info.name()), 0, info.rows());
+        return rows;
+    }
+};
+
 // What load does to a model that there is.
 template <class Model, class Warn>
 void load_into(Model& model, const Checkpoint& checkpoint, const Warn& warn) {
     expect_model(model, checkpoint);
     checkpoint.expect(tensor_specs(model.parameters));
-    read_parameters(
-        model, checkpoint.name(),
-        [&](const ParameterInfo& info, std::span<typename Model::Scalar> values) {
-            checkpoint.tensor(info.name()).read(values);
-        },
-        warn);
+    read_parameters(model, checkpoint.name(), ReadTensors{checkpoint}, warn);
 }
 
 }  // namespace detail
@@ -164,10 +224,11 @@ struct Silent {
 
 // The model with the weights of a checkpoint: a file, an index of shards, or a directory that holds
 // one. F32, F16, BF16 and F64 tensors and blocks of 8 or 4 bits are converted to the model's
-// scalar. All is validated through a memory map, then every tensor is converted and packed in its
-// turn; the map is released. Weights that are NaN or infinite are loaded as they are; warn is told
-// a line that names their tensors. Throws Error, naming file and tensor, for all that Checkpoint
-// refuses; another config (the fields that differ); missing, unknown and misshaped tensors.
+// scalar. All is validated through a memory map, then every tensor is packed in its turn as it is
+// read, by all threads; the map is released. Weights that are NaN or infinite are loaded as they
+// are; warn is told a line that names their tensors. Throws Error, naming file and tensor, for all
+// that Checkpoint refuses; another config (the fields that differ); missing, unknown and misshaped
+// tensors.
 template <class Model, class Warn = Silent>
 Model load(const Checkpoint& checkpoint, const Warn& warn = {}) {
     Model model;

@@ -155,10 +155,34 @@ public:
         }
         if constexpr (Real<T>)
             if (code_ != nullptr) {
-                read_blocks(first, out);
+                parallel_for(
+                    out.rows(), [&](Index r) { convert_row(first + r, 0, out.row(r), out.cols()); },
+                    out.rows() * out.cols() > piece);
                 return;
             }
         read_rows(first, out, cols());
+    }
+
+    // The same of a part of one row, of a floating dtype or of blocks: n elements from column on,
+    // the first of a block. All of it is there.
+    template <Real T>
+    void convert_row(Index row, Index column, T* out, Index n) const noexcept {
+        if (code_ == nullptr) {
+            convert(dtype(), bytes_.data() + (row * cols() + column) * byte_size(dtype()), out, n);
+            return;
+        }
+        const std::byte* from = row_of(row) + column / code_->weights * code_->bytes;
+        std::array<float, BlockCode::most_weights> block;
+        for (; n > 0; n -= code_->weights, out += code_->weights, from += code_->bytes) {
+            code_->decode(from, block.data());
+            std::transform(block.begin(), block.begin() + std::min(code_->weights, n), out,
+                           [](float x) { return static_cast<T>(x); });
+        }
+    }
+    // The bytes of a row that lies in blocks of a format; else empty.
+    std::span<const std::byte> row_of_blocks(Index row, weights::Format blocks) const noexcept {
+        if (code_ == nullptr || code_ != block_code(blocks)) return {};
+        return {row_of(row), bytes_.size() / static_cast<std::size_t>(rows())};
     }
 
     // Every element, in a buffer of their own; not of q8 and q4.
@@ -203,22 +227,8 @@ private:
         return shape()[1] == ceil_div(cols, weights::block_size);
     }
     bool of_own_blocks() const noexcept { return format() != weights::Format::scalar; }
-    template <Real T>
-    void read_blocks(Index first, MatrixView<T> out) const noexcept {
-        const Index blocks = ceil_div(out.cols(), code_->weights);
-        parallel_for(
-            out.rows(),
-            [&](Index r) {
-                const std::byte* from = bytes_.data() + (first + r) * blocks * code_->bytes;
-                std::array<float, BlockCode::most_weights> block;
-                for (Index c = 0; c < out.cols(); c += code_->weights, from += code_->bytes) {
-                    code_->decode(from, block.data());
-                    std::transform(block.begin(),
-                                   block.begin() + std::min(code_->weights, out.cols() - c),
-                                   out.row(r) + c, [](float x) { return static_cast<T>(x); });
-                }
-            },
-            out.rows() * out.cols() > piece);
+    const std::byte* row_of(Index row) const noexcept {
+        return bytes_.data() + row * (static_cast<Index>(bytes_.size()) / rows());
     }
 
     template <StoredScalar T>

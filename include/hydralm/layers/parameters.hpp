@@ -30,6 +30,7 @@
 #include "hydralm/core/matrix_view.hpp"
 #include "hydralm/layers/law.hpp"
 #include "hydralm/weights/formats.hpp"
+#include "hydralm/weights/pack_rows.hpp"
 
 namespace HYDRALM_NAMESPACE {
 
@@ -411,9 +412,16 @@ private:
     T* next_;
 };
 
+// Whether f.rows(info) gives a matrix to be read by rows, or null.
+template <class F, class T>
+concept GivesRows = requires(const F& f, const ParameterInfo& info) {
+    { f.rows(info) } -> std::same_as<const weights::RowSource<T>*>;
+};
+
 // Fills PackedStorage<T, Weights> from file layout: f(info, values) writes every tensor, row-major,
 // to a scratch span of info.size() elements, and the tensor takes it, rounded to the format of its
-// field. buffer is what BindPacked was given; scratch holds the largest tensor.
+// field; but a matrix for which f gives rows is read by all threads, without scratch. buffer is
+// what BindPacked was given; scratch holds the largest tensor.
 template <Real T, class F>
 class StorePacked : public ParameterVisitor<StorePacked<T, F>> {
 public:
@@ -421,13 +429,26 @@ public:
         : next_(buffer), scratch_(scratch), f_(f) {}
     template <class Matrix>
     void tensor(std::span<Matrix> parts, const ParameterInfo& info) {
-        const MatrixView<const T> values(filled(info), info.rows(), info.cols());
-        const Index rows = info.rows() / info.fields;
-        for (std::size_t i = 0; i < parts.size(); ++i) {
-            parts[i] = parts[i].pack(values.middle_rows(static_cast<Index>(i) * rows, rows),
-                                     reinterpret_cast<typename Matrix::Element*>(next_));
-            next_ += detail::packed_bytes(parts[i], rows, info.cols());
-        }
+        const Index rows = info.rows() / info.fields, cols = info.cols();
+        const auto store = [&](const auto& pack) {
+            Index first = 0;
+            for (Matrix& part : parts) {
+                part = pack(part, first, reinterpret_cast<typename Matrix::Element*>(next_));
+                next_ += detail::packed_bytes(part, rows, cols);
+                first += rows;
+            }
+        };
+        if constexpr (GivesRows<F, T>)
+            if (const auto* const source = f_.rows(info)) {
+                store([&](const Matrix& part, Index first, auto* to) {
+                    return weights::pack_rows(part, *source, first, rows, cols, to);
+                });
+                return;
+            }
+        const MatrixView<const T> values(filled(info), info.rows(), cols);
+        store([&](const Matrix& part, Index first, auto* to) {
+            return part.pack(values.middle_rows(first, rows), to);
+        });
     }
     void convolution(MatrixView<const T>&, const ParameterInfo& info) {
         const MatrixView<const T> values(filled(info), info.rows(), info.cols());

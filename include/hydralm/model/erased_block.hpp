@@ -23,7 +23,26 @@ using RuntimeStorage = PackedStorage<T, weights::Any>;
 // What is done with every parameter, erased too.
 using ParameterList = std::function<void(const ParameterInfo&)>;
 template <Real T>
-using ParameterSource = std::function<void(const ParameterInfo&, std::span<T>)>;
+class ParameterSource {
+public:
+    using Rows = std::function<const weights::RowSource<T>*(const ParameterInfo&)>;
+
+    template <class F>
+    ParameterSource(const F& f) : values_(f) {
+        if constexpr (GivesRows<F, T>)
+            rows_ = [f](const ParameterInfo& info) { return f.rows(info); };
+    }
+    template <class F>
+    ParameterSource(const F& values, Rows rows) : values_(values), rows_(std::move(rows)) {}
+    void operator()(const ParameterInfo& info, std::span<T> values) const { values_(info, values); }
+    const weights::RowSource<T>* rows(const ParameterInfo& info) const {
+        return rows_ ? rows_(info) : nullptr;
+    }
+
+private:
+    std::function<void(const ParameterInfo&, std::span<T>)> values_;
+    Rows rows_;
+};
 template <Real T>
 using ParameterSink = std::function<void(const ParameterInfo&, std::span<const T>)>;
 template <Real T>

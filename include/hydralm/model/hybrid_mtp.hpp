@@ -73,7 +73,7 @@ public:
     template <class F>
     void set_parameters(const F& f) {
         std::byte* const memory = memory_.to_write();
-        AlignedBuffer<T> scratch(largest_);
+        ZeroPages<T> scratch(largest_);
         StorePacked<T, const F> store(memory, scratch.span(), f);
         visit(weights_, store);
     }

@@ -187,7 +187,7 @@ public:
     template <class F>
     void set_parameters(F f) {
         std::byte* const memory = memory_.to_write();
-        AlignedBuffer<T> scratch(largest_parameter);
+        ZeroPages<T> scratch(largest_parameter);
         StorePacked<T, F> store(memory, scratch.span(), f);
         Structure::visit(weights_, store);
     }

@@ -162,18 +162,25 @@ public:
     // As LanguageModel's.
     void set_parameters(const ParameterSource<T>& f) {
         std::byte* const memory = memory_.to_write();
-        AlignedBuffer<T> scratch(facts_->largest_parameter), narrow(narrow_elements());
+        ZeroPages<T> scratch(facts_->largest_parameter);
+        AlignedBuffer<T> narrow(narrow_elements());
         auto info = parameters.begin();
-        ParameterSource<T> source = [&](const ParameterInfo&, std::span<T> values) {
-            if (padding.pads()) {
-                const auto own = narrow.span().first(static_cast<std::size_t>(info->size()));
-                f(*info, own);
-                padding.widen(*info, own.data(), values.data());
-            } else {
-                f(*info, values);
-            }
-            ++info;
-        };
+        ParameterSource<T> source(
+            [&](const ParameterInfo&, std::span<T> values) {
+                if (padding.pads()) {
+                    const auto own = narrow.span().first(static_cast<std::size_t>(info->size()));
+                    f(*info, own);
+                    padding.widen(*info, own.data(), values.data());
+                } else {
+                    f(*info, values);
+                }
+                ++info;
+            },
+            [&](const ParameterInfo&) {
+                const auto* const rows = padding.pads() ? nullptr : f.rows(*info);
+                if (rows != nullptr) ++info;
+                return rows;
+            });
         StorePacked<T, ParameterSource<T>> store(memory, scratch.span(), source);
         visit(weights_, store);
     }

@@ -6,8 +6,8 @@
 #include <span>
 #include <utility>
 
-#include "hydralm/core/aligned_buffer.hpp"
 #include "hydralm/core/error.hpp"
+#include "hydralm/core/zero_pages.hpp"
 
 namespace HYDRALM_NAMESPACE {
 
@@ -56,7 +56,7 @@ public:
     }
 
 private:
-    AlignedBuffer<std::byte> owned_;
+    ZeroPages<std::byte> owned_;
     const std::byte* data_;
     std::byte* writable_ = nullptr;
 };

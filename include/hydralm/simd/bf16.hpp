@@ -36,4 +36,16 @@ struct Bf16Pairs {
             Batch<float>(detail::FloatRegister(pairs & 0xffff0000U))};
 }
 
+// The other way round: elements 2j and 2j + 1 of a and b, one behind the other, rounded, as lane j.
+[[gnu::always_inline]] inline Batch<float> bf16_pairs(const Batch<float>& a,
+                                                      const Batch<float>& b) noexcept {
+    const detail::FloatRegister x = round_to_bf16(a), y = round_to_bf16(b);
+    return [&]<Index... L>(std::integer_sequence<Index, L...>) __attribute__((always_inline)) {
+        const detail::FloatRegister even = __builtin_shufflevector(x, y, (2 * L)...),
+                                    odd = __builtin_shufflevector(x, y, (2 * L + 1)...);
+        const auto words = detail::Words(even) >> 16 | detail::Words(odd);
+        return Batch<float>(detail::FloatRegister(words));
+    }(std::make_integer_sequence<Index, lanes<float>>{});
+}
+
 }  // namespace HYDRALM_NAMESPACE::simd

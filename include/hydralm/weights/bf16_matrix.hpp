@@ -10,10 +10,13 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
+#include <cstring>
 
 #include "hydralm/core/bfloat16.hpp"
 #include "hydralm/core/matrix_view.hpp"
 #include "hydralm/simd/bf16.hpp"
+#include "hydralm/simd/transpose.hpp"
 #include "hydralm/weights/format.hpp"
 
 namespace HYDRALM_NAMESPACE::weights {
@@ -61,10 +64,16 @@ public:
     // The same in panels of so many rows. out: storage_size(w.rows(), w.cols(), panel) elements.
     template <Index panel>
     static void pack_panels(MatrixView<const float> w, Element* out) noexcept {
+        constexpr Index square = 2 * simd::lanes<float>;  // inputs of pairs that a vector has
         const Index depth = round_up(w.cols(), group);
         for (Index first = 0; first < w.rows(); first += panel) {
             const Index rows = std::min(panel, w.rows() - first);
-            for (Index c = 0; c < depth; c += 2, out += 2 * panel)
+            Index c = 0;
+            if constexpr (panel == panel_rows)
+                for (; rows == panel && c + square <= w.cols(); c += square, out += square * panel)
+                    for (Index half = 0; half < panel; half += panel / 2)
+                        pack_square(w.row(first + half) + c, w.stride(), out + 2 * half);
+            for (; c < depth; c += 2, out += 2 * panel)
                 for (Index r = 0; r < panel; ++r)
                     for (Index i = 0; i < 2; ++i)
                         out[2 * r + i] = r < rows && c + i < w.cols()
@@ -95,6 +104,20 @@ public:
     Panel panel(Index i) const noexcept { return {data_ + i * panel_rows * depth()}; }
 
 private:
+    // Of half a panel's rows as many inputs: the pairs of a row are words of a vector, and these
+    // vectors a square.
+    static void pack_square(const float* w, Index stride, Element* out) noexcept {
+        constexpr Index lanes = simd::lanes<float>;
+        std::array<simd::Batch<float>, static_cast<std::size_t>(lanes)> words;
+        for (Index r = 0; r < lanes; ++r)
+            words[static_cast<std::size_t>(r)] =
+                simd::bf16_pairs(simd::load(w + r * stride), simd::load(w + r * stride + lanes));
+        simd::transpose<float>(words);
+        for (Index j = 0; j < lanes; ++j)
+            std::memcpy(out + j * 2 * panel_rows, &words[static_cast<std::size_t>(j)],
+                        sizeof words[0]);
+    }
+
     Index depth() const noexcept { return round_up(cols_, group); }
 
     const Element* data_ = nullptr;

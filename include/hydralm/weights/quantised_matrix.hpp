@@ -11,6 +11,7 @@
 // the same for every instruction set; the bytes are unsigned because vpdpbusd wants them so.
 #pragma once
 
+#include <array>
 #include <cstring>
 #include <span>
 
@@ -60,6 +61,27 @@ public:
                                        Element* storage) noexcept {
         return pack_each(rows, cols, storage,
                          [&](Index r, Index b) { return blocks[r * blocks_of(cols) + b]; });
+    }
+
+    // Panel by panel, f(r, b) for every block there is.
+    template <class F>
+    static QuantisedMatrix pack_each(Index rows, Index cols, Element* storage,
+                                     const F& f) noexcept {
+        const QuantisedMatrix result(storage, rows, cols);
+        const Index pairs = result.pairs(), blocks = blocks_of(cols);
+        const auto block = [&](Index r, Index b) {
+            return r < rows && b < blocks ? f(r, b) : Block{};
+        };
+        parallel_for(
+            result.panels(),
+            [&](Index panel) {
+                Element* to = storage + panel * pairs * pair_bytes;
+                for (Index b = 0; b < 2 * pairs; b += 2, to += pair_bytes)
+                    for (Index r = panel * panel_rows; r < (panel + 1) * panel_rows; ++r)
+                        put(block(r, b), block(r, b + 1), r, to);
+            },
+            rows * cols > 100'000);
+        return result;
     }
 
     // Block b of row r, bit for bit what was packed. 0 ≤ r < rows(), 0 ≤ b < blocks_of(cols()).
@@ -118,32 +140,26 @@ private:
         return panel(r / panel_rows) + b / 2 * pair_bytes;
     }
 
-    static void put(const Block& block, Index r, Index b, Element* pair) noexcept {
-        std::memcpy(pair + scale_at(r, b), &block.scale_bits, sizeof block.scale_bits);
-        for (Index i = 0; i < block_size; ++i) {
-            Element& to = pair[value_at(r, b, i)];
-            if constexpr (!four_bits) to = static_cast<Element>(block.value(i) + 128);
-            else if (b % 2 == 0) to = static_cast<Element>(block.index(i));
-            else to = static_cast<Element>(to | block.index(i) << 4);
+    // The two blocks of row r of a pair.
+    static void put(const Block& first, const Block& second, Index r, Element* pair) noexcept {
+        std::memcpy(pair + scale_at(r, 0), &first.scale_bits, sizeof first.scale_bits);
+        std::memcpy(pair + scale_at(r, 1), &second.scale_bits, sizeof second.scale_bits);
+        std::array<Element, static_cast<std::size_t>((four_bits ? 1 : 2) * block_size)> values;
+        for (std::size_t i = 0; i < 16; ++i) {
+            if constexpr (four_bits) {
+                const int a = first.nibbles[i], b = second.nibbles[i];
+                values[i] = static_cast<Element>((a & 15) | b << 4);
+                values[i + 16] = static_cast<Element>(a >> 4 | (b & 0xf0));
+            } else {
+                for (std::size_t half = i; half < 32; half += 16) {
+                    values[half] = static_cast<Element>(first.values[half] + 128);
+                    values[half + 32] = static_cast<Element>(second.values[half] + 128);
+                }
+            }
         }
-    }
-    // Panel by panel, f(r, b) for every block there is.
-    template <class F>
-    static QuantisedMatrix pack_each(Index rows, Index cols, Element* storage,
-                                     const F& f) noexcept {
-        const QuantisedMatrix result(storage, rows, cols);
-        const Index pairs = result.pairs(), blocks = blocks_of(cols);
-        parallel_for(
-            result.panels(),
-            [&](Index panel) {
-                Element* const to = storage + panel * pairs * pair_bytes;
-                for (Index b = 0; b < 2 * pairs; ++b)
-                    for (Index r = panel * panel_rows; r < (panel + 1) * panel_rows; ++r)
-                        put(r < rows && b < blocks ? f(r, b) : Block{}, r, b,
-                            to + b / 2 * pair_bytes);
-            },
-            rows * cols > 100'000);
-        return result;
+        Element* to = pair + value_at(r, 0, 0);
+        for (std::size_t i = 0; i < values.size(); i += 4, to += 64)
+            std::memcpy(to, values.data() + i, 4);
     }
 
     const Element* data_ = nullptr;

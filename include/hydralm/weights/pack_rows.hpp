@@ -1,0 +1,102 @@
+// pack_rows: a matrix that lies elsewhere, in a file, packed by all threads as it is read.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "hydralm/core/parallel.hpp"
+#include "hydralm/weights/any_matrix.hpp"
+
+namespace HYDRALM_NAMESPACE::weights {
+
+// A matrix that is read piece by piece, from any thread.
+template <Real T>
+class RowSource {
+public:
+    static constexpr Index piece_cols = 256;
+
+    RowSource() = default;
+    RowSource(const RowSource&) = delete;
+    RowSource& operator=(const RowSource&) = delete;
+    virtual ~RowSource() = default;
+
+    // out = rows [row, row + out.rows()), columns [column, column + out.cols()): at most piece_cols
+    // from a multiple of them on.
+    virtual void read(Index row, Index column, MatrixView<T> out) const noexcept = 0;
+    // The bytes of a row that lies in whole blocks of this format (quantised_block.hpp), of any
+    // alignment; null where it does not.
+    virtual const std::byte* blocks(Index row, Format format) const noexcept = 0;
+};
+
+namespace detail {
+
+template <class Matrix>
+inline constexpr bool in_blocks = false;
+template <class Block>
+inline constexpr bool in_blocks<QuantisedMatrix<Block>> = true;
+
+// Packs a panel's rows as they lie, if they lie in blocks of the matrix. A block that quantising
+// would write in another form gets that form.
+template <class Matrix>
+bool pack_as_it_lies(const RowSource<float>& source, Index first, Index rows, Index cols,
+                     typename Matrix::Element* storage) noexcept {
+    using Block = typename Matrix::Block;
+    std::array<const std::byte*, static_cast<std::size_t>(Matrix::panel_rows)> at{};
+    for (Index r = 0; r < rows; ++r) {
+        at[static_cast<std::size_t>(r)] = source.blocks(first + r, Matrix::format);
+        if (at[static_cast<std::size_t>(r)] == nullptr) return false;
+    }
+    Matrix::pack_each(rows, cols, storage, [&](Index r, Index b) {
+        Block block;
+        std::memcpy(&block, at[static_cast<std::size_t>(r)] + b * static_cast<Index>(sizeof(Block)),
+                    sizeof block);
+        if (block.is_final()) return block;
+        OfBlock<float> values;
+        for (Index i = 0; i < block_size; ++i)
+            values[static_cast<std::size_t>(i)] =
+                block.scale() * static_cast<float>(block.value(i));
+        return Block::quantise(values.data(), block_size);
+    });
+    return true;
+}
+
+}  // namespace detail
+
+// Packs rows [first, first + rows) of source, of cols columns: the bits that Matrix::pack makes of
+// the same values. like: of the format that is wanted. storage: as Matrix::pack's, all written.
+// Allocates nothing; 32 KiB of stack; parallel over panels, so memory that was never written is
+// taken by all threads.
+template <class Matrix>
+Matrix pack_rows(const Matrix& like, const RowSource<typename Matrix::Scalar>& source, Index first,
+                 Index rows, Index cols, typename Matrix::Element* storage) noexcept {
+    if constexpr (carries_format<Matrix>) {
+        like.with_format([&]<class M>(const M& known) {
+            pack_rows(known, source, first, rows, cols,
+                      reinterpret_cast<typename M::Element*>(storage));
+        });
+        return like.over(storage, rows, cols);
+    } else {
+        using T = typename Matrix::Scalar;
+        constexpr Index panel = Matrix::panel_rows, width = RowSource<T>::piece_cols;
+        parallel_for(
+            ceil_div(rows, panel),
+            [&](Index i) {
+                const Index row = first + i * panel, count = std::min(panel, rows - i * panel);
+                auto* to = storage + i * Matrix::storage_size(panel, cols);
+                if constexpr (detail::in_blocks<Matrix>)
+                    if (detail::pack_as_it_lies<Matrix>(source, row, count, cols, to)) return;
+                alignas(alignment) LocalArray<T, panel * width> memory;
+                for (Index column = 0; column < cols; column += width) {
+                    const MatrixView<T> piece(memory, count, std::min(width, cols - column));
+                    source.read(row, column, piece);
+                    Matrix::pack(piece, to);
+                    to += Matrix::storage_size(panel, piece.cols());
+                }
+            },
+            rows * cols > 100'000);
+        return {storage, rows, cols};
+    }
+}
+
+}  // namespace HYDRALM_NAMESPACE::weights
