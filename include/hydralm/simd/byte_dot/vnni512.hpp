@@ -45,11 +45,16 @@ struct Vnni512 {
                      const ByteFetch& fetch, float* sums, bool fresh) noexcept {
         constexpr Index bytes = Nibbles ? nibble_pair : byte_pair;
         constexpr std::size_t R = Rows, P = Panels;
+        // A row alone with 4 bits waits for memory in every line: it asks for one line at a time.
+        constexpr bool line_by_line = Nibbles && Rows == 1 && Panels == 4;
         ByteRows x = rows;
-        const std::uint8_t* w[P];
+        const std::uint8_t *w[P], *later[P];
         __m512 sum[R][P];
 #pragma GCC unroll 16
-        for (int p = 0; p < Panels; ++p) w[p] = panels[p];
+        for (int p = 0; p < Panels; ++p) {
+            w[p] = panels[p];
+            later[p] = fetch.from == nullptr ? panels[p] : fetch.from[p];
+        }
 #pragma GCC unroll 16
         for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 16
@@ -58,7 +63,10 @@ struct Vnni512 {
                     fresh ? _mm512_setzero_ps() : _mm512_loadu_ps(sums + r * sums_stride + p * 16);
         for (Index i = 0; i < pairs; ++i) {
 #pragma GCC unroll 16
-            for (int p = 0; p < Panels; ++p) fetch_pair(fetch, p, i);
+            for (int p = 0; p < Panels; ++p) {
+                if constexpr (line_by_line) __builtin_prefetch(later[p], 0, 3);
+                else fetch_pair(fetch, p, i);
+            }
 #pragma GCC unroll 2
             for (int block = 0; block < 2; ++block) {
                 __m512i acc[R][P];
@@ -71,7 +79,11 @@ struct Vnni512 {
                 for (int quad = 0; quad < 8; ++quad) {
                     __m512i v[P];
 #pragma GCC unroll 16
-                    for (int p = 0; p < Panels; ++p) v[p] = line<Nibbles>(w[p], block, quad);
+                    for (int p = 0; p < Panels; ++p) {
+                        v[p] = line<Nibbles>(w[p], block, quad);
+                        if (line_by_line && block == 0)
+                            __builtin_prefetch(later[p] + 64 + quad * 64, 0, 3);
+                    }
 #pragma GCC unroll 16
                     for (int r = 0; r < Rows; ++r) {
                         __m512i value = _mm512_set1_epi32(quad_of(x.values, r, quad));
@@ -97,7 +109,10 @@ struct Vnni512 {
                 x = {x.values + Rows * 32, x.scales + Rows, x.corrections + Rows};
             }
 #pragma GCC unroll 16
-            for (int p = 0; p < Panels; ++p) w[p] += bytes;
+            for (int p = 0; p < Panels; ++p) {
+                w[p] += bytes;
+                later[p] += bytes;
+            }
         }
 #pragma GCC unroll 16
         for (int r = 0; r < Rows; ++r)
