@@ -15,6 +15,7 @@
 #include <map>
 #include <string>
 #include <thread>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -182,16 +183,17 @@ double measured_sustained_peak(int threads) {
                2.0 * static_cast<double>(steps * rows * columns * rounds * tasks) / seconds;
 }
 
-// Bytes/s, read and written, of going over a buffer of at least four times the last-level cache in
-// pieces of 1 MiB. What the cache keeps of it between two runs it keeps as well of a kernel's data
-// of that size.
-inline double measured_bandwidth(int threads, Traffic traffic = Traffic::read) {
-    static std::map<std::pair<int, Traffic>, double> known;
-    const std::pair key(threads, traffic);
+// Bytes/s, read and written, of going over a buffer of at least so many bytes (1 GiB at most) and
+// four times the last-level cache in pieces of 1 MiB. What the cache keeps of it between two runs
+// it keeps as well of a kernel's data of that size.
+inline double measured_bandwidth(int threads, Traffic traffic = Traffic::read,
+                                 Index least_bytes = 0) {
+    static std::map<std::tuple<int, Traffic, Index>, double> known;
+    const std::tuple key(threads, traffic, least_bytes);
     if (const auto found = known.find(key); found != known.end()) return found->second;
     constexpr Index piece = (Index{1} << 20) / sizeof(float);
-    const Index bytes =
-        std::clamp(4 * detail::last_level_cache_bytes(), Index{128} << 20, Index{1} << 30);
+    const Index bytes = std::clamp(std::max(4 * detail::last_level_cache_bytes(), least_bytes),
+                                   Index{128} << 20, Index{1} << 30);
     AlignedBuffer<float> buffer(bytes / Index{sizeof(float)} / piece * piece);
     const double seconds = detail::best_seconds(threads, buffer.size() / piece, [&](Index task) {
         float* const p = buffer.data() + task * piece;

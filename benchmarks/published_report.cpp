@@ -103,7 +103,8 @@ void measure(const std::filesystem::path& folder, const char* label, Format form
     for (const int threads : {1, 2}) {
         set_num_threads(threads);
         const double most = peak(format, threads),
-                     bandwidth = benchmarks::measured_bandwidth(threads);
+                     bandwidth = benchmarks::measured_bandwidth(threads, benchmarks::Traffic::read,
+                                                                model->weight_bytes);
         std::printf("| %s | %s | %d | ", folder.filename().c_str(), label, threads);
         if (threads == 1)
             std::printf("%.2f (%.1f ×) | %.2f (%.2f ×) |", opening, opening / copying, memory / 1e9,
@@ -121,10 +122,12 @@ void measure(const std::filesystem::path& folder, const char* label, Format form
         std::vector<double> steps;
         for (const token_id id : random_tokens(new_tokens, model->vocab_size()))
             steps.push_back(seconds([&] { (void)model->step(id, state); }));
-        // An embedding that is no head's is read a row a token.
-        const double read = static_cast<double>(model->weight_bytes) *
-                            (products.token + products.head) /
-                            static_cast<double>(model->parameter_count);
+        // An embedding that is no head's is read a row a token; states and the past are read whole.
+        double read = static_cast<double>(model->weight_bytes) * (products.token + products.head) /
+                          static_cast<double>(model->parameter_count) +
+                      static_cast<double>(model->state_bytes);
+        for (const PageBank& bank : state.banks())
+            read += static_cast<double>(bank.bytes(state.position()));
         std::printf(" %.1f (%.0f %%) |\n", 1 / median(steps),
                     100 * read / median(steps) / bandwidth);
         std::fflush(stdout);
@@ -169,7 +172,9 @@ int main(int argc, char** argv) {
         "(bf16: the sustained peak of multiply-adds in float, which is what computes them; q8 and "
         "q4: "
         "that of the instructions for bytes). Decoding behind 4,096 tokens: tokens/s,\n"
-        "median of %td; weights read of the read bandwidth.\n"
+        "median of %td; in brackets weights, states, keys and values read of the bandwidth of "
+        "reading "
+        "as much as the weights (1 GiB at most).\n"
         "\n"
         "| model | weights | threads | open, s | memory, GB | prefill 512 | prefill 4,096 | "
         "decode |\n"
