@@ -239,12 +239,12 @@ public:
 private:
     using Batch = simd::Batch<float>;
     static constexpr Index lanes = simd::lanes<float>;
-    static constexpr int factors = 34;
+    static constexpr int steps = 17, factors = 2 * steps, middle = steps / 2;
     static constexpr Index padded = round_up(factors, lanes);
 
     static float factor(int i) noexcept {
-        const int end = i < 17 ? Q4Block::table.front() : Q4Block::table.back();
-        return static_cast<float>(end) + 1.5F * static_cast<float>(i % 17 - 8);
+        const int end = i < steps ? Q4Block::table.front() : Q4Block::table.back();
+        return static_cast<float>(end) + 1.5F * static_cast<float>(i % steps - middle);
     }
     [[gnu::always_inline]] static Batch nearest(const Batch& x) noexcept {
         Batch entry = simd::broadcast(static_cast<float>(Q4Block::table[0]));
@@ -257,26 +257,46 @@ private:
     // Of Σ v², what comes from behind the weights: 1 each.
     float behind() const noexcept { return static_cast<float>(block_size - w_.count); }
 
+    // The entries of all weights at the first and the last factor of half an end. They are
+    // neighbours, or one: c·w grows by an eighth at most, middles of entries by a fifth at least.
+    // So what lies between is decided by their own middle.
+    struct Entries {
+        alignas(alignment) OfBlock<float> lower, between, upper;
+    };
+    void find_entries(Entries& entries, int first) const noexcept {
+        const Batch c = simd::broadcast(factor(first)), d = simd::broadcast(factor(first + middle));
+        for (Index j = 0; j < block_size; j += lanes) {
+            const Batch w = simd::load(w_.values.data() + j);
+            const Batch a = nearest(w * c), b = nearest(w * d);
+            simd::store(entries.lower.data() + j, simd::min<float>(a, b));
+            simd::store(entries.upper.data() + j, simd::max<float>(a, b));
+            simd::store(entries.between.data() + j, Batch(simd::broadcast(0.5F) * (a + b)));
+        }
+    }
     // gains = (Σ w·v)² / Σ v² of every factor, in float.
     void estimate() noexcept {
+        Entries entries;
         std::array<Batch, static_cast<std::size_t>(lanes)> products, squares;
-        for (Index first = 0; first < padded; first += lanes) {
-            for (Index i = 0; i < lanes; ++i) {
-                const Batch c = simd::broadcast(
-                    factor(static_cast<int>(std::min<Index>(first + i, factors - 1))));
-                Batch product = simd::broadcast(0.0F), square = product;
-                for (Index j = 0; j < block_size; j += lanes) {
-                    const Batch w = simd::load(w_.values.data() + j), v = nearest(w * c);
-                    product = simd::fma(w, v, product);
-                    square = simd::fma(v, v, square);
-                }
-                products[static_cast<std::size_t>(i)] = product;
-                squares[static_cast<std::size_t>(i)] = square;
+        for (Index i = 0; i < padded; ++i) {
+            const int n = static_cast<int>(std::min<Index>(i, factors - 1)), step = n % steps;
+            if (step == 0) find_entries(entries, n);
+            if (step == middle + 1) find_entries(entries, n - 1);
+            const Batch c = simd::broadcast(factor(n));
+            Batch product = simd::broadcast(0.0F), square = product;
+            for (Index j = 0; j < block_size; j += lanes) {
+                const Batch w = simd::load(w_.values.data() + j);
+                const Batch v = simd::select(w * c >= simd::load(entries.between.data() + j),
+                                             simd::load(entries.upper.data() + j),
+                                             simd::load(entries.lower.data() + j));
+                product = simd::fma(w, v, product);
+                square = simd::fma(v, v, square);
             }
-            const Batch product = simd::sum_each<float>(products);
-            simd::store(gains_.data() + first,
-                        Batch(product * product /
-                              (simd::sum_each<float>(squares) - simd::broadcast(behind()))));
+            products[static_cast<std::size_t>(i % lanes)] = product;
+            squares[static_cast<std::size_t>(i % lanes)] = square;
+            if (i % lanes < lanes - 1) continue;
+            product = simd::sum_each<float>(products);
+            square = simd::sum_each<float>(squares) - simd::broadcast(behind());
+            simd::store(gains_.data() + i + 1 - lanes, Batch(product * product / square));
         }
     }
     // By how much two estimates of one gain differ at most. Σ v² is exact; twelve roundings of Σ
@@ -292,6 +312,7 @@ private:
         for (Index j = 0; j < block_size; j += lanes)
             simd::store(entries.data() + j,
                         nearest(simd::load(w_.values.data() + j) * simd::broadcast(c)));
+        if (entries == best_entries_) return false;
         double product = 0;
         float square = -behind();
         for (std::size_t i = 0; i < entries.size(); ++i) {
@@ -300,6 +321,7 @@ private:
         }
         const double scale = product / static_cast<double>(square), gain = product * scale;
         if (!(gain > best_gain_)) return false;
+        best_entries_ = entries;
         best_scale_ = scale;
         best_gain_ = gain;
         return true;
@@ -307,6 +329,7 @@ private:
 
     const BlockWeights& w_;
     alignas(alignment) std::array<float, static_cast<std::size_t>(padded)> gains_;
+    OfBlock<float> best_entries_{};
     double best_scale_ = 0, best_gain_ = -1;
 };
 
