@@ -3,7 +3,10 @@
 
 #include <algorithm>
 #include <atomic>
+#include <bit>
 #include <cmath>
+#include <limits>
+#include <type_traits>
 #include <vector>
 
 #include "hydralm/io/stored_tensor.hpp"
@@ -26,13 +29,19 @@ public:
     bool finite() const noexcept { return finite_; }
 
     void read(Index row, Index column, MatrixView<T> out) const noexcept override {
-        bool finite = true;
+        // magnitudes are ordered as their bits are, infinity and NaN above all
+        using Bits = std::conditional_t<sizeof(T) == sizeof(float), std::int32_t, std::int64_t>;
+        constexpr auto infinity = std::bit_cast<Bits>(std::numeric_limits<T>::infinity());
+        Bits most = 0;
         for (Index r = 0; r < out.rows(); ++r) {
             const Run& run = run_of(row + r);
-            run.tensor->convert_row(run.shift + row + r, column, out.row(r), out.cols());
-            for (Index c = 0; c < out.cols(); ++c) finite &= std::isfinite(out(r, c));
+            T* const to = out.row(r);
+            run.tensor->convert_row(run.shift + row + r, column, to, out.cols());
+            for (Index c = 0; c < out.cols(); ++c)
+                most =
+                    std::max(most, std::bit_cast<Bits>(to[c]) & std::numeric_limits<Bits>::max());
         }
-        if (!finite) finite_ = false;
+        if (most >= infinity) finite_ = false;
     }
     const std::byte* blocks(Index row, weights::Format format) const noexcept override {
         if (cols_ % weights::block_size != 0)
