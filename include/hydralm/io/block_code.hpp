@@ -55,8 +55,7 @@ inline void decode_q4_0(const std::byte* from, float* to) noexcept {
 // Of the library's own blocks.
 template <class Block>
 void decode_own(const std::byte* from, float* to) noexcept {
-    Block block;
-    std::memcpy(&block, from, sizeof block);
+    const Block block = Block::at(from);
     for (Index i = 0; i < weights::block_size; ++i)
         to[i] = block.scale() * static_cast<float>(block.value(i));
 }

@@ -48,9 +48,13 @@ public:
             return nullptr;  // the last block has weights too many
         const Run& run = run_of(row);
         const auto blocks = run.tensor->row_of_blocks(run.shift + row, format);
+        bool finite = true;
         for (std::size_t at = 0; at < blocks.size();
-             at += static_cast<std::size_t>(block_bytes(format)))
-            if (!std::isfinite(detail::scale_at(blocks.data() + at))) finite_ = false;
+             at += static_cast<std::size_t>(block_bytes(format))) {
+            constexpr auto exponent = std::byte{0x7c};  // of a scale's upper byte
+            finite &= (blocks[at + 1] & exponent) != exponent;
+        }
+        if (!finite) finite_ = false;
         return blocks.data();
     }
 

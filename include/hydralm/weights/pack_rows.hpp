@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 
 #include "hydralm/core/parallel.hpp"
 #include "hydralm/weights/any_matrix.hpp"
@@ -48,9 +47,8 @@ bool pack_as_it_lies(const RowSource<float>& source, Index first, Index rows, In
         if (at[static_cast<std::size_t>(r)] == nullptr) return false;
     }
     Matrix::pack_each(rows, cols, storage, [&](Index r, Index b) {
-        Block block;
-        std::memcpy(&block, at[static_cast<std::size_t>(r)] + b * static_cast<Index>(sizeof(Block)),
-                    sizeof block);
+        const Block block =
+            Block::at(at[static_cast<std::size_t>(r)] + b * static_cast<Index>(sizeof(Block)));
         if (block.is_final()) return block;
         OfBlock<float> values;
         for (Index i = 0; i < block_size; ++i)

@@ -11,6 +11,7 @@
 #include <array>
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "hydralm/core/binary16.hpp"
@@ -133,6 +134,14 @@ struct Q8Block {
     static Q8Block quantise(const float* w, Index count) noexcept {
         return detail::quantise<Q8Block>({w, count});
     }
+    // The block at from, of any alignment. Field by field: values that are read as they were
+    // written wait for no store.
+    static Q8Block at(const std::byte* from) noexcept {
+        Q8Block block;
+        std::memcpy(&block.scale_bits, from, sizeof block.scale_bits);
+        std::memcpy(block.values.data(), from + 2, sizeof block.values);
+        return block;
+    }
     static Q8Block nearest(const detail::BlockWeights& w) noexcept {
         return with_scale(w, detail::block_scale(std::abs(detail::extreme(w)) / 127));
     }
@@ -148,9 +157,12 @@ struct Q8Block {
     // Whether quantise makes this very block of all its weights, where that is seen at once: the
     // first of the candidates is its scale.
     bool is_final() const noexcept {
-        int most = 0;
-        for (const std::int8_t v : values) most = std::max(most, std::abs(int{v}));
-        return most == 127 && scale_bits > 0 && scale_bits < 0x7c00;
+        std::uint8_t ends = 0, beyond = 0;
+        for (const std::int8_t v : values) {
+            ends |= static_cast<std::uint8_t>(v == 127) | static_cast<std::uint8_t>(v == -127);
+            beyond |= static_cast<std::uint8_t>(v == -128);
+        }
+        return ends != 0 && beyond == 0 && scale_bits > 0 && scale_bits < 0x7c00;
     }
     // Scales with which the largest weight is ±127, …, ±1, 128 and −128. In blocks made here it is
     // the first, and scales are not negative.
@@ -182,12 +194,20 @@ struct Q4Block {
     static Q4Block quantise(const float* w, Index count) noexcept {
         return detail::quantise<Q4Block>({w, count});
     }
+    static Q4Block at(const std::byte* from) noexcept {
+        Q4Block block;
+        std::memcpy(&block.scale_bits, from, sizeof block.scale_bits);
+        std::memcpy(block.nibbles.data(), from + 2, sizeof block.nibbles);
+        return block;
+    }
     static Q4Block nearest(const detail::BlockWeights& w) noexcept;
     static Q4Block with_scale(const detail::BlockWeights& w, std::uint16_t scale_bits) noexcept;
     // As Q8Block's.
     bool is_final() const noexcept {
-        int at_first = 0;
-        for (const std::uint8_t pair : nibbles) at_first |= (pair & 15) == 0 || pair < 16 ? 1 : 0;
+        std::uint8_t at_first = 0;
+        for (const std::uint8_t pair : nibbles)
+            at_first |= static_cast<std::uint8_t>((pair & 15) == 0) |
+                        static_cast<std::uint8_t>((pair & 0xf0) == 0);
         const int magnitude = scale_bits & 0x7fff;
         return at_first != 0 && magnitude > 0 && magnitude < 0x7c00;
     }

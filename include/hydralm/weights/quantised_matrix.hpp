@@ -144,22 +144,29 @@ private:
     static void put(const Block& first, const Block& second, Index r, Element* pair) noexcept {
         std::memcpy(pair + scale_at(r, 0), &first.scale_bits, sizeof first.scale_bits);
         std::memcpy(pair + scale_at(r, 1), &second.scale_bits, sizeof second.scale_bits);
-        std::array<Element, static_cast<std::size_t>((four_bits ? 1 : 2) * block_size)> values;
-        for (std::size_t i = 0; i < 16; ++i) {
-            if constexpr (four_bits) {
-                const int a = first.nibbles[i], b = second.nibbles[i];
-                values[i] = static_cast<Element>((a & 15) | b << 4);
-                values[i + 16] = static_cast<Element>(a >> 4 | (b & 0xf0));
-            } else {
-                for (std::size_t half = i; half < 32; half += 16) {
-                    values[half] = static_cast<Element>(first.values[half] + 128);
-                    values[half + 32] = static_cast<Element>(second.values[half] + 128);
-                }
+        // four values of a row at a time: a word of each of the lines
+        const auto word = [](const auto& from, Index i) {
+            std::uint32_t values;
+            std::memcpy(&values, from.data() + i, sizeof values);
+            return values;
+        };
+        const auto put_word = [to = pair + value_at(r, 0, 0)](Index line, std::uint32_t values) {
+            std::memcpy(to + line * 64, &values, sizeof values);
+        };
+        if constexpr (four_bits) {
+            constexpr std::uint32_t low = 0x0f0f0f0fU;
+            for (Index quad = 0; quad < 4; ++quad) {
+                const auto a = word(first.nibbles, 4 * quad), b = word(second.nibbles, 4 * quad);
+                put_word(quad, (a & low) | (b & low) << 4);
+                put_word(quad + 4, (a >> 4 & low) | (b & ~low));
+            }
+        } else {
+            constexpr std::uint32_t plus_128 = 0x80808080U;
+            for (Index quad = 0; quad < 8; ++quad) {
+                put_word(quad, word(first.values, 4 * quad) ^ plus_128);
+                put_word(quad + 8, word(second.values, 4 * quad) ^ plus_128);
             }
         }
-        Element* to = pair + value_at(r, 0, 0);
-        for (std::size_t i = 0; i < values.size(); i += 4, to += 64)
-            std::memcpy(to, values.data() + i, 4);
     }
 
     const Element* data_ = nullptr;
