@@ -22,6 +22,7 @@
 #include "hydralm/training/run_log.hpp"
 #include "hydralm/training/same_ranks.hpp"
 #include "hydralm/training/state_pass.hpp"
+#include "hydralm/training/sum_behind_layers.hpp"
 #include "hydralm/training/text_corpus.hpp"
 #include "hydralm/training/text_over_ranks.hpp"
 #include "hydralm/training/text_source.hpp"

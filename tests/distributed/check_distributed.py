@@ -62,7 +62,8 @@ def written(directory, out):
 def result_of(text):
     """The JSON on the last line, without what depends on time and ranks."""
     result = json.loads(text.strip().splitlines()[-1])
-    for key in ("seconds", "tokens_per_second", "ranks", "bytes_sent", "communication_seconds"):
+    for key in ("seconds", "tokens_per_second", "ranks", "bytes_sent", "communication_seconds",
+                "communication_share"):
         result.pop(key, None)
     for length in result.get("lengths", []):
         del length["seconds"]
@@ -83,6 +84,7 @@ def same_bits(directory):
             assert written(directory, out) == expected, f"other bits on {count} ranks"
             assert result_of(found.stdout) == result_of(alone), found.stdout
             assert found.stdout.count("\n") == 1, found.stdout
+            assert count == 1 or 0 < json.loads(found.stdout)["communication_share"] < 1, found.stdout
             said = re.search(r"^(\d) ranks, bytes of moments of each: (.*)$", found.stderr, re.M)
             assert bool(said) == (count > 1), found.stderr
             if said:

@@ -40,6 +40,14 @@ void check_tree(Index size) {
         PairwiseSum<T> sum(static_cast<Index>(n), size);
         CHECK(sum_of(terms, sum) == expected);
         CHECK(sum_of(terms, sum) == expected);  // the next sum
+        auto last = terms;
+        for (auto& term : last) {  // from the back, piece by piece
+            for (Index end = size; end > 0; --end)
+                sum.add_part(end - 1,
+                             std::span(term).subspan(static_cast<std::size_t>(end - 1), 1));
+            sum.next();
+        }
+        CHECK(last.back() == expected);
         if (n > 1) sum.add(std::span(terms[0]));
         sum.clear();
         CHECK(sum_of(terms, sum) == expected);

@@ -132,16 +132,23 @@ TEST_CASE("Each rank has the sum of its share, in the tree of one process", "[ra
         std::vector<Index> ends;
         for (int r = 1; r <= count; ++r) ends.push_back(r == count ? size : size * r / count / 3);
         std::vector<std::vector<float>> sums(static_cast<std::size_t>(count)), collected(sums);
+        std::array<bool, 8> pieces_agree{};
         on_ranks(count, [&](Ranks& ranks) {
             ParameterShare<float> share(ranks, ends);
             auto own = of(ranks.rank());
             share.sum(own);
+            auto in_pieces = of(ranks.rank());
+            for (const auto& [begin, end] : {std::pair<Index, Index>{30, 37}, {11, 30}, {0, 11}})
+                share.begin_sum(in_pieces, begin, end);
+            share.finish_sum(in_pieces);
             const auto at = static_cast<std::size_t>(ranks.rank());
+            pieces_agree[at] = in_pieces == own;
             collected[at] = share.collect(share.own(std::span<const float>(own)));
             share.publish(own);
             sums[at] = own;
         });
         for (const auto& sum : sums) CHECK(sum == expected);
+        CHECK(std::count(pieces_agree.begin(), pieces_agree.end(), true) == count);
         CHECK(collected[0] == expected);
         for (std::size_t r = 1; r < collected.size(); ++r) CHECK(collected[r].empty());
     }

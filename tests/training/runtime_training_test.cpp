@@ -6,6 +6,7 @@
 #include "support/files.hpp"
 #include "support/runtime_blocks.hpp"
 #include "support/small_model.hpp"
+#include "support/thread_ranks.hpp"
 
 using namespace hydralm;
 using namespace hydralm::test;
@@ -33,6 +34,14 @@ public:
 
 private:
     std::uint64_t position_ = 0;
+};
+
+class FreshWindows : public Windows {
+public:
+    void next(Batch& batch) override {
+        Windows::next(batch);
+        batch.fresh = true;
+    }
 };
 
 template <class Model>
@@ -70,6 +79,65 @@ TEST_CASE("A run-time model trains to the bits of the specialised one", "[runtim
                 CHECK(same_bits(expected[i], found[i]));
             }
         }
+}
+
+TEST_CASE("Ranks train to the bits of one, sums begun behind the layers", "[runtime_training]") {
+    // Heads of 12 in kernels of 12, and of 16, which pad: their gradient is final last.
+    for (const bool pads : {false, true}) {
+        const auto trained_on = [&](Ranks& ranks) {
+            Runtime model = pads ? Runtime(small_remembering, WiderKernels{}) : new_runtime();
+            initialise(model, 3, InitScheme::fan_in);
+            TrainerOptions options;
+            options.accumulate = 4;
+            options.clip = 0.5;
+            Trainer<Runtime> trainer(model, options, ranks);
+            FreshWindows source;
+            double loss = 0;
+            for (int step = 0; step < 3; ++step) loss = trainer.step(source).loss;
+            return std::pair(loss, weights_of(model));
+        };
+        const auto expected = trained_on(one_rank());
+        for (const int count : {2, 4}) {
+            std::vector<std::decay_t<decltype(expected)>> found(static_cast<std::size_t>(count));
+            on_ranks(count, [&](Ranks& ranks) {
+                found[static_cast<std::size_t>(ranks.rank())] = trained_on(ranks);
+            });
+            for (const auto& own : found) CHECK(own == expected);
+        }
+    }
+}
+
+TEST_CASE("What is final behind a layer goes before the layers that come before it",
+          "[runtime_training]") {
+    const Runtime model = new_runtime();
+    const Index P = model.parameter_count;
+    struct Begun : Ranks {
+        int rank() const noexcept override { return 0; }
+        int count() const noexcept override { return 2; }
+        std::vector<Index> sizes;  // of the exchanges
+        void exchange_elements(const void*, std::span<const Index> to, void*,
+                               std::span<const Index>, std::size_t) override {
+            sizes.push_back(to.back());
+        }
+    } ranks;
+    PairwiseSum<float> batches(1, P);
+    ParameterShare<float> share(ranks, {P / 3, P});
+    std::vector<float> gradient(static_cast<std::size_t>(P));
+    SumBehindLayers<float> sum(model, gradient, batches, share);
+    Index first = 0, last_layers = 0;  // parameters before blocks.1, and from there on
+    for (const ParameterInfo& info : model.parameters)
+        (last_layers > 0 || info.name().starts_with("blocks.1.") ? last_layers : first) +=
+            info.size();
+    sum.after(3);
+    sum.after(2);
+    CHECK(ranks.sizes.empty());  // too few
+    sum.after(1);
+    REQUIRE(last_layers > least_bucket);
+    CHECK(ranks.sizes == std::vector<Index>{last_layers});
+    sum.after(0);
+    sum.begin_rest();
+    CHECK(ranks.sizes == std::vector<Index>{last_layers, first});
+    CHECK(first + last_layers == P);
 }
 
 TEST_CASE("A model with matrices in bf16 is not trained", "[runtime_training]") {

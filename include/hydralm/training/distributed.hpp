@@ -73,6 +73,12 @@ public:
 private:
     using Clock = std::chrono::steady_clock;
 
+    // One that is under way, with what MPI reads until it is done.
+    struct Exchange {
+        MPI_Request request = MPI_REQUEST_NULL;
+        std::vector<int> to_counts, to_offsets, from_counts, from_offsets;
+    };
+
     void share_elements(void* all, std::size_t size, std::span<const Index> ends) override {
         const auto begin = Clock::now();
         std::vector<int> counts, offsets;
@@ -88,15 +94,20 @@ private:
     void exchange_elements(const void* to, std::span<const Index> to_ends, void* from,
                            std::span<const Index> from_ends, std::size_t size) override {
         const auto begin = Clock::now();
-        std::vector<int> to_counts, to_offsets, from_counts, from_offsets;
-        cut(to_ends, to_counts, to_offsets);
-        cut(from_ends, from_counts, from_offsets);
-        MPI_Request request = MPI_REQUEST_NULL;
-        MPI_Ialltoallv(to, to_counts.data(), to_offsets.data(), element(size), from,
-                       from_counts.data(), from_offsets.data(), element(size), run_, &request);
-        wait(request);
-        const Index sent = to_ends.back() - to_counts[static_cast<std::size_t>(rank_)];
+        Exchange& one = exchanges_.emplace_back();
+        cut(to_ends, one.to_counts, one.to_offsets);
+        cut(from_ends, one.from_counts, one.from_offsets);
+        MPI_Ialltoallv(to, one.to_counts.data(), one.to_offsets.data(), element(size), from,
+                       one.from_counts.data(), one.from_offsets.data(), element(size), run_,
+                       &one.request);
+        const Index sent = to_ends.back() - one.to_counts[static_cast<std::size_t>(rank_)];
         note(begin, static_cast<std::int64_t>(size) * sent);
+    }
+    void finish() override {
+        const auto begin = Clock::now();
+        for (Exchange& one : exchanges_) wait(one.request);
+        exchanges_.clear();
+        note(begin, 0);
     }
     void note(Clock::time_point begin, std::int64_t bytes) noexcept {
         traffic_.bytes_sent += bytes;
@@ -181,6 +192,7 @@ private:
 
     Seconds patience_;
     Traffic traffic_;
+    std::vector<Exchange> exchanges_;
     MPI_Comm run_ = MPI_COMM_NULL, calls_ = MPI_COMM_NULL;
     int rank_ = 0, count_ = 1;
     bool owner_ = false;

@@ -88,6 +88,9 @@ public:
     // The loss of multi-token prediction in the last add: mean over modules, not weighted.
     double mtp_loss() const noexcept { return mtp_loss_; }
 
+    // Whether the values of a layer's parameters are final as soon as the way back is through it.
+    bool final_behind_layers() const noexcept { return !padding_.pads(); }
+
     // All parameters in file order and file layout, without gaps.
     std::span<T> values() noexcept { return gradient_.span(); }
     std::span<const T> values() const noexcept { return gradient_.span(); }

@@ -26,15 +26,20 @@ public:
     // term [size] += those it meets on its way up the tree; the last one becomes the sum of all,
     // and the next begins another sum. No allocation, no errors.
     void add(std::span<T> term) noexcept {
+        add_part(0, term);
+        next();
+    }
+    // The same piece by piece: elements first, first + 1, … of a term, each once, then next().
+    void add_part(Index first, std::span<T> part) noexcept {
         const bool last = seen_ + 1 == terms_;
         std::size_t level = 0;
         for (; level < waiting_.size(); ++level) {
-            if ((seen_ >> level) % 2 == 1) out(term) += in(waiting_[level].data());
+            if ((seen_ >> level) % 2 == 1) out(part) += in(waiting_[level].data() + first);
             else if (!last) break;
         }
-        if (!last) std::copy(term.begin(), term.end(), waiting_[level].begin());
-        seen_ = last ? 0 : seen_ + 1;
+        if (!last) std::copy(part.begin(), part.end(), waiting_[level].begin() + first);
     }
+    void next() noexcept { seen_ = seen_ + 1 == terms_ ? 0 : seen_ + 1; }
     // Forgets the terms of a sum that is not complete.
     void clear() noexcept { seen_ = 0; }
 

@@ -34,11 +34,34 @@ public:
     // stay. A rank sends (R − 1)/R of a gradient. The sum goes on with the tree of PairwiseSum, in
     // which the batches of the last rank come first.
     void sum(std::span<T> gradient) {
+        begin_sum(gradient, 0, std::ssize(gradient));
+        finish_sum(gradient);
+    }
+    // The same piece by piece, each element in one of them: what is begun of [begin, end) goes on
+    // while the rest is computed; the piece is not touched before finish_sum, behind the last.
+    void begin_sum(std::span<const T> gradient, Index begin, Index end) {
         if (ranks_.count() == 1) return;
-        ranks_.exchange(std::span<const T>(gradient), ends_, received_.span(),
-                        ranks_.equal_ends(size_));
-        for (Index r = ranks_.count() - 1; r >= 0; --r) sum_.add(received(r));
-        std::copy_n(received(0).data(), size_, own(gradient).data());
+        std::vector<Index> to(ends_);
+        for (Index& e : to) e = std::clamp(e, begin, end) - begin;
+        const Piece piece{std::clamp(begin - first_, Index{0}, size_),
+                          std::clamp(end - first_, Index{0}, size_)};
+        const auto at = [](std::span<const T> all, Index first, Index n) {
+            return all.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(n));
+        };
+        ranks_.begin_exchange(at(gradient, begin, end - begin), to, received(piece),
+                              ranks_.equal_ends(piece.size()));
+        pieces_.push_back(piece);
+    }
+    void finish_sum(std::span<T> gradient) {
+        if (ranks_.count() == 1) return;
+        ranks_.finish();
+        for (Index r = ranks_.count() - 1; r >= 0; --r) {
+            for (const Piece& piece : pieces_) sum_.add_part(piece.first, received(piece, r));
+            sum_.next();
+        }
+        for (const Piece& piece : pieces_)
+            std::ranges::copy(received(piece, 0), own(gradient).data() + piece.first);
+        pieces_.clear();
     }
     // Every element comes from the rank that owns it to all.
     void publish(std::span<T> all) { ranks_.share(all, ends_); }
@@ -51,9 +74,19 @@ public:
     }
 
 private:
-    std::span<T> received(Index r) noexcept {
-        return received_.span().subspan(static_cast<std::size_t>(r * size_),
-                                        static_cast<std::size_t>(size_));
+    // Elements [first, end) of the share.
+    struct Piece {
+        Index first, end;
+        Index size() const noexcept { return end - first; }
+    };
+    // What comes of a piece, from every rank and from one.
+    std::span<T> received(const Piece& piece) noexcept {
+        return received_.span().subspan(static_cast<std::size_t>(ranks_.count() * piece.first),
+                                        static_cast<std::size_t>(ranks_.count() * piece.size()));
+    }
+    std::span<T> received(const Piece& piece, Index r) noexcept {
+        return received(piece).subspan(static_cast<std::size_t>(r * piece.size()),
+                                       static_cast<std::size_t>(piece.size()));
     }
 
     Ranks& ranks_;
@@ -61,6 +94,7 @@ private:
     Index first_, size_;
     AlignedBuffer<T> received_;
     PairwiseSum<T> sum_;
+    std::vector<Piece> pieces_;  // begun
 };
 
 }  // namespace HYDRALM_NAMESPACE

@@ -1,5 +1,5 @@
 // Ranks: the processes of one run. This class is a run of one process; distributed.hpp has those of
-// an MPI job. What they tell each other goes through two virtual functions.
+// an MPI job. What they tell each other goes through three virtual functions.
 #pragma once
 
 #include <algorithm>
@@ -41,8 +41,17 @@ public:
     template <class T>
     void exchange(std::span<const T> to, std::span<const Index> to_ends, std::span<T> from,
                   std::span<const Index> from_ends) {
+        begin_exchange(to, to_ends, from, from_ends);
+        finish();
+    }
+    // Begins it, and goes on while it is under way: until finish() neither is touched.
+    template <class T>
+    void begin_exchange(std::span<const T> to, std::span<const Index> to_ends, std::span<T> from,
+                        std::span<const Index> from_ends) {
         exchange_elements(to.data(), to_ends, from.data(), from_ends, sizeof(T));
     }
+    // Behind it every exchange that was begun is done.
+    virtual void finish() {}
 
     // own goes to a rank, and other comes from one, or from and to nobody. All call it together.
     static constexpr int nobody = -1;
@@ -126,7 +135,7 @@ private:
         return ends;
     }
 
-    // Of elements of 1, 4 or 8 bytes.
+    // Of elements of 1, 4 or 8 bytes. What exchange_elements begins may end in finish().
     virtual void share_elements(void*, std::size_t, std::span<const Index>) {}
     virtual void exchange_elements(const void*, std::span<const Index>, void*,
                                    std::span<const Index>, std::size_t) {}

@@ -11,7 +11,8 @@
 //
 // On R ranks each adds up accumulate / R of the batches, and the sums of ranks go on in the tree.
 // Rank 0 takes the last of them, and so has the streams that a checkpoint carries on. Each updates
-// its ParameterShare. The same numbers for any R.
+// its ParameterShare. The same numbers for any R. Of its last batch, the sums of the layers that
+// the way back is through pass on while it goes through those before (SumBehindLayers).
 #pragma once
 
 #include <cmath>
@@ -23,7 +24,7 @@
 #include "hydralm/io/model_file.hpp"
 #include "hydralm/training/evaluator.hpp"
 #include "hydralm/training/gradient_clip.hpp"
-#include "hydralm/training/parameter_share.hpp"
+#include "hydralm/training/sum_behind_layers.hpp"
 #include "hydralm/training/trainer_options.hpp"
 
 namespace HYDRALM_NAMESPACE {
@@ -252,14 +253,23 @@ private:
         for (int i = 0; i < own_batches(); ++i) {
             source.next(batch_);
             if (ranks_.count() > 1) expect_fresh(batch_);
-            report.loss = batch_gradient();
-            gradient_sum_.add(gradients_->values());
+            begin_batch();
+            const bool passes_on = ranks_.count() > 1 && i + 1 == own_batches();
+            if (passes_on) {
+                SumBehindLayers<T> sum(model_, gradients_->values(), gradient_sum_, share_);
+                report.loss = batch_gradient(gradients_->final_behind_layers() ? &sum : nullptr);
+                sum.begin_rest();
+            } else {
+                report.loss = batch_gradient(nullptr);
+                gradient_sum_.add_part(0, gradients_->values());
+            }
+            gradient_sum_.next();
             loss_sum_.add({&report.loss, 1});
             report.tokens += static_cast<std::int64_t>(batch_.tokens.size());
         }
         if (ranks_.count() > 1) {
             source.seek(begin + static_cast<std::uint64_t>(options_.accumulate));
-            share_.sum(gradients_->values());
+            share_.finish_sum(gradients_->values());
             auto losses = ranks_.gather(report.loss);
             PairwiseSum<double> sum(std::ssize(losses), 1);
             for (auto loss = losses.rbegin(); loss != losses.rend(); ++loss) sum.add({&*loss, 1});
@@ -270,8 +280,8 @@ private:
         report.loss /= options_.accumulate;
     }
 
-    // The mean loss of batch_; its share of the step's gradient is in gradients_.
-    double batch_gradient() {
+    // Gradient and streams for batch_, cleared.
+    void begin_batch() {
         if (!gradients_ || batch_.streams != streams_ || batch_.length != length_) {
             gradients_.reset();  // one tape at a time
             gradients_ = std::make_unique<Gradients<Model>>(model_, batch_.streams, batch_.length,
@@ -283,11 +293,14 @@ private:
         if (!states_ || states_->count() != streams_) states_.emplace(model_, streams_);
         if (batch_.fresh) states_->reset();
         begun_ = begun_ || batch_.fresh;
-        const Index counted = std::max<Index>(1, kernels::count_labels(batch_.labels));
         gradients_->clear();
-        const auto loss =
-            gradients_->add(model_, batch_.tokens, batch_.labels, states_->streams(length_),
-                            1.0 / (static_cast<double>(counted) * options_.accumulate));
+    }
+    // The mean loss of batch_; its share of the step's gradient is in gradients_.
+    double batch_gradient(LayerWatch* on_backward) {
+        const Index counted = std::max<Index>(1, kernels::count_labels(batch_.labels));
+        const auto loss = gradients_->add(
+            model_, batch_.tokens, batch_.labels, states_->streams(length_),
+            1.0 / (static_cast<double>(counted) * options_.accumulate), nullptr, on_backward);
         states_->advance(length_);
         return loss.mean();
     }
