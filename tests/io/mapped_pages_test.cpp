@@ -123,6 +123,34 @@ TEST_CASE("States of every policy go on from a file, and from no other policy's"
     }
 }
 
+TEST_CASE("A stream that reads a part of the past goes on from a file, and from none that read all",
+          "[mapped_pages]") {
+    using Full = HydraLM<small_full>;
+    const TemporaryDirectory directory;
+    const auto path = directory / "state";
+    const auto model = random_model<Full>(6);
+    const auto tokens = random_tokens(900, 53, 6);
+    const BankPolicy few{.sparse = {.chunks = 2}}, fewer{.sparse = {.chunks = 1, .recent = 0}};
+    BankPolicy in_file = few;
+    in_file.pages = std::make_shared<MappedPages>(directory.path(), budget);
+    auto memory = model.new_state(256, few), mapped = model.new_state(256, in_file);
+    model.prefill(slice(tokens, 0, 700), memory);
+    model.prefill(slice(tokens, 0, 700), mapped);
+    CHECK(same_state(memory, mapped));
+    save_state(model, mapped, path);
+    auto resumed = load_state(model, path, few);
+    CHECK(same_state(resumed, memory));
+    CHECK(same_bits(logits_in_pieces(model, resumed, slice(tokens, 700, 200)),
+                    logits_in_pieces(model, memory, slice(tokens, 700, 200))));
+    CHECK(load_state(model, path, fewer).position() == 700);  // how many it reads is free
+    check_error([&] { load_state(model, path); }, {path.string(), "bank: expected nothing"});
+    auto all = model.new_state(256);
+    model.prefill(slice(tokens, 0, 700), all);
+    save_state(model, all, path);
+    check_error([&] { load_state(model, path, few); },
+                {path.string(), "bank: expected", "give load_state the BankPolicy"});
+}
+
 TEST_CASE("What is resident of a mapped bank stays within its budget", "[mapped_pages]") {
     constexpr HydraConfig config{.vocab_size = 53,
                                  .d_model = 64,
