@@ -1,4 +1,4 @@
-// What the options --bank… say of the banks of retrieval layers.
+// What the options --bank…, --open-groups and --sparse-chunks say of the banks of layers.
 #pragma once
 
 #include <cstdlib>
@@ -6,6 +6,7 @@
 #include <hydralm/state/mapped_pages.hpp>
 
 #include "options.hpp"
+#include "sparse_reading.hpp"
 
 // Where files go that may be large: /tmp may be memory.
 inline std::filesystem::path directory_for_large_files() {
@@ -13,11 +14,17 @@ inline std::filesystem::path directory_for_large_files() {
     return named != nullptr && *named != '\0' ? named : "/var/tmp";
 }
 
+inline hydralm::BankFormat bank_format(const BankOptions& o) {
+    using enum hydralm::BankFormat;
+    for (const auto format : {bf16, int8})
+        if (o.format == hydralm::name(format)) return format;
+    return exact;
+}
+
 // Throws Error for a budget or a directory that will not do, or that the kind of bank has no use
 // for, and for another kind than memory where no layer has a bank.
 template <class Model>
 hydralm::BankPolicy bank_policy(const Model& model, const BankOptions& o) {
-    using hydralm::BankFormat;
     const auto expect_use = [&](bool given, bool used, const char* option, const char* kinds) {
         if (given && !used)
             throw hydralm::Error({.field = option,
@@ -34,18 +41,18 @@ hydralm::BankPolicy bank_policy(const Model& model, const BankOptions& o) {
                                                     : nullptr;
     if (asked != nullptr && model.new_memory().banks().empty())
         throw hydralm::Error({.field = asked,
-                              .expected = "a model with retrieval layers",
+                              .expected = "a model with retrieval layers or attention to the "
+                                          "whole past",
                               .found = "none",
                               .fix = "leave the option out"});
     const std::int64_t budget = o.budget > 0 ? o.budget : std::int64_t{64} << 20;
-    hydralm::BankPolicy policy;
-    for (const BankFormat format : {BankFormat::exact, BankFormat::bf16, BankFormat::int8})
-        if (o.format == hydralm::name(format)) policy.format = format;
+    hydralm::BankPolicy policy{.format = bank_format(o)};
     if (o.kind == "compressive") policy = model.bounded_banks(budget, policy.format);
     if (o.kind == "mapped")
         policy.pages = std::make_shared<hydralm::MappedPages>(
             o.directory.empty() ? directory_for_large_files() : std::filesystem::path(o.directory),
             budget);
     policy.open_groups = o.open_groups;
+    policy.sparse = sparse_past(model, o);
     return policy;
 }

@@ -85,6 +85,7 @@ public:
           ends_(stop_ids_of(o.model, model)),
           longest_(o.tokens > 0 ? o.tokens : 4096) {
         ends_.push_back(template_.end());
+        say_sparse_reading(conversation_.state());
         reset();
     }
 

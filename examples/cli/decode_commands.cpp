@@ -138,6 +138,7 @@ void run_generate(const Options& o) {
     for (const auto token : prompt) sampler.observe(token);
     const auto policy = bank_policy(model, o.bank);
     auto state = model.new_state(Model::prefill_tile, policy);
+    say_sparse_reading(state);
     std::string ids;
     hydralm::Utf8Stream utf8;
     hydralm::StopMatcher stops(o.stop);
@@ -211,11 +212,12 @@ void run_score(const Options& o) {
     expect_finite(log_likelihood, o.model);
     // Bytes of a text, else tokens.
     const auto units = static_cast<double>(o.ids.empty() ? bytes : tokens - 1);
-    const nlohmann::ordered_json result{
+    nlohmann::ordered_json result{
         {"tokens", tokens},
         {"log_likelihood", log_likelihood},
         {o.ids.empty() ? "bits_per_byte" : "bits_per_token",
          bits_or_null(tokens, -log_likelihood / (units * std::numbers::ln2))}};
+    add_sparse_reading(result, state);
     if (speaks()) print(result.dump() + "\n");
 }
 
@@ -279,7 +281,7 @@ void run_stream(const Options& o) {
     if (r.tokens < o.tokens)
         std::fprintf(stderr, "the text ended %lld tokens early; --repeat begins it again\n",
                      static_cast<long long>(o.tokens - r.tokens));
-    const nlohmann::ordered_json result{
+    nlohmann::ordered_json result{
         {"tokens", r.tokens},
         {"seconds", r.seconds},
         {"tokens_per_second", r.tokens_per_second},
@@ -287,6 +289,7 @@ void run_stream(const Options& o) {
         {"resident_bytes_first", r.resident_bytes_first},
         {"resident_bytes_peak", r.resident_bytes_peak},
         {std::string("bits_per_") + unit, bits_or_null(r.tokens, r.bits_per_token)}};
+    add_sparse_reading(result, engine.state());
     print(result.dump() + "\n");
 }
 

@@ -9,6 +9,8 @@ inline void describe_info(CLI::App& app, Options& o) {
     add_config(app, o)->excludes(described);
     add_weights(app, o);
     app.get_option("--weights")->needs(described);
+    add_bank_format(app, o.bank);
+    add_sparse_reading(app, o.bank);
     app.add_flag("--json", o.json, "as one JSON object");
 }
 

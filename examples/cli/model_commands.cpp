@@ -11,6 +11,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "bank_policy.hpp"
 #include "convert_report.hpp"
 #include "inputs_kept.hpp"
 #include "namespace_name.hpp"
@@ -21,27 +22,30 @@
 
 namespace {
 
-// Of the pages of a stream, kept exactly: those a token more takes, and the most that windows hold
-// beside them.
+// Of the pages of a stream: those a token more takes, of these what stays in memory where the
+// others lie in a file, and the most that windows hold beside them.
 struct PageBytes {
-    double per_token = 0;
+    double per_token = 0, in_memory = 0;
     hydralm::Index windows = 0;
 };
-template <class Model>
-PageBytes page_bytes(const Model& model) {
+PageBytes page_bytes(const hydralm::StreamMemory& memory, hydralm::Index tile) {
     PageBytes bytes;
-    const auto memory = model.new_memory();
     for (const auto& bank : memory.banks()) {
         const hydralm::PageLayout& layout = bank.layout();
-        if (!bank.grows())
-            bytes.windows +=
-                layout.kinds[0].bytes[0] *
-                (hydralm::ceil_div(layout.window + Model::prefill_tile, layout.chunk_tokens) + 1);
-        else
-            for (const auto& kind : layout.kinds)
-                if (kind.chunks > 0 && kind.kept != hydralm::Kept::sparse)
-                    bytes.per_token += static_cast<double>(kind.bytes[0]) /
-                                       static_cast<double>(kind.chunks * layout.chunk_tokens);
+        const auto format = static_cast<std::size_t>(bank.policy().format);
+        if (!bank.grows()) {
+            bytes.windows += layout.kinds[0].bytes[format] *
+                             (hydralm::ceil_div(layout.window + tile, layout.chunk_tokens) + 1);
+            continue;
+        }
+        for (std::size_t k = 0; k < layout.kinds.size(); ++k) {
+            if (!bank.has(k)) continue;
+            const auto& kind = layout.kinds[k];
+            const double bytes_of_token = static_cast<double>(kind.bytes[format]) /
+                                          static_cast<double>(kind.chunks * layout.chunk_tokens);
+            bytes.per_token += bytes_of_token;
+            if (k > 0) bytes.in_memory += bytes_of_token;
+        }
     }
     return bytes;
 }
@@ -78,8 +82,7 @@ void add_kept_weights(const Model& model, const std::string& path, nlohmann::ord
 }
 
 template <class Model>
-nlohmann::ordered_json facts(const Model& model, const std::string& path,
-                             const std::string& scalar) {
+nlohmann::ordered_json facts(const Model& model, const Options& o) {
     nlohmann::ordered_json result;
     result["config"] = nlohmann::ordered_json::parse(hydralm::config_to_json(model.config));
     if constexpr (requires { model.hybrid; })
@@ -89,10 +92,14 @@ nlohmann::ordered_json facts(const Model& model, const std::string& path,
     result["parameter_count"] = model.parameter_count;
     result["weight_bytes"] = model.weight_bytes;
     result["state_bytes"] = model.state_bytes;
-    const PageBytes pages = page_bytes(model);
+    const auto memory =
+        model.new_memory({.format = bank_format(o.bank), .sparse = sparse_past(model, o.bank)});
+    const PageBytes pages = page_bytes(memory, Model::prefill_tile);
     result["window_bytes"] = pages.windows;
     result["state_bytes_per_token"] = pages.per_token;
-    result["scalar"] = scalar;
+    result["memory_bytes_per_token"] = pages.in_memory;
+    add_sparse_reading(result, memory);
+    result["scalar"] = o.scalar;
     result["simd"] = hydralm::simd::architecture();
     for (const auto& kernel : hydralm::kernels_in_use(model))
         result["kernels"][kernel.operation] = kernel.form;
@@ -102,7 +109,7 @@ nlohmann::ordered_json facts(const Model& model, const std::string& path,
                                         {"format", hydralm::weights::name(info.format)},
                                         {"optimiser_group", hydralm::name(info.law.group)}});
     if constexpr (requires { model.hybrid; })
-        if (model.hybrid) add_kept_weights(model, path, result);
+        if (model.hybrid) add_kept_weights(model, o.model, result);
     return result;
 }
 
@@ -116,6 +123,8 @@ void print_facts(const nlohmann::ordered_json& f) {
         std::printf("  and windows     %lld\n", windows);
     if (const double more = f["state_bytes_per_token"].get<double>(); more > 0)
         std::printf("  and a token     %.0f\n", more);
+    if (f.contains("sparse_reading"))
+        std::printf("sparse_reading    %s\n", f["sparse_reading"].dump().c_str());
     if (f.contains("tokenizer"))
         std::printf("tokenizer         %s\n", f["tokenizer"].dump().c_str());
     std::printf("scalar            %s\n", f["scalar"].get<std::string>().c_str());
@@ -298,7 +307,7 @@ void info(const Options& o) {
     with_model(o, [&]<class Model>() {
         auto result = facts(o.model.empty() ? new_program_model<Model>(o.config)
                                             : load_program_model<Model>(o.model, o.weights),
-                            o.model, o.scalar);
+                            o);
         if (!o.model.empty()) result["tokenizer"] = tokenizer_facts(o.model);
         if (o.json) std::printf("%s\n", result.dump().c_str());
         else print_facts(result);

@@ -55,13 +55,16 @@ struct AskOptions {
     std::vector<std::string> questions;
 };
 
-// How the banks of retrieval layers keep the past: ask, generate, score, stream, task.
+// How layers keep the past, and how much of it they read: ask, chat, generate, info, score, stream,
+// task.
 struct BankOptions {
     std::string kind = "memory";
     std::string format = "exact";
     std::string directory;
     std::int64_t budget = 0;  // 0: not given, 64 MiB
     std::int64_t open_groups = 0;
+    std::int64_t sparse_chunks = 0;
+    std::int64_t recent_chunks = 1;
 };
 
 struct Options {

@@ -47,16 +47,34 @@ inline CLI::Option* add_config(CLI::App& app, Options& options) {
                           "JSON of the model to make; default: a small one of bytes");
 }
 
-inline void add_bank(CLI::App& app, Options& options) {
-    BankOptions& b = options.bank;
-    app.add_option("--bank", b.kind,
-                   "where retrieval layers keep the past: memory, mapped (a file), or compressive "
-                   "(bounded for ever)")
-        ->capture_default_str()
-        ->check(values::one_of({"memory", "mapped", "compressive"}));
+inline void add_bank_format(CLI::App& app, BankOptions& b) {
     app.add_option("--bank-format", b.format, "of keys and values: exact, bf16 or int8")
         ->capture_default_str()
         ->check(values::one_of({"exact", "bf16", "int8"}));
+}
+// How much layers that attend to the whole past read of it.
+inline void add_sparse_reading(CLI::App& app, BankOptions& b) {
+    auto* const chunks =
+        app.add_option("--sparse-chunks", b.sparse_chunks,
+                       "chunks of 64 tokens that attention to the whole past chooses to read, "
+                       "beside the recent ones; 0: it reads all")
+            ->capture_default_str()
+            ->check(values::whole(0, hydralm::SparsePast::most_chunks));
+    app.add_option("--recent-chunks", b.recent_chunks,
+                   "chunks before a token's own that it reads whatever is in them")
+        ->capture_default_str()
+        ->needs(chunks)
+        ->check(values::whole(0, hydralm::SparsePast::most_recent));
+}
+
+inline void add_bank(CLI::App& app, Options& options) {
+    BankOptions& b = options.bank;
+    app.add_option("--bank", b.kind,
+                   "where retrieval and attention to the whole past keep it: memory, mapped (a "
+                   "file), or compressive (bounded for ever, retrieval alone)")
+        ->capture_default_str()
+        ->check(values::one_of({"memory", "mapped", "compressive"}));
+    add_bank_format(app, b);
     app.add_option(
            "--bank-budget", b.budget,
            "bytes, or with KiB, MiB or GiB; default 64MiB; mapped: those resident, 1 MiB or more; "
@@ -68,4 +86,5 @@ inline void add_bank(CLI::App& app, Options& options) {
                    "groups of 64 chunks that a token looks into; 0: all")
         ->capture_default_str()
         ->check(values::whole(0, hydralm::BankPolicy::most_open_groups));
+    add_sparse_reading(app, b);
 }

@@ -83,6 +83,7 @@ void evaluate(const Options& o, hydralm::TaskKind kind) {
         });
     const auto policy = bank_policy(model, o.bank);
     Json result{{"task", o.task.name}, {"zero_retrieval", o.task.zero_retrieval}};
+    add_sparse_reading(result, model.new_memory(policy));
     for (const Index length : o.task.lengths) {
         const auto begin = std::chrono::steady_clock::now();
         const auto score =
@@ -224,6 +225,7 @@ void run_ask(const Options& o) {
     policy.reads = reads;
     auto state = model.new_state(Model::prefill_tile, policy);
     Json result = read_planted(model, text, state);
+    add_sparse_reading(result, state);
     result["answers"] = Json::array();
     for (const std::string& question : o.ask.questions) {
         result["answers"].push_back(answer(model, state, text, *text.find(question), *reads));

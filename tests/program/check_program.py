@@ -25,7 +25,8 @@ def info(_):
     assert b"deltanet" in run("info")
     facts = json_of("info", "--json")
     assert facts.keys() == {"config", "schedule", "parameter_count", "weight_bytes", "state_bytes",
-                            "window_bytes", "state_bytes_per_token", "scalar", "simd", "kernels", "parameters"}, facts.keys()
+                            "window_bytes", "state_bytes_per_token", "memory_bytes_per_token", "scalar", "simd", "kernels",
+                            "parameters"}, facts.keys()
     assert facts["state_bytes"] > 0 and facts["scalar"] == "float"
     assert json_of("info", "--json", "--scalar", "double")["scalar"] == "double"
     assert facts["config"]["vocab_size"] == 256

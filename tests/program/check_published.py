@@ -51,6 +51,38 @@ def understood(directory):
     assert "tokenizer" not in json_of("info", "--json")
 
 
+def read_in_part(directory):
+    """Attention to the whole past reads fewer chunks when asked to, and info and every result say so."""
+    text, model = directory / "text", ("--model", TEXT_MODEL)
+    text.write_text(TEXT)
+    few = "--sparse-chunks", 1, "--recent-chunks", 0
+    says = {"chunks": 1, "recent": 0, "chunk_tokens": 64, "most_tokens": 128}
+    score = "score", *model, "--text", text
+    full, all_of_it, part = json_of(*score), json_of(*score, "--sparse-chunks", 256), json_of(*score, *few)
+    assert full["tokens"] > 256 and "sparse_reading" not in full, full
+    assert all_of_it.pop("sparse_reading")["most_tokens"] == 258 * 64
+    assert all_of_it == full
+    assert part["sparse_reading"] == says and part["log_likelihood"] != full["log_likelihood"], part
+    assert json_of(*score, *few, "--bank", "mapped") == part
+    assert json_of(*score, *few, "--open-groups", 2)["sparse_reading"] == {**says, "open_groups": 2}
+    streamed = json_of("stream", *model, "--text", text, *few)
+    assert streamed["sparse_reading"] == says and streamed["tokens"] == part["tokens"], streamed
+    for command, given in (("generate", ("--prompt", "Paris", "--tokens", 1)), ("chat", ())):
+        said = subprocess.run([PROGRAM, command, *map(str, (*model, *given, *few))], check=True,
+                              stdin=subprocess.DEVNULL, capture_output=True).stderr.decode()
+        assert said.startswith("sparse reading: ") and "at most 128 tokens" in said, said
+    plain, sparse, small = (json_of("info", *model, "--json", *given)
+                            for given in ((), few, (*few, "--bank-format", "int8")))
+    assert "sparse_reading" not in plain and plain["memory_bytes_per_token"] == 0
+    assert sparse["sparse_reading"] == small["sparse_reading"] == says
+    assert sparse["state_bytes_per_token"] == plain["state_bytes_per_token"] + sparse["memory_bytes_per_token"]
+    assert small["state_bytes_per_token"] < plain["state_bytes_per_token"] < sparse["state_bytes_per_token"]
+    assert "sparse_reading    {" in run("info", *model, *few).decode()
+    line = refusal("score", "--model", PUBLISHED / "fla_gdn_hybrid", "--text", text, *few)
+    assert "--sparse-chunks: expected a model with attention to the whole past, found none" in line, line
+    assert "--sparse-chunks" in refusal(*score, "--recent-chunks", 2)
+
+
 def every_format(directory):
     """logits, generate, score and stream in every format of matrices; those of float to the vectors."""
     expected = tensors(TEXT_MODEL / "expected.safetensors")
@@ -334,5 +366,5 @@ def not_tuned(directory):
     assert result.returncode == 2 and "--config" in result.stderr and "--init" in result.stderr
 
 
-run_checks([understood, every_format, channels_decay, texts_end, text_comes_out, drafted, refused, typed,
+run_checks([understood, read_in_part, every_format, channels_decay, texts_end, text_comes_out, drafted, refused, typed,
             dialogues, tuned, not_tuned])
