@@ -83,7 +83,8 @@ public:
     // stream: the whole of them, given to every rank. states, one of B streams on every rank: those
     // of rank 0 are gone on from; after it each rank has those behind its run, the last rank those
     // behind the text. Returns the sum of the losses of all ranks, unscaled. Throws Error, the same
-    // on every rank, as Gradients::add does and for tokens or labels that differ, nothing changed.
+    // on every rank, as Gradients::add does and for tokens or labels that differ, nothing changed
+    // but, for want of memory, the states behind rank 0's.
     kernels::LossSum add(const Model& model, std::span<const token_id> tokens,
                          std::span<const token_id> labels, BatchStates<Model>& states,
                          double scale) {

@@ -1,0 +1,177 @@
+// One long text over the ranks of an MPI job against one process, in float: logits of every token,
+// and the gradient of a shorter text.
+//
+//     mpirun -n 2 long_text_report [TOKENS [TOKENS OF THE GRADIENT]]
+//
+// Every rank computes the whole text by itself first, and compares its run with that. Two small
+// models with random weights: of Gated DeltaNet and a window; and with retrieval, where a choice of
+// chunks that hangs on rounding may fall otherwise.
+#include <hydralm/training.hpp>
+#include <hydralm/training/distributed.hpp>
+
+#include <chrono>
+#include <cstdio>
+
+namespace {
+
+using namespace hydralm;
+
+constexpr HydraConfig windowed{.vocab_size = 64,
+                               .d_model = 32,
+                               .n_layers = 3,
+                               .n_heads = 2,
+                               .mlp_multiple_of = 16,
+                               .swa_window = 64,
+                               .swa_every = 3};
+constexpr HydraConfig retrieving{
+    .vocab_size = 64,
+    .d_model = 32,
+    .n_layers = 3,
+    .n_heads = 2,
+    .mlp_multiple_of = 16,
+    .swa_window = 64,
+    .layer_types = {LayerType::deltanet, LayerType::swa, LayerType::retrieval},
+    .retrieval_chunk_size = 128,
+    .retrieval_top_k = 8};
+constexpr double bound = 2e-4, gradient_bound = 1e-3;
+
+std::vector<token_id> random_text(Index tokens, int vocab_size) {
+    Random random(11, 3);
+    std::vector<token_id> text(static_cast<std::size_t>(tokens));
+    for (token_id& id : text)
+        id = static_cast<token_id>(random.below(static_cast<std::uint64_t>(vocab_size)));
+    return text;
+}
+
+// The greatest over ranks.
+double greatest(Ranks& ranks, double own) { return std::ranges::max(ranks.gather(own)); }
+
+template <class F>
+double seconds(Ranks& ranks, const F& f) {
+    ranks.any(false);  // together
+    const auto begin = std::chrono::steady_clock::now();
+    f();
+    const std::chrono::duration<double> time = std::chrono::steady_clock::now() - begin;
+    return greatest(ranks, time.count());
+}
+
+template <class Model>
+void compare_logits(const char* name, const Model& model, Ranks& ranks, Index tokens) {
+    const Index d = model.d_model(), V = model.vocab_size();
+    const auto text = random_text(tokens, static_cast<int>(V));
+    const BankPolicy policy{.open_groups = 2};
+    std::vector<float> hidden(static_cast<std::size_t>(tokens * d));  // of one process
+    const double one = seconds(ranks, [&] {
+        auto state = model.new_state(Model::prefill_tile, policy);
+        model.run(std::span(text), state, Form::parallel,
+                  [&](MatrixView<const float> rows, std::size_t first) {
+                      for (Index i = 0; i < rows.rows(); ++i)
+                          std::copy_n(rows.row(i), d,
+                                      hidden.data() + (static_cast<Index>(first) + i) * d);
+                  });
+    });
+    double largest = 0.0, difference = 0.0;
+    Index beyond = 0;
+    std::vector<float> memory(static_cast<std::size_t>(2 * Model::prefill_tile * V));
+    auto state = model.new_state(Model::prefill_tile, policy);
+    std::vector<float> found(static_cast<std::size_t>(tokens * d));
+    std::size_t begin = text.size(), end = 0;
+    const std::int64_t before = ranks.traffic().bytes_sent;
+    const double over = seconds(ranks, [&] {
+        run_over_ranks(model, std::span(text), state, ranks,
+                       [&](MatrixView<const float> rows, std::size_t first) {
+                           for (Index i = 0; i < rows.rows(); ++i)
+                               std::copy_n(rows.row(i), d,
+                                           found.data() + (static_cast<Index>(first) + i) * d);
+                           begin = std::min(begin, first);
+                           end = first + static_cast<std::size_t>(rows.rows());
+                       });
+    });
+    const auto sent = static_cast<double>(ranks.traffic().bytes_sent - before);
+    for (auto t = static_cast<Index>(begin); t < static_cast<Index>(end);) {
+        const Index n = std::min<Index>(Model::prefill_tile, static_cast<Index>(end) - t);
+        const MatrixView<float> a(memory.data(), n, V), b(memory.data() + n * V, n, V);
+        model.head({hidden.data() + t * d, n, d}, a);
+        model.head({found.data() + t * d, n, d}, b);
+        for (Index i = 0; i < n; ++i) {
+            double of_row = 0.0;
+            for (Index v = 0; v < V; ++v) {
+                largest = std::max(largest, std::abs(static_cast<double>(a(i, v))));
+                of_row = std::max(of_row, std::abs(static_cast<double>(a(i, v)) - b(i, v)));
+            }
+            difference = std::max(difference, of_row);
+            beyond += static_cast<Index>(of_row > bound * largest);
+        }
+        t += n;
+    }
+    largest = greatest(ranks, largest);
+    difference = greatest(ranks, difference);
+    const auto counts = ranks.gather(beyond);
+    beyond = 0;
+    for (const Index count : counts) beyond += count;
+    const double most = greatest(ranks, sent);
+    if (ranks.rank() == 0)
+        std::printf(
+            "%s: %td tokens, %d ranks: logits differ by %.1e of the largest, %td tokens by "
+            "more than %g; %.1f s, one process on each rank %.1f s; a rank sends %.0f "
+            "bytes\n",
+            name, tokens, ranks.count(), difference / largest, beyond, bound, over, one, most);
+}
+
+template <class Model>
+void compare_gradients(const char* name, const Model& model, Ranks& ranks, Index tokens) {
+    const auto text = random_text(tokens + 1, static_cast<int>(model.vocab_size()));
+    const std::span ids = std::span(text).first(static_cast<std::size_t>(tokens)),
+                    labels = std::span(text).subspan(1);
+    const double scale = 1.0 / static_cast<double>(tokens);
+    std::vector<float> expected;
+    double loss = 0.0;
+    const double one = seconds(ranks, [&] {
+        Gradients<Model> gradients(model, 1, tokens, Keep::block_inputs);
+        gradients.refresh(model);
+        BatchStates states(model, 1);
+        loss = gradients.add(model, ids, labels, states.streams(tokens), scale).mean();
+        expected.assign(gradients.values().begin(), gradients.values().end());
+    });
+    GradientsOverRanks<Model> gradients(model, 1, tokens, ranks, Keep::block_inputs);
+    gradients.refresh(model);
+    double found = 0.0;
+    const double over = seconds(ranks, [&] {
+        BatchStates states(model, 1);
+        found = gradients.add(model, ids, labels, states, scale).mean();
+        gradients.sum_over_ranks();
+    });
+    double worst = 0.0;
+    const float* next = expected.data();
+    gradients.for_each([&](const ParameterInfo&, std::span<const float> values) {
+        double largest = 0.0, difference = 0.0;
+        for (const float value : values) {
+            largest = std::max(largest, std::abs(static_cast<double>(*next)));
+            difference = std::max(difference, std::abs(static_cast<double>(value) - *next++));
+        }
+        if (largest > 0.0) worst = std::max(worst, difference / largest);
+    });
+    if (ranks.rank() == 0)
+        std::printf(
+            "%s: %td tokens, %d ranks: loss %.7f, %.7f; gradients differ by %.1e of the "
+            "largest of a tensor (at most %g); %.1f s, one process on each rank %.1f s\n",
+            name, tokens, ranks.count(), found, loss, worst, gradient_bound, over, one);
+}
+
+template <class Model>
+void compare(const char* name, Ranks& ranks, Index tokens, Index of_gradient) {
+    Model model;
+    initialise(model, 5, InitScheme::fan_in);
+    compare_logits(name, model, ranks, tokens);
+    compare_gradients(name, model, ranks, of_gradient);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    MpiRanks ranks;
+    const Index tokens = argc > 1 ? std::atol(argv[1]) : 1'000'000,
+                of_gradient = argc > 2 ? std::atol(argv[2]) : 65536;
+    compare<HydraLM<windowed>>("D D S", ranks, tokens, of_gradient);
+    compare<HydraLM<retrieving>>("D S R", ranks, tokens, of_gradient);
+}
