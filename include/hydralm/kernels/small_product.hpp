@@ -76,6 +76,9 @@ void product(Index rows, Index width, Index inner, Broadcast<T> a, const T* b, I
     using Four = std::integral_constant<Index, 4>;
     const Index blocks = rows / 4 * 4;  // rows that have company; the others go wide
     Index j = 0;
+    if (blocks < R)  // few rows wait for B, and read more of it at once
+        for (; j + 4 * lanes <= width; j += 4 * lanes)
+            columns(Four{}, std::integer_sequence<Index, 4>{}, 0, blocks, j);
     for (; j + 2 * lanes <= width; j += 2 * lanes)
         columns(Two{}, std::integer_sequence<Index, R, 4>{}, 0, blocks, j);
     for (; j < width; j += lanes)
