@@ -82,14 +82,14 @@ inline void print_result(const hydralm::RunReport& report, const LossUnit& unit,
                suffix + "\": " + number(report.validation_loss / nats) + ", \"best_validation_" +
                suffix + "\": " + number(report.best_validation_loss / nats);
     };
-    const auto traffic = ranks.traffic();
     const std::string spent =
         ranks.count() == 1
             ? ""
             : ", \"ranks\": " + std::to_string(ranks.count()) +
-                  ", \"bytes_sent\": " + std::to_string(traffic.bytes_sent) +
-                  ", \"communication_seconds\": " + number(traffic.seconds) +
-                  ", \"communication_share\": " + number(traffic.seconds / report.seconds);
+                  ", \"bytes_sent\": " + std::to_string(ranks.traffic().bytes_sent) +
+                  ", \"communication_seconds\": " + number(report.communication_seconds) +
+                  ", \"communication_share\": " +
+                  number(report.communication_seconds / report.seconds);
     std::printf(
         "{\"steps\": %lld, \"seconds\": %s, \"tokens_per_second\": %s, %s, \"loss_unit\": "
         "\"%s\"%s%s}\n",

@@ -37,6 +37,7 @@ struct RunReport {
     std::int64_t steps = 0;
     std::int64_t tokens = 0;
     double seconds = 0.0;                                               // of this call
+    double communication_seconds = 0.0;                                 // of these, with ranks
     double train_loss = 0.0;                                            // of the last step
     double validation_loss = std::numeric_limits<double>::quiet_NaN();  // of the last evaluation
     double best_validation_loss = std::numeric_limits<double>::infinity();
@@ -115,8 +116,10 @@ public:
         });
         const auto begin = std::chrono::steady_clock::now();
         const std::int64_t tokens_before = trainer_.tokens();
+        const double communicated_before = ranks.traffic().seconds;
         std::int64_t saved = -1;
         report_.seconds = 0.0;
+        report_.communication_seconds = 0.0;
         report_.tokens_here = 0;
         report_.interrupted = false;
         while (trainer_.steps() < options_.steps && !report_.interrupted) {
@@ -129,6 +132,7 @@ public:
             report_.tokens_here = report_.tokens - tokens_before;
             report_.seconds =
                 std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+            report_.communication_seconds = ranks.traffic().seconds - communicated_before;
             if (!options_.log.empty())
                 attempt([&] { ranks.on_first([&] { log->append(log_line(step)); }); },
                         [&](const Error& full) { save_and_raise(full); });
