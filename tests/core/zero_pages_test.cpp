@@ -2,6 +2,8 @@
 #include "hydralm/core/zero_pages.hpp"
 
 #include <cstdint>
+#include <limits>
+#include <new>
 #include <utility>
 
 #include "support/catch.hpp"
@@ -29,5 +31,16 @@ TEST_CASE("zero pages are zeros, aligned, and move", "[core]") {
         CHECK(array.size() == size);
         if (size > 0) CHECK(array.span().back() == 3);
     }
+    // Assigned to an array that holds something, whose memory goes at once.
+    for (const Index before : {Index{7}, Index{3} << 20})
+        for (const Index after : {Index{5}, Index{2} << 20}) {
+            ZeroPages<float> target(before), source(after);
+            const float* const place = source.data();
+            target = std::move(source);
+            CHECK(target.data() == place);
+            CHECK(target.size() == after);
+            CHECK(source.data() == nullptr);  // NOLINT(bugprone-use-after-move)
+            CHECK(source.size() == 0);
+        }
     CHECK_THROWS_AS(ZeroPages<float>(std::numeric_limits<Index>::max() / 2), std::bad_alloc);
 }

@@ -188,6 +188,8 @@ TEST_CASE("a GGUF tensor that does not fit is refused by name", "[io][gguf]") {
                                        "shape [2, 48]"});
     check_refused(tensor({256, 32}, 12), {"w: expected rows of whole blocks of 256 for Q4_K"});
     check_refused(tensor({}, 2), {"w: expected rows of whole blocks"});
+    check_refused(tensor({64}, 8), {"w: expected rows of whole blocks of 32 for Q8_0, found "
+                                    "shape [64]"});
     check_refused(tensor({64}, 10), {"w: expected F32, F16, BF16", "found Q2_K"});
     check_refused(tensor({64}, 29), {"found IQ1_M"});
     check_refused(tensor({64}, 77), {"found 77"});

@@ -1,7 +1,10 @@
 // ZeroPages: a large array of zeros that takes memory where it is written.
 #pragma once
 
+#include <limits>
+#include <new>
 #include <span>
+#include <type_traits>
 #include <utility>
 
 #include "hydralm/core/aligned_buffer.hpp"
@@ -44,9 +47,10 @@ public:
           data_(std::exchange(other.data_, nullptr)),
           size_(std::exchange(other.size_, 0)) {}
     ZeroPages& operator=(ZeroPages&& other) noexcept {
-        std::swap(small_, other.small_);
-        std::swap(data_, other.data_);
-        std::swap(size_, other.size_);
+        ZeroPages taken(std::move(other));  // dies with what this held
+        std::swap(small_, taken.small_);
+        std::swap(data_, taken.data_);
+        std::swap(size_, taken.size_);
         return *this;
     }
     ~ZeroPages() {

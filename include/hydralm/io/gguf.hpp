@@ -203,7 +203,7 @@ private:
         const auto& elements = elements_of(from.number<std::uint32_t>(tensor), tensor);
         spec.dtype = elements.dtype.value_or(DType::u8);
         const BlockCode* const code = elements.code;
-        if (code != nullptr && (spec.shape.empty() || spec.shape.back() % code->weights != 0))
+        if (code != nullptr && (spec.shape.size() < 2 || spec.shape.back() % code->weights != 0))
             refuse(tensor,
                    "rows of whole blocks of " + std::to_string(code->weights) + " for " +
                        std::string(code->name),
