@@ -90,7 +90,8 @@ constexpr Index sparse_attention_workspace_bytes(
 // o_nh = Σ_j softmax_j(q_nh·k_j/√D) v_j over the tokens j ≤ position + n of the chunks that the
 // query reads: its own, m, and bounds.sparse.recent before it, and of the chunks c before those
 // bounds.sparse.chunks with the largest u·s_c (key_bounds.hpp), ties to the earlier; all where
-// there are no more; with open groups chosen in two levels (chunk_search/search.hpp).
+// there are no more; with open groups chosen in two levels (chunk_search/search.hpp), from those of
+// the groups that are open alone.
 //   q, position, past, out  as full_attention has them
 //   bounds                  s_c of every chunk that is whole
 // Any strides. A part of the queries on its own (another thread) has the same bits. No allocation,
