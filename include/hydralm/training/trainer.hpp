@@ -268,8 +268,8 @@ private:
             report.tokens += static_cast<std::int64_t>(batch_.tokens.size());
         }
         if (ranks_.count() > 1) {
+            share_.finish_sum(gradients_->values());  // before seek, which may throw
             source.seek(begin + static_cast<std::uint64_t>(options_.accumulate));
-            share_.finish_sum(gradients_->values());
             auto losses = ranks_.gather(report.loss);
             PairwiseSum<double> sum(std::ssize(losses), 1);
             for (auto loss = losses.rbegin(); loss != losses.rend(); ++loss) sum.add({&*loss, 1});
