@@ -61,6 +61,11 @@ struct AvxVnni : Half256 {
         return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
                __builtin_cpu_supports("f16c") && __builtin_cpu_supports("avxvnni");
     }
+#if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__) && defined(__AVXVNNI__)
+    static constexpr bool certain = true;
+#else
+    static constexpr bool certain = false;
+#endif
 
     template <bool Nibbles, int Rows, int Panels>
     [[gnu::target("avx2,fma,f16c,avxvnni")]]
@@ -114,6 +119,11 @@ struct Avx2 : Half256 {
         return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
                __builtin_cpu_supports("f16c");
     }
+#if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
+    static constexpr bool certain = true;
+#else
+    static constexpr bool certain = false;
+#endif
 
     // Three rows at a time: their sums of four words each are two vectors a row.
     template <bool Nibbles, int Rows, int Panels>

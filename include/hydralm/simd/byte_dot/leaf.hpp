@@ -53,7 +53,9 @@ struct ByteDotLeaf {
 
 namespace detail {
 
-// Of a class with template <bool Nibbles, int Rows, int Panels> tile.
+// A leaf is a class with name, available and widen as below, template <bool Nibbles, int Rows, int
+// Panels> tile, and certain: whether every machine that this unit is compiled for has what it
+// needs.
 template <class Leaf, bool Nibbles>
 inline constexpr ByteDotForms byte_dot_forms{
     Leaf::template tile<Nibbles, 1, 4>,

@@ -10,27 +10,41 @@
 
 namespace HYDRALM_NAMESPACE::simd {
 
+namespace detail {
+
 // Fastest first; the last runs everywhere.
-inline constexpr auto byte_dot_leaves = [] {
-    using namespace detail;
+template <class... Leaves>
+struct LeafList {
+    static constexpr std::array<ByteDotLeaf, sizeof...(Leaves)> all{byte_dot_leaf<Leaves>...};
+    // Names no leaf behind the first that is certain: what this unit cannot need is not compiled.
+    static const ByteDotLeaf& fastest() noexcept { return fastest_of<Leaves...>(); }
+
+private:
+    template <class Leaf, class... Slower>
+    static const ByteDotLeaf& fastest_of() noexcept {
+        if constexpr (Leaf::certain) return byte_dot_leaf<Leaf>;
+        else return Leaf::available() ? byte_dot_leaf<Leaf> : fastest_of<Slower...>();
+    }
+};
+
 #if defined(__x86_64__)
-    return std::array{byte_dot_leaf<Vnni512>, byte_dot_leaf<AvxVnni>, byte_dot_leaf<Avx2>,
-                      byte_dot_leaf<Sse2>, byte_dot_leaf<Portable>};
+using ByteDotLeaves = LeafList<Vnni512, AvxVnni, Avx2, Sse2, Portable>;
 #elif defined(__aarch64__)
-    return std::array{byte_dot_leaf<NeonDot>, byte_dot_leaf<Portable>};
+using ByteDotLeaves = LeafList<NeonDot, Portable>;
 #else
-    return std::array{byte_dot_leaf<Portable>};
+using ByteDotLeaves = LeafList<Portable>;
 #endif
-}();
+
+}  // namespace detail
+
+inline constexpr const auto& byte_dot_leaves = detail::ByteDotLeaves::all;
 
 inline const ByteDotLeaf& byte_dot_leaf() noexcept {
-    static const ByteDotLeaf& chosen = *[] {
+    static const ByteDotLeaf& chosen = []() -> const ByteDotLeaf& {
 #if defined(__x86_64__)
         __builtin_cpu_init();
 #endif
-        const ByteDotLeaf* leaf = byte_dot_leaves.data();
-        while (!leaf->available()) ++leaf;
-        return leaf;
+        return detail::ByteDotLeaves::fastest();
     }();
     return chosen;
 }

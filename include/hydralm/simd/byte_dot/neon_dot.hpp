@@ -17,14 +17,17 @@ namespace HYDRALM_NAMESPACE::simd::detail {
 
 struct NeonDot {
     static constexpr const char* name = "neon-dotprod";
-    static bool available() noexcept {
 #if defined(__ARM_FEATURE_DOTPROD)
-        return true;
-#elif defined(__linux__)
-        constexpr unsigned long dot_product = 1UL << 20;  // HWCAP_ASIMDDP
-        return (getauxval(AT_HWCAP) & dot_product) != 0;
+    static constexpr bool certain = true;
 #else
-        return false;
+    static constexpr bool certain = false;
+#endif
+    static bool available() noexcept {
+#if defined(__linux__)
+        constexpr unsigned long dot_product = 1UL << 20;  // HWCAP_ASIMDDP
+        return certain || (getauxval(AT_HWCAP) & dot_product) != 0;
+#else
+        return certain;
 #endif
     }
     static constexpr auto widen = widen_nibbles;

@@ -10,6 +10,7 @@ namespace HYDRALM_NAMESPACE::simd::detail {
 
 struct Portable {
     static constexpr const char* name = "portable";
+    static constexpr bool certain = true;
     static bool available() noexcept { return true; }
     static constexpr auto widen = widen_nibbles;
 

@@ -15,6 +15,7 @@ namespace HYDRALM_NAMESPACE::simd::detail {
 
 struct Sse2 {
     static constexpr const char* name = "sse2";
+    static constexpr bool certain = true;
     static bool available() noexcept { return true; }
     static constexpr auto widen = widen_nibbles;
 
