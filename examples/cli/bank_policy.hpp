@@ -1,6 +1,7 @@
 // What the options --bank…, --open-groups and --sparse-chunks say of the banks of layers.
 #pragma once
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <hydralm/state/mapped_pages.hpp>
@@ -22,7 +23,8 @@ inline hydralm::BankFormat bank_format(const BankOptions& o) {
 }
 
 // Throws Error for a budget or a directory that will not do, or that the kind of bank has no use
-// for, and for another kind than memory where no layer has a bank.
+// for, for another kind than memory where no layer has a bank, and for groups of chunks that no
+// layer chooses.
 template <class Model>
 hydralm::BankPolicy bank_policy(const Model& model, const BankOptions& o) {
     const auto expect_use = [&](bool given, bool used, const char* option, const char* kinds) {
@@ -37,7 +39,6 @@ hydralm::BankPolicy bank_policy(const Model& model, const BankOptions& o) {
     expect_use(!o.directory.empty(), o.kind == "mapped", "--bank-dir", "--bank mapped with it");
     const char* const asked = o.kind != "memory"    ? "--bank"
                               : o.format != "exact" ? "--bank-format"
-                              : o.open_groups > 0   ? "--open-groups"
                                                     : nullptr;
     if (asked != nullptr && model.new_memory().banks().empty())
         throw hydralm::Error({.field = asked,
@@ -54,5 +55,12 @@ hydralm::BankPolicy bank_policy(const Model& model, const BankOptions& o) {
             budget);
     policy.open_groups = o.open_groups;
     policy.sparse = sparse_past(model, o);
+    if (o.open_groups > 0 &&
+        !std::ranges::any_of(model.new_memory(policy).banks(), &hydralm::PageBank::chooses_chunks))
+        throw hydralm::Error({.field = "--open-groups",
+                              .expected = "a model with retrieval layers, or --sparse-chunks where "
+                                          "attention reads the whole past",
+                              .found = "no layer that chooses chunks",
+                              .fix = "choose chunks, or leave the option out"});
     return policy;
 }

@@ -64,7 +64,7 @@ struct BankOptions {
     std::int64_t budget = 0;  // 0: not given, 64 MiB
     std::int64_t open_groups = 0;
     std::int64_t sparse_chunks = 0;
-    std::int64_t recent_chunks = 1;
+    std::optional<std::int64_t> recent_chunks;  // 1 when it is not given
 };
 
 struct Options {

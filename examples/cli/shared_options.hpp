@@ -54,16 +54,14 @@ inline void add_bank_format(CLI::App& app, BankOptions& b) {
 }
 // How much layers that attend to the whole past read of it.
 inline void add_sparse_reading(CLI::App& app, BankOptions& b) {
-    auto* const chunks =
-        app.add_option("--sparse-chunks", b.sparse_chunks,
-                       "chunks of 64 tokens that attention to the whole past chooses to read, "
-                       "beside the recent ones; 0: it reads all")
-            ->capture_default_str()
-            ->check(values::whole(0, hydralm::SparsePast::most_chunks));
-    app.add_option("--recent-chunks", b.recent_chunks,
-                   "chunks before a token's own that it reads whatever is in them")
+    app.add_option("--sparse-chunks", b.sparse_chunks,
+                   "chunks of 64 tokens that attention to the whole past chooses to read, beside "
+                   "the recent ones; 0: it reads all")
         ->capture_default_str()
-        ->needs(chunks)
+        ->check(values::whole(0, hydralm::SparsePast::most_chunks));
+    app.add_option("--recent-chunks", b.recent_chunks,
+                   "chunks before a token's own that it then reads whatever is in them")
+        ->default_str("1")
         ->check(values::whole(0, hydralm::SparsePast::most_recent));
 }
 
@@ -83,7 +81,7 @@ inline void add_bank(CLI::App& app, Options& options) {
         ->check(values::whole(1, std::uint64_t{1} << 50));
     app.add_option("--bank-dir", b.directory, "of the mapped file; default: $TMPDIR or /var/tmp");
     app.add_option("--open-groups", b.open_groups,
-                   "groups of 64 chunks that a token looks into; 0: all")
+                   "groups of 64 chunks that a token looks into where it chooses chunks; 0: all")
         ->capture_default_str()
         ->check(values::whole(0, hydralm::BankPolicy::most_open_groups));
     add_sparse_reading(app, b);

@@ -11,10 +11,17 @@
 #include "options.hpp"
 
 // What a token of a layer that attends to the whole past reads of it. Throws Error where chunks are
-// asked for and no layer is one.
+// asked for and no layer is one, and where recent ones are and no others.
 template <class Model>
 hydralm::SparsePast sparse_past(const Model& model, const BankOptions& o) {
-    if (o.sparse_chunks == 0) return {};
+    if (o.sparse_chunks == 0) {
+        if (o.recent_chunks.has_value())
+            throw hydralm::Error({.field = "--recent-chunks",
+                                  .expected = "--sparse-chunks of 1 or more with it",
+                                  .found = "--sparse-chunks 0",
+                                  .fix = "say how many chunks, or leave the option out"});
+        return {};
+    }
     const auto memory = model.new_memory();
     if (!std::ranges::any_of(memory.banks(),
                              [](const auto& bank) { return bank.layout().heads > 0; }))
@@ -22,7 +29,7 @@ hydralm::SparsePast sparse_past(const Model& model, const BankOptions& o) {
                               .expected = "a model with attention to the whole past",
                               .found = "none",
                               .fix = "leave the option out"});
-    return {.chunks = o.sparse_chunks, .recent = o.recent_chunks};
+    return {.chunks = o.sparse_chunks, .recent = o.recent_chunks.value_or(1)};
 }
 
 // Of streams that read a part of the past, what they read; null of others.

@@ -80,7 +80,12 @@ def read_in_part(directory):
     assert "sparse_reading    {" in run("info", *model, *few).decode()
     line = refusal("score", "--model", PUBLISHED / "fla_gdn_hybrid", "--text", text, *few)
     assert "--sparse-chunks: expected a model with attention to the whole past, found none" in line, line
-    assert "--sparse-chunks" in refusal(*score, "--recent-chunks", 2)
+    for given in ("--recent-chunks", 2), ("--recent-chunks", 1, "--sparse-chunks", 0):
+        line = refusal(*score, *given)
+        assert "--recent-chunks: expected --sparse-chunks of 1 or more with it, found --sparse-chunks 0" in line, line
+    for name in TEXT_MODEL, PUBLISHED / "fla_gdn_hybrid":  # all of the past, a window of it
+        line = refusal("score", "--model", name, "--text", text, "--open-groups", 2)
+        assert "--open-groups: expected a model with retrieval layers, or --sparse-chunks where" in line, line
 
 
 def every_format(directory):

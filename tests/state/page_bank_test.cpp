@@ -189,6 +189,8 @@ TEST_CASE("A bank that is read in part has what that needs, and expects no more"
     CHECK_FALSE(all.reads_sparsely());
     CHECK(part.reads_sparsely());
     CHECK_FALSE(other.reads_sparsely());
+    CHECK_FALSE(all.chooses_chunks());
+    CHECK(part.chooses_chunks());
     CHECK_THROWS_AS(expect_exact(std::span(&part, 1)), Error);
     CHECK_NOTHROW(expect_exact(std::span(&other, 1)));
     all.reserve(0, 4000);

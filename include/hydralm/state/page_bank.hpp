@@ -84,6 +84,8 @@ public:
     }
     // Whether its tokens read what BankPolicy::sparse says.
     bool reads_sparsely() const noexcept { return layout_.heads > 0 && policy_.sparse.on(); }
+    // Whether its tokens choose the chunks that they read, as all of retrieval layers do.
+    bool chooses_chunks() const noexcept { return layout_.reads > 0 || reads_sparsely(); }
     // How many groups the tokens to come look into; of what is kept nothing changes. Throws Error.
     void set_open_groups(Index groups) {
         BankPolicy policy = policy_;
