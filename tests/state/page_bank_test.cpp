@@ -200,6 +200,11 @@ TEST_CASE("A bank that is read in part has what that needs, and expects no more"
     CHECK(part.bytes(33) == 9 * 128 + 2 * 64);
     all.expect_reads(1);
     CHECK(told->bytes > 1000 * 128);
+    part.expect_reads(1000);  // no more than there is
+    const Index more = told->bytes;
+    all.expect_reads(1000);
+    CHECK(told->bytes == more);
+    part.reserve(4000, 200000);
     part.expect_reads(1);  // a head reads 6 parts of 64 bytes, and what lies around each
     const Index each = told->bytes / (2 * 6);
     CHECK(told->bytes % (2 * 6) == 0);

@@ -120,9 +120,10 @@ public:
     void expect_reads(Index tokens) const noexcept {
         if (policy_.pages == nullptr) return;
         const Index part = tables_[0].page_bytes() / layout_.parts + brought_in,
+                    all = tables_[0].bytes() + brought_in,
                     reads =
                         reads_sparsely() ? layout_.heads * policy_.sparse.reads() : layout_.reads;
-        policy_.pages->expect(reads > 0 ? tokens * reads * part : tables_[0].bytes() + brought_in);
+        policy_.pages->expect(reads > 0 ? std::min(tokens * reads * part, all) : all);
     }
     // Told behind them.
     void release_reads() const noexcept {
