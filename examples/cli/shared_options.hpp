@@ -83,6 +83,6 @@ inline void add_bank(CLI::App& app, Options& options) {
     app.add_option("--open-groups", b.open_groups,
                    "groups of 64 chunks that a token looks into where it chooses chunks; 0: all")
         ->capture_default_str()
-        ->check(values::whole(0, hydralm::BankPolicy::most_open_groups));
+        ->check(values::whole(0, hydralm::most_open_groups));
     add_sparse_reading(app, b);
 }

@@ -41,6 +41,10 @@ struct PastBounds {
     }
 };
 
+// Where tokens choose chunks they may look for them in groups, and for groups in levels.
+inline constexpr Index chunk_group = 64;       // chunks in a group, groups in a level
+inline constexpr Index most_open_groups = 16;  // that a token looks into
+
 // Of the whole past a token in chunk m reads chunks m − recent … m, its own up to itself, and of
 // those before them the `chunks` that its query scores highest.
 struct SparsePast {

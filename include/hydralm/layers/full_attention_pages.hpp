@@ -24,7 +24,7 @@ constexpr PageLayout full_attention_layout(const kernels::KeyValuePage<T, D, C>&
         .parts = groups};
     if (window > 0) return layout;
     const Index bounds = groups * kernels::KeyBounds<T, D, C>::bytes(page);
-    constexpr Index group = kernels::chunk_group;
+    constexpr Index group = chunk_group;
     layout.kinds[1] = {.chunks = group, .kept = Kept::sparse, .bytes = {bounds, bounds, bounds}};
     layout.kinds[2] = {
         .chunks = group * group, .kept = Kept::sparse, .bytes = {bounds, bounds, bounds}};

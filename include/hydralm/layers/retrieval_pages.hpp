@@ -34,7 +34,6 @@ constexpr PageLayout retrieval_layout(Index heads, Index top_k = 0,
 
 // Of a bank with that layout; valid until its next reserve.
 inline kernels::RetrievalPast retrieval_past(const PageBank& bank) noexcept {
-    static_assert(kernels::RetrievalPast::most_open_groups == BankPolicy::most_open_groups);
     const BankPolicy& policy = bank.policy();
     return {.chunks = bank.pages(0),
             .groups = bank.pages(1),

@@ -48,8 +48,6 @@ struct BankPolicy {
     SparsePast sparse{};
     std::shared_ptr<ReadObserver> reads{};  // null: nobody is told
 
-    static constexpr Index most_open_groups = 16;
-
     PastBounds bounds() const noexcept { return {exact_chunks, pooled_chunks}; }
     // Memory that stays the same however long the stream.
     bool bounded() const noexcept { return bounds().bounded(); }

@@ -199,9 +199,9 @@ public:
                        .expected = "layers that can drop the past",
                        .found = "attention to all of it",
                        .fix = "bound a model without layers of attention to the whole past"});
-        expect(policy.open_groups >= 0 && policy.open_groups <= BankPolicy::most_open_groups,
-               "open_groups", "0 to " + std::to_string(BankPolicy::most_open_groups),
-               policy.open_groups, "0 looks into every group");
+        expect(policy.open_groups >= 0 && policy.open_groups <= most_open_groups, "open_groups",
+               "0 to " + std::to_string(most_open_groups), policy.open_groups,
+               "0 looks into every group");
         expect(!bounded || policy.open_groups == 0, "open_groups", "0", policy.open_groups,
                "a bank of bounded memory scores each of its chunks");
         const SparsePast& sparse = policy.sparse;

@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "hydralm/kernels/chunk_search/search.hpp"
+#include "hydralm/core/paged_past.hpp"
 
 namespace HYDRALM_NAMESPACE::kernels::detail {
 

@@ -12,14 +12,11 @@
 
 #include "hydralm/core/arena.hpp"
 #include "hydralm/core/matrix_view.hpp"
+#include "hydralm/core/paged_past.hpp"
 #include "hydralm/kernels/small_product.hpp"
 #include "hydralm/simd/expression.hpp"
 
 namespace HYDRALM_NAMESPACE::kernels {
-
-inline constexpr Index chunk_group = 64;  // chunks in a group, groups in a level
-inline constexpr Index most_open_groups = 16;
-
 namespace detail {
 
 inline constexpr Index search_rows = 32;  // queries that share a product

@@ -12,7 +12,6 @@ namespace HYDRALM_NAMESPACE::kernels {
 // What a stream has of the past, all heads of it: its pages, and how a token searches them.
 struct RetrievalPast {
     static constexpr Index group = chunk_group;
-    static constexpr Index most_open_groups = kernels::most_open_groups;
 
     PageView chunks{};  // keys, values and gates of C tokens
     PageView
