@@ -62,12 +62,15 @@ void put_keys_and_values(const PageBank& bank, Index g, const kernels::KeyValueP
     }
 }
 
-// Bytes of arena that either kind of attention takes for N tokens of so many heads of a group.
+// Bytes of arena that attend_to_past takes for N tokens of so many heads of a group, in a bank of
+// that window, under any policy.
 template <Real T, Index D, Index C>
 constexpr Index attend_workspace_bytes(Index N, Index heads,
-                                       const kernels::KeyValuePage<T, D, C>& page) noexcept {
-    return std::max(kernels::full_attention_workspace_bytes<T, D, C>(page),
-                    kernels::sparse_attention_workspace_bytes<T, D, C>(N, heads, page));
+                                       const kernels::KeyValuePage<T, D, C>& page,
+                                       Index window = 0) noexcept {
+    const Index full = kernels::full_attention_workspace_bytes<T, D, C>(page);
+    if (window > 0) return full;
+    return std::max(full, kernels::sparse_attention_workspace_bytes<T, D, C>(N, heads, page));
 }
 
 // kernels::full_attention of group g, or, where chunks are chosen, kernels::sparse_attention.

@@ -129,8 +129,9 @@ public:
         if (!call.recorded) v.matrix(s.qkv, call.rows(), projected());
         if (!call.recorded || shape_.gate) v.matrix(s.o, call.rows(), inner());
         v.matrix(s.angles, call.rows(), shape_.rotary_dim);
-        v.tasks(s.tasks, call.streams * groups() * parts(call.tokens),
-                attend_workspace_bytes(part_tokens(call.tokens), group_heads(), page()));
+        v.tasks(
+            s.tasks, call.streams * groups() * parts(call.tokens),
+            attend_workspace_bytes(part_tokens(call.tokens), group_heads(), page(), shape_.window));
     }
 
     // Keys and values are read from the pages, probabilities computed again: nothing of size N×N.
