@@ -142,6 +142,17 @@ TEST_CASE("The gradient check takes one stream, no past and one token", "[gradie
         {.streams = 3, .tokens = 70, .past = 1, .most = 4});
 }
 
+TEST_CASE("The gradient of a layer refuses states that pass over some of the past",
+          "[gradient_check]") {
+    using Layer = FullAttention<double, 8, 4, FullShape<16, 4, 2>>;
+    const Standalone<Layer> layer;
+    LayerGradients<Layer> gradients(layer, 1, 3);
+    gradients.states()[0] = layer.new_memory({.sparse = {.chunks = 1}});
+    std::vector<double> x(48), y(48);
+    CHECK_THROWS_AS(gradients.forward({x.data(), 3, 16}, {y.data(), 3, 16}), Error);
+    CHECK(gradients.states()[0].size() == 0);
+}
+
 TEST_CASE("The gradient check names the tensor whose gradient is wrong", "[gradient_check]") {
     const GradientCheck found = check_gradient<Wrong>();
     CHECK(found.tensor == "decay");

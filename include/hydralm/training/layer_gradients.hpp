@@ -60,9 +60,13 @@ public:
     }
 
     // y = layer(x) of the next N tokens of every stream, stream after stream, x and y [B·N, d];
-    // recorded for backward.
+    // recorded for backward. Throws Error for states whose banks round or drop the past, or pass
+    // over some of it.
     void forward(MatrixView<const T> x, MatrixView<T> y) {
-        for (StreamMemory& state : states_) state.reserve(tokens_);
+        for (StreamMemory& state : states_) {
+            expect_exact(state.banks());
+            state.reserve(tokens_);
+        }
         const auto streams = views(states_);
         Arena arena(workspace_.span());
         mixer().forward(layer_.weights(), {streams.data(), streams_}, tokens_, x, y, Form::parallel,
@@ -70,12 +74,10 @@ public:
     }
     // Once behind forward, with its x and the gradient of its y: adds to values(), writes dx. The
     // gradient of the final states is what state_gradients() hold; they then hold that of the
-    // first. Throws Error for states whose banks round or drop the past.
+    // first.
     void backward(MatrixView<const T> x, MatrixView<const T> dy, MatrixView<T> dx) {
-        for (std::size_t b = 0; b < states_.size(); ++b) {
-            expect_exact(states_[b].banks());
+        for (std::size_t b = 0; b < states_.size(); ++b)
             dstates_[b].reserve(static_cast<Index>(states_[b].position()) + tokens_);
-        }
         const auto streams = views(states_), dstreams = views(dstates_);
         Arena arena(workspace_.span());
         mixer().backward(layer_.weights(), transposed_, tape_, {streams.data(), streams_}, tokens_,
