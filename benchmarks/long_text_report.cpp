@@ -9,8 +9,13 @@
 #include <hydralm/training.hpp>
 #include <hydralm/training/distributed.hpp>
 
+#include <algorithm>
+#include <charconv>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
+#include <string_view>
+#include <vector>
 
 namespace {
 
@@ -70,8 +75,8 @@ void compare_logits(const char* name, const Model& model, Ranks& ranks, Index to
                                       hidden.data() + (static_cast<Index>(first) + i) * d);
                   });
     });
-    double largest = 0.0, difference = 0.0;
-    Index beyond = 0;
+    double largest = 0.0;
+    std::vector<double> differences;  // the largest of a token
     std::vector<float> memory(static_cast<std::size_t>(2 * Model::prefill_tile * V));
     auto state = model.new_state(Model::prefill_tile, policy);
     std::vector<float> found(static_cast<std::size_t>(tokens * d));
@@ -99,16 +104,16 @@ void compare_logits(const char* name, const Model& model, Ranks& ranks, Index to
                 largest = std::max(largest, std::abs(static_cast<double>(a(i, v))));
                 of_row = std::max(of_row, std::abs(static_cast<double>(a(i, v)) - b(i, v)));
             }
-            difference = std::max(difference, of_row);
-            beyond += static_cast<Index>(of_row > bound * largest);
+            differences.push_back(of_row);
         }
         t += n;
     }
     largest = greatest(ranks, largest);
-    difference = greatest(ranks, difference);
-    const auto counts = ranks.gather(beyond);
-    beyond = 0;
-    for (const Index count : counts) beyond += count;
+    const double difference = greatest(ranks, std::ranges::max(differences));
+    Index beyond = 0;
+    for (const Index count : ranks.gather(static_cast<Index>(std::ranges::count_if(
+             differences, [&](double of_row) { return of_row > bound * largest; }))))
+        beyond += count;
     const double most = greatest(ranks, sent);
     if (ranks.rank() == 0)
         std::printf(
@@ -166,12 +171,28 @@ void compare(const char* name, Ranks& ranks, Index tokens, Index of_gradient) {
     compare_gradients(name, model, ranks, of_gradient);
 }
 
+// The number of tokens that a word says; 0 for another word.
+Index tokens_of(std::string_view word) {
+    Index tokens = 0;
+    const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), tokens);
+    return error == std::errc() && end == word.data() + word.size() ? tokens : 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+    const Index tokens = argc > 1 ? tokens_of(argv[1]) : 1'000'000,
+                of_gradient = argc > 2 ? tokens_of(argv[2]) : 65536;
+    if (argc > 3 || tokens < 1 || of_gradient < 1) {
+        std::fprintf(stderr, "usage: long_text_report [TOKENS [TOKENS OF THE GRADIENT]]\n");
+        return 2;
+    }
     MpiRanks ranks;
-    const Index tokens = argc > 1 ? std::atol(argv[1]) : 1'000'000,
-                of_gradient = argc > 2 ? std::atol(argv[2]) : 65536;
-    compare<HydraLM<windowed>>("D D S", ranks, tokens, of_gradient);
-    compare<HydraLM<retrieving>>("D S R", ranks, tokens, of_gradient);
+    try {
+        compare<HydraLM<windowed>>("D D S", ranks, tokens, of_gradient);
+        compare<HydraLM<retrieving>>("D S R", ranks, tokens, of_gradient);
+    } catch (const Error& error) {
+        std::fprintf(stderr, "long_text_report: %s\n", error.what());
+        return 1;
+    }
 }

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "hydralm/core/parallel.hpp"
 #include "hydralm/core/random.hpp"
 #include "support/catch.hpp"
 
@@ -87,6 +88,29 @@ TEST_CASE("rows of stored tensors are packed as their values are", "[io]") {
     for (const BlockCode* const code : {&q8_0, &iq4_nl, &q4_0})
         for (const Index cols : {32, 288, 544}) check(DType::u8, code, cols);
     for (const BlockCode* const code : {&q6_k, &iq4_xs}) check(DType::u8, code, 512);
+}
+
+TEST_CASE("rows of stored tensors are packed by several threads as by one", "[io][threads]") {
+    Random random(6);
+    constexpr Index rows = 411, cols = 288;  // more than one thread is given
+    static_assert(rows * cols > 100'000);
+    const auto check = [&](DType dtype, const BlockCode* code) {
+        Tensors tensors;
+        tensors.add(random, rows, cols, dtype, code);
+        StoredRows<float> source(cols);
+        source.add(tensors.list[0], 0, rows);
+        check_packed<PackedMatrix<float>>(source, tensors, 0, rows, cols);
+        check_packed<Bf16Matrix>(source, tensors, 0, rows, cols);
+        check_packed<Q8Matrix>(source, tensors, 0, rows, cols);
+        check_packed<Q4Matrix>(source, tensors, 0, rows, cols);
+        CHECK_FALSE(source.finite());  // random bytes: some are not
+    };
+    const int before = num_threads();
+    set_num_threads(4);
+    check(DType::bf16, nullptr);
+    check(DType::u8, &block_codes::q8_0);
+    check(DType::u8, &block_codes::iq4_nl);
+    set_num_threads(before);
 }
 
 TEST_CASE("rows of stored tensors say whether all that was read is finite", "[io]") {

@@ -109,6 +109,14 @@ public:
                 tensor.expect_floating();
                 read.insert(tensor.name());
                 rows += part.groups * part.times * part.count;
+                const Index end = part.first + (part.groups - 1) * part.shift +
+                                  (part.times - 1) * part.stride + part.count;
+                if (end > part.rows)
+                    raise({.file = checkpoint.name(),
+                           .field = part.tensor,
+                           .expected = "rows up to " + std::to_string(end),
+                           .found = std::to_string(part.rows),
+                           .fix = "the family's file must name rows that there are"});
             }
             if (rows != info.rows() && !from.parts.empty())
                 raise({.file = checkpoint.name(),

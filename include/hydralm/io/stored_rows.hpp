@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <atomic>
 #include <bit>
-#include <cmath>
+#include <cstdint>
 #include <limits>
 #include <type_traits>
 #include <vector>
@@ -17,6 +17,8 @@ namespace HYDRALM_NAMESPACE {
 // Valid as long as the tensors, all of so many columns.
 template <Real T>
 class StoredRows final : public weights::RowSource<T> {
+    static_assert(weights::RowSource<T>::piece_cols % BlockCode::most_weights == 0);
+
 public:
     explicit StoredRows(Index cols) noexcept : cols_(cols) {}
     // Rows [first, first + count) of tensor, behind those there are. The tensor has them, of a

@@ -1,6 +1,7 @@
 // ErasedBlock: a block behind one virtual call a tile, for models whose shape is read at run time.
 #pragma once
 
+#include <concepts>
 #include <functional>
 #include <limits>
 #include <memory>
@@ -27,12 +28,12 @@ class ParameterSource {
 public:
     using Rows = std::function<const weights::RowSource<T>*(const ParameterInfo&)>;
 
-    template <class F>
+    template <std::invocable<const ParameterInfo&, std::span<T>> F>
     ParameterSource(const F& f) : values_(f) {
         if constexpr (GivesRows<F, T>)
             rows_ = [f](const ParameterInfo& info) { return f.rows(info); };
     }
-    template <class F>
+    template <std::invocable<const ParameterInfo&, std::span<T>> F>
     ParameterSource(const F& values, Rows rows) : values_(values), rows_(std::move(rows)) {}
     void operator()(const ParameterInfo& info, std::span<T> values) const { values_(info, values); }
     const weights::RowSource<T>* rows(const ParameterInfo& info) const {

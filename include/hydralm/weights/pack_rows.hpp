@@ -31,9 +31,9 @@ public:
 namespace detail {
 
 template <class Matrix>
-inline constexpr bool in_blocks = false;
+inline constexpr bool has_blocks = false;
 template <class Block>
-inline constexpr bool in_blocks<QuantisedMatrix<Block>> = true;
+inline constexpr bool has_blocks<QuantisedMatrix<Block>> = true;
 
 // Packs a panel's rows as they lie, if they lie in blocks of the matrix. A block that quantising
 // would write in another form gets that form.
@@ -82,7 +82,7 @@ Matrix pack_rows(const Matrix& like, const RowSource<typename Matrix::Scalar>& s
             [&](Index i) {
                 const Index row = first + i * panel, count = std::min(panel, rows - i * panel);
                 auto* to = storage + i * Matrix::storage_size(panel, cols);
-                if constexpr (detail::in_blocks<Matrix>)
+                if constexpr (detail::has_blocks<Matrix>)
                     if (detail::pack_as_it_lies<Matrix>(source, row, count, cols, to)) return;
                 alignas(alignment) LocalArray<T, panel * width> memory;
                 for (Index column = 0; column < cols; column += width) {
