@@ -19,9 +19,14 @@ Json forward(const Json& asked) {
     const Model model = measured_model<float>(asked);
     const auto tokens = asked.at("tokens").get<std::int64_t>();
     const auto steps = asked.value("steps", std::int64_t{0});
-    auto state = model.new_state(Model::prefill_tile, measured_policy(asked));
     RandomTokens random(model.vocab_size(), 2);
     std::vector<hydralm::token_id> piece(4096);
+    {  // Another stream first: what the first one meets is not of the length.
+        auto other = model.new_state(Model::prefill_tile);
+        random.fill(piece);
+        model.prefill(piece, other);
+    }
+    auto state = model.new_state(Model::prefill_tile, measured_policy(asked));
     double seconds = 0;
     for (std::int64_t fed = 0; fed < tokens;) {
         const auto part = std::span(piece).first(
