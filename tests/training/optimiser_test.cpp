@@ -1,9 +1,13 @@
 // Optimisers: golden and known Newton–Schulz, steps worked by hand in double, the rate's schedule.
 #include "hydralm/training/optimiser.hpp"
 
+#include <array>
 #include <cmath>
+#include <string>
+#include <utility>
 #include <vector>
 
+#include "hydralm/core/parallel.hpp"
 #include "hydralm/core/random.hpp"
 #include "hydralm/model/hydra_lm.hpp"
 #include "hydralm/training/learning_rate.hpp"
@@ -44,6 +48,20 @@ void check_golden(double bound) {
     }
 }
 
+// The five steps as they are written.
+std::vector<double> stepped(const std::vector<double>& values, Index rows, Index cols) {
+    using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+    Matrix x = Eigen::Map<const Matrix>(values.data(), rows, cols);
+    if (rows > cols) x.transposeInPlace();
+    x /= x.norm() + 1e-7;
+    for (int i = 0; i < 5; ++i) {
+        const Matrix a = x * x.transpose();
+        x = (3.4445 * x + (-4.7750 * a + 2.0315 * a * a) * x).eval();
+    }
+    if (rows > cols) x.transposeInPlace();
+    return {x.data(), x.data() + x.size()};
+}
+
 // Values that repeat nowhere, of both signs.
 std::vector<double> sample(Index size, std::uint64_t seed) {
     Random random(seed);
@@ -78,6 +96,34 @@ TEST_CASE("Newton-Schulz maps singular values as its polynomial does", "[optimis
     check_close(orthogonalised(matrix, 4, 6), expected, 1e-12, "diagonal");
     const std::vector<double> zero(12, 0.0);
     CHECK(orthogonalised(zero, 4, 3) == zero);
+}
+
+TEST_CASE("Newton-Schulz is its five steps on every shape and any number of threads",
+          "[optimiser]") {
+    const int before = num_threads();
+    const std::array<std::pair<Index, Index>, 8> shapes{
+        {{1, 1}, {1, 7}, {9, 1}, {33, 47}, {48, 48}, {130, 65}, {97, 200}, {149, 149}}};
+    for (const auto& [rows, cols] : shapes) {
+        const std::string shape = std::to_string(rows) + " x " + std::to_string(cols);
+        const std::vector<double> matrix = sample(rows * cols, 7);
+        const std::vector<double> expected = stepped(matrix, rows, cols);
+        check_close(orthogonalised(matrix, rows, cols), expected, 1e-10, shape);
+        const std::vector<float> rounded(matrix.begin(), matrix.end());
+        set_num_threads(1);
+        const std::vector<float> alone = orthogonalised(rounded, rows, cols);
+        check_close(alone, expected, 1e-3, shape + ", float");
+        set_num_threads(3);
+        CHECK(orthogonalised(rounded, rows, cols) == alone);
+        set_num_threads(before);
+    }
+    // Of one singular value: Q is a⁵ = 485 beside it, and roundings of as much remain.
+    std::vector<float> one;
+    for (int i = 0; i < 60; ++i)
+        for (int j = 0; j < 80; ++j)
+            one.push_back(static_cast<float>(std::sin(1.0 + i) * std::cos(2.0 * j)));
+    const std::vector<double> wide(one.begin(), one.end());
+    check_close(orthogonalised(wide, 60, 80), stepped(wide, 60, 80), 1e-9, "rank 1");
+    check_close(orthogonalised(one, 60, 80), stepped(wide, 60, 80), 5e-3, "rank 1, float");
 }
 
 TEST_CASE("AdamW and Muon make the steps worked by hand", "[optimiser]") {
