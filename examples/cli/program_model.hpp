@@ -26,40 +26,11 @@ using ProgramModel =
     std::conditional_t<built_for_one_config, hydralm::HydraLM<program_config, T, Weights>,
                        hydralm::RuntimeModel<T>>;
 
-// Throws Error, listing the fields, where a program built for one config meets another.
-inline void expect_program_config(const hydralm::HydraConfig& found, const std::string& file) {
-    std::string list;
-    for (const auto& difference : hydralm::config_differences(program_config, found))
-        list += (list.empty() ? "" : "; ") + difference;
-    if (!list.empty())
-        throw hydralm::Error({.file = file,
-                              .field = "config: " + list,
-                              .fix = "this program was built for one config: use one built without "
-                                     "-Dmodel_config, which opens any"});
-}
-
 // Of config FILE, or, without one, of the config that the program was built for. Throws Error for a
-// file of another config than that.
+// file of another config than that. This and load_program_model are compiled once, in
+// model_of_any_config.cpp or model_of_one_config.cpp.
 template <class Model>
-Model new_program_model(const std::string& config_file) {
-    hydralm::HydraConfig config = program_config;
-    if (!config_file.empty()) {
-        const hydralm::MappedFile file(config_file);
-        config = hydralm::config_from_json(file.text(), file.name());
-    }
-    if constexpr (built_for_one_config) {
-        expect_program_config(config, config_file);
-        return Model();
-    } else {
-        try {
-            return Model(config);
-        } catch (const hydralm::Error& error) {
-            hydralm::ErrorDetail detail = error.detail();
-            detail.file = config_file;
-            throw hydralm::Error(std::move(detail));
-        }
-    }
-}
+Model new_program_model(const std::string& config_file);
 
 // Whether every matrix of a checkpoint that may be in bf16 is.
 template <class Model>
@@ -121,30 +92,9 @@ std::vector<hydralm::token_id> stop_ids_of(const std::string& path, const Model&
 // q4, mixed, or, empty, as the file has them. Weights that are not finite are a line on standard
 // error.
 template <class Model>
-Model load_program_model(const std::string& path, const std::string& format) {
-    using T = typename Model::Scalar;
-    expect_no_training(path);
-    const auto warn = [](const std::string& line) {
-        if (!speaks()) return;
-        std::fprintf(stderr, "warning: %s\n", line.c_str());
-    };
-    if constexpr (built_for_one_config) {
-        const hydralm::Checkpoint checkpoint(path);
-        expect_program_config(hydralm::read_config(checkpoint), checkpoint.name());
-        return hydralm::load<Model>(checkpoint, warn);
-    } else {
-        constexpr hydralm::CommonKernels kernels{};
-        if (format == "float")
-            return hydralm::open<T>(path, hydralm::weights::Float{}, kernels, warn);
-        if constexpr (std::is_same_v<T, float>) {
-            const auto open = [&](auto policy) {
-                return hydralm::open<T>(path, policy, kernels, warn);
-            };
-            if (format == "bf16") return open(hydralm::weights::BF16{});
-            if (format == "q8") return open(hydralm::weights::Q8{});
-            if (format == "q4") return open(hydralm::weights::Q4{});
-            if (format == "mixed") return open(hydralm::weights::Mixed{});
-        }
-        return hydralm::open<T>(path, kernels, warn);
-    }
-}
+Model load_program_model(const std::string& path, const std::string& format);
+
+// How such a line is said.
+inline constexpr auto warn_of_weights = [](const std::string& line) {
+    if (speaks()) std::fprintf(stderr, "warning: %s\n", line.c_str());
+};

@@ -68,7 +68,7 @@ std::string bytes_of_moments(const hydralm::Trainer<Model>& trainer) {
     if (ranks.count() == 1) return "";
     std::string line = std::to_string(ranks.count()) + " ranks, bytes of moments of each:";
     for (const hydralm::Index bytes : ranks.gather(trainer.moment_bytes()))
-        line += " " + std::to_string(bytes);
+        (line += " ") += std::to_string(bytes);
     return line + "\n";
 }
 

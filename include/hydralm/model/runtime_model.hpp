@@ -160,47 +160,8 @@ public:
     void expect_weights() const { memory_.expect(); }
 
     // As LanguageModel's.
-    void set_parameters(const ParameterSource<T>& f) {
-        std::byte* const memory = memory_.to_write();
-        ZeroPages<T> scratch(facts_->largest_parameter);
-        AlignedBuffer<T> narrow(narrow_elements());
-        auto info = parameters.begin();
-        ParameterSource<T> source(
-            [&](const ParameterInfo&, std::span<T> values) {
-                if (padding.pads()) {
-                    const auto own = narrow.span().first(static_cast<std::size_t>(info->size()));
-                    f(*info, own);
-                    padding.widen(*info, own.data(), values.data());
-                } else {
-                    f(*info, values);
-                }
-                ++info;
-            },
-            [&](const ParameterInfo&) {
-                const auto* const rows = padding.pads() ? nullptr : f.rows(*info);
-                if (rows != nullptr) ++info;
-                return rows;
-            });
-        StorePacked<T, ParameterSource<T>> store(memory, scratch.span(), source);
-        visit(weights_, store);
-    }
-    void get_parameters(const ParameterSink<T>& f) const {
-        expect_weights();
-        AlignedBuffer<T> scratch(facts_->largest_parameter), narrow(narrow_elements());
-        auto info = parameters.begin();
-        ParameterSink<T> sink = [&](const ParameterInfo&, std::span<const T> values) {
-            if (padding.pads()) {
-                padding.each_run(*info, [&](Index in_file, Index in_memory, Index count) {
-                    std::copy_n(values.data() + in_memory, count, narrow.data() + in_file);
-                });
-                values = narrow.span().first(static_cast<std::size_t>(info->size()));
-            }
-            f(*info, values);
-            ++info;
-        };
-        ReadPacked<T, ParameterSink<T>> read(scratch.span(), sink);
-        visit(weights_, read);
-    }
+    void set_parameters(const ParameterSource<T>& f);
+    void get_parameters(const ParameterSink<T>& f) const;
     const Parameters<RuntimeStorage<T>>& weights() const noexcept { return weights_; }
     StreamMemory new_memory(const BankPolicy& policy = {}) const {
         return stack.new_memory(policy);
@@ -214,18 +175,8 @@ public:
                kernels::quantised_workspace_bytes(B * N, detail::widest_in_blocks(parameters));
     }
     MatrixView<T> forward(const token_id* tokens, Streams streams, Index N, Form form,
-                          Arena& arena) const noexcept {
-        const Index rows = streams.count() * N;
-        const auto x = take_matrix<T>(arena, rows, d_model());
-        const auto normed = take_matrix<T>(arena, rows, d_model());
-        for (Index r = 0; r < rows; ++r) weights_.embed.copy_row(tokens[r], x.row(r));
-        stack.forward(weights_.blocks, streams, N, x, form, arena);
-        norm.forward(weights_.norm_f, x, normed);
-        return normed;
-    }
-    void head(MatrixView<const T> hidden, MatrixView<T> logits) const noexcept {
-        kernels::matmul(hidden, ties_head ? weights_.embed : weights_.lm_head, logits);
-    }
+                          Arena& arena) const noexcept;
+    void head(MatrixView<const T> hidden, MatrixView<T> logits) const noexcept;
     // sink("<layer>.<name>", shape, values).
     template <class Sink>
     void export_state(State& state, const Sink& sink) const {
@@ -246,31 +197,7 @@ public:
 
 private:
     RuntimeModel(const std::shared_ptr<Facts>& facts, const FormatChoice& choose,
-                 const ParameterCheck& accept)
-        : facts_(facts) {
-        DescribeParameters<ParameterList> describe([&](const ParameterInfo& stored) {
-            const ParameterInfo info = padding.in_file(stored);
-            if (info.size() > most_parameters - facts->parameter_count)
-                raise({.field = std::string(info.name()),
-                       .expected = "at most 2^48 parameters in all",
-                       .found = std::to_string(info.size()) + " and " +
-                                std::to_string(parameter_count) + " before it",
-                       .fix = "give a config of a smaller model"});
-            facts->parameters.push_back(info);
-            if (info.law.any_format) facts->parameters.back().format = choose(info);
-            facts->parameter_count += info.size();
-            facts->largest_parameter = std::max(facts->largest_parameter, stored.size());
-        });
-        Parameters<NoStorage> none;
-        visit(none, describe);
-        if (accept) accept(parameters);
-        TakeFormats<T> take(parameters);
-        visit(weights_, take);
-        facts->weight_bytes = take.bytes();
-        memory_ = WeightMemory(weight_bytes);
-        BindPacked<T> bind(memory_.data());
-        visit(weights_, bind);
-    }
+                 const ParameterCheck& accept);
     RuntimeModel(std::shared_ptr<const Facts> facts, WeightMemory&& memory,
                  Parameters<RuntimeStorage<T>>&& weights) noexcept
         : facts_(std::move(facts)), memory_(std::move(memory)), weights_(std::move(weights)) {}
@@ -310,5 +237,98 @@ private:
     WeightMemory memory_{0};
     Parameters<RuntimeStorage<T>> weights_{};
 };
+
+// Outside of the class, and so not inline: `extern template class hydralm::RuntimeModel<float>;`
+// compiles these once, as RuntimeBlock's.
+
+template <Real T>
+RuntimeModel<T>::RuntimeModel(const std::shared_ptr<Facts>& facts, const FormatChoice& choose,
+                              const ParameterCheck& accept)
+    : facts_(facts) {
+    DescribeParameters<ParameterList> describe([&](const ParameterInfo& stored) {
+        const ParameterInfo info = padding.in_file(stored);
+        if (info.size() > most_parameters - facts->parameter_count)
+            raise({.field = std::string(info.name()),
+                   .expected = "at most 2^48 parameters in all",
+                   .found = std::to_string(info.size()) + " and " +
+                            std::to_string(parameter_count) + " before it",
+                   .fix = "give a config of a smaller model"});
+        facts->parameters.push_back(info);
+        if (info.law.any_format) facts->parameters.back().format = choose(info);
+        facts->parameter_count += info.size();
+        facts->largest_parameter = std::max(facts->largest_parameter, stored.size());
+    });
+    Parameters<NoStorage> none;
+    visit(none, describe);
+    if (accept) accept(parameters);
+    TakeFormats<T> take(parameters);
+    visit(weights_, take);
+    facts->weight_bytes = take.bytes();
+    memory_ = WeightMemory(weight_bytes);
+    BindPacked<T> bind(memory_.data());
+    visit(weights_, bind);
+}
+
+template <Real T>
+void RuntimeModel<T>::set_parameters(const ParameterSource<T>& f) {
+    std::byte* const memory = memory_.to_write();
+    ZeroPages<T> scratch(facts_->largest_parameter);
+    AlignedBuffer<T> narrow(narrow_elements());
+    auto info = parameters.begin();
+    ParameterSource<T> source(
+        [&](const ParameterInfo&, std::span<T> values) {
+            if (padding.pads()) {
+                const auto own = narrow.span().first(static_cast<std::size_t>(info->size()));
+                f(*info, own);
+                padding.widen(*info, own.data(), values.data());
+            } else {
+                f(*info, values);
+            }
+            ++info;
+        },
+        [&](const ParameterInfo&) {
+            const auto* const rows = padding.pads() ? nullptr : f.rows(*info);
+            if (rows != nullptr) ++info;
+            return rows;
+        });
+    StorePacked<T, ParameterSource<T>> store(memory, scratch.span(), source);
+    visit(weights_, store);
+}
+
+template <Real T>
+void RuntimeModel<T>::get_parameters(const ParameterSink<T>& f) const {
+    expect_weights();
+    AlignedBuffer<T> scratch(facts_->largest_parameter), narrow(narrow_elements());
+    auto info = parameters.begin();
+    ParameterSink<T> sink = [&](const ParameterInfo&, std::span<const T> values) {
+        if (padding.pads()) {
+            padding.each_run(*info, [&](Index in_file, Index in_memory, Index count) {
+                std::copy_n(values.data() + in_memory, count, narrow.data() + in_file);
+            });
+            values = narrow.span().first(static_cast<std::size_t>(info->size()));
+        }
+        f(*info, values);
+        ++info;
+    };
+    ReadPacked<T, ParameterSink<T>> read(scratch.span(), sink);
+    visit(weights_, read);
+}
+
+template <Real T>
+MatrixView<T> RuntimeModel<T>::forward(const token_id* tokens, Streams streams, Index N, Form form,
+                                       Arena& arena) const noexcept {
+    const Index rows = streams.count() * N;
+    const auto x = take_matrix<T>(arena, rows, d_model());
+    const auto normed = take_matrix<T>(arena, rows, d_model());
+    for (Index r = 0; r < rows; ++r) weights_.embed.copy_row(tokens[r], x.row(r));
+    stack.forward(weights_.blocks, streams, N, x, form, arena);
+    norm.forward(weights_.norm_f, x, normed);
+    return normed;
+}
+
+template <Real T>
+void RuntimeModel<T>::head(MatrixView<const T> hidden, MatrixView<T> logits) const noexcept {
+    kernels::matmul(hidden, ties_head ? weights_.embed : weights_.lm_head, logits);
+}
 
 }  // namespace HYDRALM_NAMESPACE
