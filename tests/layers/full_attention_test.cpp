@@ -243,6 +243,7 @@ TEST_CASE("Attention to the whole past reads the chunks it is told to", "[full_a
     const FullAttention<float, 12, 8> layer({d_model, 4, 2, 10000.0});
     for (const BankFormat format : {BankFormat::exact, BankFormat::bf16, BankFormat::int8})
         check_sparse<8>(layer, random_tensors(layer, 7), format);
+    check_sparse<8>(layer, random_tensors(layer, 7), BankFormat::exact, 3 * 64 + 5, 2);
 }
 
 TEST_CASE("Attention to the whole past has the same bits with a shape known to the compiler",

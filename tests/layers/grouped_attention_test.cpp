@@ -82,6 +82,7 @@ TEMPLATE_TEST_CASE("grouped attention to the whole past reads the chunks it is t
                 .gate = true};
     const GroupedAttention<TestType, 8> layer(shape);
     check_sparse<8>(layer, random_tensors(layer, 7), BankFormat::exact);
+    check_sparse<8>(layer, random_tensors(layer, 7), BankFormat::exact, 3 * 64 + 5, 1);
 
     // A window is read whole.
     shape.window = 30;
@@ -92,4 +93,5 @@ TEMPLATE_TEST_CASE("grouped attention to the whole past reads the chunks it is t
         asked(window, tensors, {.sparse = {.chunks = 1, .recent = 0}});
     CHECK(same_bits(asked.forward(rows, Form::parallel), all.forward(rows, Form::parallel)));
     CHECK(asked.memory().size() == all.memory().size());
+    CHECK(scratch_bytes(window, {1, 64}) < scratch_bytes(layer, {1, 64}));
 }

@@ -55,6 +55,11 @@ TEST_CASE("Tokens taken back leave the state of those that are kept", "[rollback
         check_rollback<HydraLM<small_full, float>>(past, 17,
                                                    {.sparse = {.chunks = 1, .recent = 0}});
     }
+    // Taken back over the end of a chunk that others are chosen beside, and of the second group.
+    check_rollback<HydraLM<small_full, float>>(4 * 64 - 9, 17,
+                                               {.sparse = {.chunks = 1, .recent = 0}});
+    check_rollback<HydraLM<small_full, float>>(
+        2 * 64 * 64 - 9, 17, {.open_groups = 1, .sparse = {.chunks = 1, .recent = 0}});
     using Model = HydraLM<small_remembering, float>;
     for (const Index past : {0, 25, 130, 900})
         for (const BankPolicy& policy :

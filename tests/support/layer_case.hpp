@@ -228,14 +228,17 @@ void check_batch(const Layer& layer, const NamedValues& tensors, Index N, Form f
 
 // Attention to the whole past with the chunks that BankPolicy::sparse says, of C tokens each: all
 // of them are the past, bit for bit; fewer are not, and the same in every cut of a text and every
-// format, in a fork, and whatever comes later.
+// format, in a fork, and whatever comes later. open: groups of chunks that are looked into, fewer
+// than there are; 0: all.
 template <Index C, class Layer>
-void check_sparse(const Layer& layer, const NamedValues& tensors, BankFormat format) {
+void check_sparse(const Layer& layer, const NamedValues& tensors, BankFormat format,
+                  Index chunks = 25, Index open = 0) {
     using T = typename Layer::Scalar;
-    const Index N = 25 * C + 3;
+    const Index N = chunks * C + 3, all_open = open > 0 ? most_open_groups : 0;
     auto rows = random_rows(N, layer.d_model(), 21);
-    const auto run = [&](const SparsePast& sparse, Index piece, Index fork = 0) {
-        LayerCase<Layer> one(layer, tensors, {.format = format, .sparse = sparse});
+    const auto run = [&](const SparsePast& sparse, Index groups, Index piece, Index fork = 0) {
+        LayerCase<Layer> one(layer, tensors,
+                             {.format = format, .open_groups = groups, .sparse = sparse});
         std::vector<T> all;
         for (Index first = 0; first < N; first += piece) {
             const auto some = one.forward(
@@ -250,19 +253,21 @@ void check_sparse(const Layer& layer, const NamedValues& tensors, BankFormat for
         }
         return all;
     };
-    INFO(name(format));
-    const auto full = run({}, N);
-    CHECK(same_bits(run({.chunks = 25, .recent = 0}, N), full));
-    CHECK(same_bits(run({.chunks = 1, .recent = 24}, 37), full));
-    const auto few = run({.chunks = 2, .recent = 1}, N);
+    INFO(name(format) << ", " << chunks << " chunks, " << open << " groups open");
+    const auto full = run({}, 0, N);
+    CHECK(same_bits(run({.chunks = chunks, .recent = 0}, all_open, N), full));
+    CHECK(same_bits(run({.chunks = chunks - 24, .recent = 24}, all_open, 37), full));
+    const SparsePast sparse{.chunks = 2, .recent = 1};
+    const auto few = run(sparse, open, N);
     CHECK_FALSE(same_bits(few, full));
+    if (open > 0) CHECK_FALSE(same_bits(few, run(sparse, all_open, N)));
     for (const Index piece : {Index{1}, Index{5}, C, Index{37}})
-        CHECK(same_bits(run({.chunks = 2, .recent = 1}, piece, 4 * piece), few));
-    const Index kept = 20 * C + 1;
+        CHECK(same_bits(run(sparse, open, piece, 4 * piece), few));
+    const Index kept = (chunks - 5) * C + 1;
     for (auto row = rows.begin() + kept; row != rows.end(); ++row)
         for (double& x : *row) x += 100;
     const auto end = static_cast<std::size_t>(kept * layer.d_model());
-    const auto other = run({.chunks = 2, .recent = 1}, N);
+    const auto other = run(sparse, open, N);
     CHECK(same_bits(std::span(other).first(end), std::span(few).first(end)));
 }
 

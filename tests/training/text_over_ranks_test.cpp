@@ -126,6 +126,9 @@ TEST_CASE("A text over ranks has the logits and states of one", "[ranks]") {
     check_ranks(whole_of<double>(small_full, 2 * 832 + 5), 2);
     const BankPolicy sparse{.sparse = {.chunks = 3}};
     check_ranks(whole_of<double>(small_full, 2 * 832 + 5, sparse), 2, sparse);
+    // The last rank opens one of two groups of 64 such pages.
+    const BankPolicy opened{.open_groups = 1, .sparse = {.chunks = 3}};
+    check_ranks(whole_of<double>(small_full, 15 * 832 + 5, opened), 3, opened);
 }
 
 TEST_CASE("A model whose shape is its type is cut as well", "[ranks]") {
