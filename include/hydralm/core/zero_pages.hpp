@@ -27,7 +27,7 @@ public:
     ZeroPages() = default;
     explicit ZeroPages(Index size) : size_(size) {
 #if defined(MAP_ANONYMOUS)
-        if (size >= large) {
+        if (!on_heap && size >= large) {
             if (size > most) raise(std::bad_alloc());
             void* const pages = ::mmap(nullptr, bytes(), PROT_READ | PROT_WRITE,
                                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -65,6 +65,18 @@ public:
     std::span<T> span() noexcept { return {data_, static_cast<std::size_t>(size_)}; }
 
 private:
+    // AddressSanitizer guards what is on the heap alone, so all is there for it.
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+    static constexpr bool on_heap = true;
+#else
+    static constexpr bool on_heap = false;
+#endif
+#elif defined(__SANITIZE_ADDRESS__)
+    static constexpr bool on_heap = true;
+#else
+    static constexpr bool on_heap = false;
+#endif
     static constexpr Index large = (Index{4} << 20) / static_cast<Index>(sizeof(T));
     static constexpr Index most = std::numeric_limits<Index>::max() / static_cast<Index>(sizeof(T));
 
