@@ -1,6 +1,8 @@
-// Ranks that are threads of this process.
+// Ranks that are threads of this process. What an exchange moves is moved when it ends, and until
+// then its destination is no number: whoever touches either of the two meanwhile is seen.
 #pragma once
 
+#include <algorithm>
 #include <barrier>
 #include <thread>
 #include <vector>
@@ -55,22 +57,42 @@ private:
     }
     void exchange_elements(const void* to, std::span<const Index> to_ends, void* from,
                            std::span<const Index> from_ends, std::size_t size) override {
-        show(to, to_ends);
         const auto me = static_cast<std::size_t>(rank_);
         note(to_ends.back() - (to_ends[me] - first_of(to_ends, me)), size);
-        for (std::size_t r = 0; r < from_ends.size(); ++r) {
-            const auto& [data, ends] = meeting_.memory[r];
-            std::copy(
-                data + first_of(ends, me) * static_cast<Index>(size),
-                data + ends[me] * static_cast<Index>(size),
-                static_cast<std::byte*>(from) + first_of(from_ends, r) * static_cast<Index>(size));
-        }
-        meeting_.barrier.arrive_and_wait();
+        const auto bytes = [size](std::span<const Index> ends) {
+            std::vector<Index> all(ends.begin(), ends.end());
+            for (Index& end : all) end *= static_cast<Index>(size);
+            return all;
+        };
+        begun_.push_back({to, bytes(to_ends), static_cast<std::byte*>(from), bytes(from_ends)});
+        std::fill_n(begun_.back().from, begun_.back().from_ends.back(), std::byte{0xff});
     }
+    void finish() override {
+        const auto me = static_cast<std::size_t>(rank_);
+        for (const Exchange& one : begun_) {
+            show(one.to, one.to_ends);
+            for (std::size_t r = 0; r < one.from_ends.size(); ++r) {
+                const auto& [data, ends] = meeting_.memory[r];
+                std::copy(data + first_of(ends, me), data + ends[me],
+                          one.from + first_of(one.from_ends, r));
+            }
+            meeting_.barrier.arrive_and_wait();
+        }
+        begun_.clear();
+    }
+
+    // One that is under way; its parts end at bytes.
+    struct Exchange {
+        const void* to;
+        std::vector<Index> to_ends;
+        std::byte* from;
+        std::vector<Index> from_ends;
+    };
 
     Meeting& meeting_;
     int rank_;
     Traffic traffic_;
+    std::vector<Exchange> begun_;
 };
 
 // f(Ranks&) on each of so many ranks.
