@@ -154,6 +154,21 @@ TEST_CASE("Each rank has the sum of its share, in the tree of one process", "[ra
     }
 }
 
+TEST_CASE("A share of more than ranks can send at once is refused on every rank", "[ranks]") {
+    constexpr Index many = Index{1} << 31;
+    for (const Index first : {Index{0}, many / 2, many}) {
+        std::array<bool, 2> refused{};
+        on_ranks(2, [&](Ranks& ranks) {
+            try {
+                ParameterShare<float>(ranks, {first, many});
+            } catch (const Error&) {
+                refused[static_cast<std::size_t>(ranks.rank())] = true;
+            }
+        });
+        CHECK((refused[0] && refused[1]));
+    }
+}
+
 TEST_CASE("Ranks tell each other texts and errors", "[ranks]") {
     constexpr int count = 3;
     std::array<std::vector<std::string>, count> texts;

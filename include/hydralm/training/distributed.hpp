@@ -10,7 +10,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <climits>
 #include <cstdio>
 #include <cstdlib>
 #include <thread>
@@ -25,7 +24,8 @@ public:
     using Seconds = std::chrono::duration<double>;
 
     // Starts MPI unless it has been started, and ends it if it started it. Patience: how long ranks
-    // wait for each other, at least as long as rank 0 takes to write a checkpoint.
+    // wait for each other. A rank that computes answers nobody, so it is at least as long as one
+    // computes between two messages, and as rank 0 takes to write a checkpoint.
     explicit MpiRanks(Seconds patience = std::chrono::minutes(10)) : patience_(patience) {
         int running = 0, got = 0;
         MPI_Initialized(&running);
@@ -117,11 +117,7 @@ private:
     // Counts and offsets as MPI takes them.
     static void cut(std::span<const Index> ends, std::vector<int>& counts,
                     std::vector<int>& offsets) {
-        if (!ends.empty() && ends.back() > INT_MAX)
-            raise({.field = "ranks",
-                   .expected = "at most 2^31 - 1 elements that they send each other at once",
-                   .found = std::to_string(ends.back()),
-                   .fix = "use a smaller model or text, or one rank"});
+        if (!ends.empty()) detail::expect_sendable(ends.back());
         Index first = 0;
         for (const Index end : ends) {
             offsets.push_back(static_cast<int>(first));

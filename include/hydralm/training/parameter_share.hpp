@@ -15,9 +15,10 @@ namespace HYDRALM_NAMESPACE {
 template <Real T>
 class ParameterShare {
 public:
+    // Throws Error, the same on every rank, for more elements than ranks send each other at once.
     ParameterShare(Ranks& ranks, std::vector<Index> ends)
         : ranks_(ranks),
-          ends_(std::move(ends)),
+          ends_(checked(ranks, std::move(ends))),
           first_(ranks.rank() == 0 ? 0 : ends_[static_cast<std::size_t>(ranks.rank() - 1)]),
           size_(ends_[static_cast<std::size_t>(ranks.rank())] - first_),
           received_(ranks.count() > 1 ? ranks.count() * size_ : 0),
@@ -79,6 +80,15 @@ private:
         Index first, end;
         Index size() const noexcept { return end - first; }
     };
+    static std::vector<Index> checked(const Ranks& ranks, std::vector<Index> ends) {
+        Index most = ends.back(), first = 0;  // that a rank sends, or receives of its share
+        for (const Index end : ends) {
+            most = std::max(most, ranks.count() * (end - first));
+            first = end;
+        }
+        if (ranks.count() > 1) detail::expect_sendable(most);
+        return ends;
+    }
     // What comes of a piece, from every rank and from one.
     std::span<T> received(const Piece& piece) noexcept {
         return received_.span().subspan(static_cast<std::size_t>(ranks_.count() * piece.first),

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <limits>
 #include <new>
 #include <optional>
 #include <span>
@@ -13,6 +14,19 @@
 #include "hydralm/core/types.hpp"
 
 namespace HYDRALM_NAMESPACE {
+
+namespace detail {
+
+// Throws Error for more elements than ranks send each other at once, which MPI counts in 32 bits.
+inline void expect_sendable(Index elements) {
+    if (elements > std::numeric_limits<std::int32_t>::max())
+        raise({.field = "ranks",
+               .expected = "at most 2^31 - 1 elements that they send each other at once",
+               .found = std::to_string(elements),
+               .fix = "use a smaller model or text, or one rank"});
+}
+
+}  // namespace detail
 
 // Every rank calls the same functions in the same order, with sizes that agree.
 class Ranks {
