@@ -211,6 +211,28 @@ TEST_CASE("What a rank sends for the gradient of a text does not grow with it", 
     }
 }
 
+TEST_CASE("What passes of a layer need not be whole words", "[ranks]") {
+    constexpr PageLayout layout{
+        .chunk_tokens = 4,
+        .kinds = {PageKind{.chunks = 1, .kept = Kept::whole, .bytes = {12, 12, 12}}}};
+    const std::vector<LayerState> layers{{{0, 0}, {64, 1}}};
+    std::array<std::string, 2> pages;
+    on_ranks(2, [&](Ranks& ranks) {
+        AlignedBuffer<std::byte> bytes(64);
+        PageBank bank(layout);
+        bank.reserve(0, 8);
+        const std::span page(reinterpret_cast<char*>(bank.pages(0).page(0)), 12);
+        if (ranks.rank() == 0) std::ranges::copy(std::string("twelve bytes"), page.begin());
+        const Stream stream{bytes.data(), 4 * ranks.rank(), &bank};
+        StatePass pass(ranks, StatePass::Way::forward, layers, Streams(&stream, 1),
+                       4 * ranks.rank(), 4 * ranks.rank() + 4);
+        pass.before(0);
+        pass.after(0);
+        pages[static_cast<std::size_t>(ranks.rank())] = {page.begin(), page.end()};
+    });
+    CHECK(pages == std::array<std::string, 2>{"twelve bytes", "twelve bytes"});
+}
+
 TEST_CASE("Gradients over ranks are refused on every rank", "[ranks]") {
     const auto texts = texts_of<float>(small_remembering, 1, 30, 0);
     using Model = RuntimeModel<float>;

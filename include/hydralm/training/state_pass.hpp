@@ -42,8 +42,8 @@ public:
         behind_ = ranks.count() - 1 - before_;
         if (before_ > 0) from_ = {up ? ranks.rank() - 1 : ranks.rank() + 1, up ? begin : end};
         if (behind_ > 0) to_ = {up ? ranks.rank() + 1 : ranks.rank() - 1, up ? end : begin};
-        received_ = AlignedBuffer<std::byte>(most_bytes(from_));
-        sent_ = AlignedBuffer<std::byte>(most_bytes(to_));
+        received_ = AlignedBuffer<std::byte>(round_up(most_bytes(from_), Index{sizeof(Word)}));
+        sent_ = AlignedBuffer<std::byte>(round_up(most_bytes(to_), Index{sizeof(Word)}));
     }
 
     void before(Index i) noexcept override {
@@ -90,7 +90,7 @@ private:
         Index most = 0;
         for (Index i = 0; peer.rank != Ranks::nobody && i < std::ssize(layers_); ++i)
             most = std::max(most, bytes(i, peer));
-        if (most / Index{sizeof(Word)} > std::numeric_limits<std::int32_t>::max())
+        if (ceil_div(most, Index{sizeof(Word)}) > std::numeric_limits<std::int32_t>::max())
             raise({.field = "ranks",
                    .expected = "states of a layer below 2^34 bytes, to pass at once",
                    .found = std::to_string(most),
@@ -102,7 +102,7 @@ private:
     void pass(Index out, Index in) noexcept {
         const auto words = [](AlignedBuffer<std::byte>& buffer, Index size) {
             return std::span(reinterpret_cast<Word*>(buffer.data()),
-                             static_cast<std::size_t>(size) / sizeof(Word));
+                             static_cast<std::size_t>(ceil_div(size, Index{sizeof(Word)})));
         };
         Index sent = 0, received = 0;
         if (out != none && to_.rank != Ranks::nobody)
