@@ -266,6 +266,18 @@ TEST_CASE("Gradients over ranks are refused on every rank", "[ranks]") {
         ids[3] = (ids[3] + ranks.rank()) % 53;
         add(ranks, ids, texts.labels);
     });
+    refused(2, "rank 1: scale: expected 1.0, found 2.0", [&](Ranks& ranks) {
+        GradientsOverRanks<Model> gradients(texts.model, 1, 30, ranks);
+        BatchStates states(texts.model, 1);
+        gradients.add(texts.model, texts.ids, texts.labels, states, 1.0 + ranks.rank());
+    });
+    refused(2, "rank 1: weights, CRC-32: expected", [&](Ranks& ranks) {
+        GradientsOverRanks<Model> gradients(texts.model, 1, 30, ranks);
+        BatchStates states(texts.model, 1);
+        Model model(small_remembering, SmallKernels{});
+        initialise(model, 5 + static_cast<std::uint64_t>(ranks.rank()), InitScheme::fan_in);
+        gradients.add(model, texts.ids, texts.labels, states, 1.0);
+    });
     refused(2, "token 29: expected an id in [0, 53), found 53", [&](Ranks& ranks) {
         auto ids = texts.ids;
         ids.back() = 53;

@@ -31,12 +31,16 @@ public:
     GradientsOverRanks(const Model& model, Index streams, Index tokens, Ranks& ranks,
                        Keep keep = Keep::everything)
         : ranks_(ranks), streams_(streams), tokens_(tokens) {
-        detail::expect_same(ranks, {{"program", detail::program_facts()},
-                                    {"weights, CRC-32", weights_crc(model)},
-                                    {"shape of states", model.shape_of_states()},
-                                    {"streams", streams},
-                                    {"tokens", tokens},
-                                    {"keep", static_cast<int>(keep)}});
+        detail::Json facts;
+        ranks.on_all([&] {
+            facts = {{"program", detail::program_facts()},
+                     {"weights, CRC-32", weights_crc(model)},
+                     {"shape of states", model.shape_of_states()},
+                     {"streams", streams},
+                     {"tokens", tokens},
+                     {"keep", static_cast<int>(keep)}};
+        });
+        detail::expect_same(ranks, facts);
         ranks.on_all([&] {
             if (tokens < ranks.count())
                 raise({.field = "text",
@@ -83,19 +87,19 @@ public:
     // stream: the whole of them, given to every rank. states, one of B streams on every rank: those
     // of rank 0 are gone on from; after it each rank has those behind its run, the last rank those
     // behind the text. Returns the sum of the losses of all ranks, unscaled. Throws Error, the same
-    // on every rank, as Gradients::add does and for tokens or labels that differ, nothing changed
-    // but, for want of memory, the states behind rank 0's.
+    // on every rank, as Gradients::add does and for weights, tokens, labels or a scale that differ,
+    // nothing changed but, for want of memory, the states behind rank 0's. Beside the computation:
+    // the CRC-32 of all weights.
     kernels::LossSum add(const Model& model, std::span<const token_id> tokens,
                          std::span<const token_id> labels, BatchStates<Model>& states,
                          double scale) {
         const std::int64_t begin = ranks_.gather(states.position()).front() + first(),
                            end = begin + size();
-        detail::expect_same(ranks_, {{"tokens, CRC-32", crc32(std::as_bytes(tokens))},
-                                     {"labels, CRC-32", crc32(std::as_bytes(labels))}});
         const bool is_first = ranks_.rank() == 0, is_last = ranks_.rank() + 1 == ranks_.count();
         std::unique_ptr<StatePass> forward, backward;
+        std::vector<token_id> own_tokens, own_labels;
+        detail::Json facts;
         ranks_.on_all([&] {
-            model.expect_weights();
             if (std::ssize(tokens) != streams_ * tokens_ || states.count() != streams_)
                 raise({.field = "tokens",
                        .expected =
@@ -106,7 +110,14 @@ public:
             model.check(tokens);
             check_labels(labels, tokens.size(), model.vocab_size());
             for (Index b = 0; b < streams_; ++b) expect_exact(states[b].banks());
+            own_tokens = run_of(tokens);
+            own_labels = run_of(labels);
+            facts = {{"weights, CRC-32", weights_crc(model)},
+                     {"tokens, CRC-32", crc32(std::as_bytes(tokens))},
+                     {"labels, CRC-32", crc32(std::as_bytes(labels))},
+                     {"scale", scale}};
         });
+        detail::expect_same(ranks_, facts);
         if (!is_first) {
             states.reset();
             states.advance(begin);
@@ -122,8 +133,8 @@ public:
             backward = pass(StatePass::Way::backward, state_gradients().streams(0));
         });
         const kernels::LossSum own =
-            own_->add(model, run_of(tokens), run_of(labels), states.streams(size()), scale,
-                      forward.get(), backward.get());
+            own_->add(model, own_tokens, own_labels, states.streams(size()), scale, forward.get(),
+                      backward.get());
         states.advance(size());
         kernels::LossSum all;
         for (const kernels::LossSum& part : ranks_.gather(own)) {

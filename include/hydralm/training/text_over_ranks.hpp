@@ -294,6 +294,7 @@ template <class Model, class F>
 void run_over_ranks(const Model& model, std::span<const token_id> text,
                     typename Model::State& state, Ranks& ranks, const F& f) {
     if (ranks.count() == 1) return model.run(text, state, Form::parallel, f);
+    detail::Json facts;
     ranks.on_all([&] {
         model.expect_weights();
         model.expect_own(state);
@@ -302,8 +303,9 @@ void run_over_ranks(const Model& model, std::span<const token_id> text,
                    .expected = "0",
                    .found = std::to_string(state.position()),
                    .fix = "give every rank a new state"});
+        facts = detail::facts_of_text(model, text, state);
     });
-    detail::expect_same(ranks, detail::facts_of_text(model, text, state));
+    detail::expect_same(ranks, facts);
     std::vector<Index> ends;
     std::optional<detail::RunOfText<Model>> run;
     ranks.on_all([&] {
