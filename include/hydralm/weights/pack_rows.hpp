@@ -50,11 +50,7 @@ bool pack_as_it_lies(const RowSource<float>& source, Index first, Index rows, In
         const Block block =
             Block::at(at[static_cast<std::size_t>(r)] + b * static_cast<Index>(sizeof(Block)));
         if (block.is_final()) return block;
-        OfBlock<float> values;
-        for (Index i = 0; i < block_size; ++i)
-            values[static_cast<std::size_t>(i)] =
-                block.scale() * static_cast<float>(block.value(i));
-        return Block::quantise(values.data(), block_size);
+        return quantise<Block>(weights_of(block, block_size));
     });
     return true;
 }

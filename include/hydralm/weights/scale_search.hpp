@@ -99,6 +99,16 @@ float exact_scale(const BlockWeights& w) noexcept {
     return 0;
 }
 
+// What a block keeps of its first count weights.
+template <class Block>
+BlockWeights weights_of(const Block& block, Index count) noexcept {
+    BlockWeights w;
+    w.count = count;
+    for (Index i = 0; i < count; ++i)
+        w.values[static_cast<std::size_t>(i)] = block.scale() * static_cast<float>(block.value(i));
+    return w;
+}
+
 // Weights that are a block's already as they are, others as Block::nearest: in either case in the
 // form that exact_scale finds for what is kept.
 template <class Block>
@@ -107,11 +117,7 @@ Block quantise(const BlockWeights& w) noexcept {
     if (scale != 0) return Block::with_scale(w, f16_from(scale));
     const Block block = Block::nearest(w);
     if (block.is_final()) return block;
-    BlockWeights kept;
-    kept.count = w.count;
-    for (Index i = 0; i < w.count; ++i)
-        kept.values[static_cast<std::size_t>(i)] =
-            block.scale() * static_cast<float>(block.value(i));
+    const BlockWeights kept = weights_of(block, w.count);
     scale = exact_scale<Block>(kept);
     return scale == 0 ? block : Block::with_scale(kept, f16_from(scale));  // 0: of zeros, or NaN
 }
