@@ -2,6 +2,9 @@
 // scores that are not numbers, whatever is searched together.
 #include "hydralm/kernels/chunk_search/search.hpp"
 
+#include <cmath>
+#include <limits>
+
 #include "hydralm/core/aligned_buffer.hpp"
 #include "hydralm/core/random.hpp"
 #include "hydralm/kernels/chunk_search/reference.hpp"
@@ -29,16 +32,16 @@ struct Vectors {
         : width(vector_width), values(round_up(count, chunk_group) * vector_width) {
         for (T& x : values.span()) x = small_number<T>(random);
     }
-    T* page(Index i) const noexcept {
-        return const_cast<T*>(values.data()) + i * width * chunk_group;
-    }
-    T& at(Index d, Index i) const noexcept {
-        return page(i / chunk_group)[d * chunk_group + i % chunk_group];
+    const T* page(Index i) const noexcept { return values.data() + i * width * chunk_group; }
+    // Of element d of vector i.
+    Index place(Index d, Index i) const noexcept {
+        return (i / chunk_group * width + d) * chunk_group + i % chunk_group;
     }
     // Of a query with vector i.
     T score(std::span<const T> q, Index i) const noexcept {
         T sum = 0;
-        for (Index d = 0; d < width; ++d) sum += q[static_cast<std::size_t>(d)] * at(d, i);
+        for (Index d = 0; d < width; ++d)
+            sum += q[static_cast<std::size_t>(d)] * values[place(d, i)];
         return sum;
     }
 };
@@ -55,10 +58,11 @@ struct Case {
           chunks(count, width, random),
           groups(ceil_div(count, chunk_group), width, random) {
         // A chunk and a group whose scores are not numbers: the last choice.
-        chunks.at(0, count / 2) = groups.at(0, 0) = std::numeric_limits<T>::quiet_NaN();
+        chunks.values[chunks.place(0, count / 2)] = groups.values[groups.place(0, 0)] =
+            std::numeric_limits<T>::quiet_NaN();
     }
-    T* summaries(Index g) const noexcept { return chunks.page(g); }
-    T* group_summaries(Index level) const noexcept { return groups.page(level); }
+    const T* summaries(Index g) const noexcept { return chunks.page(g); }
+    const T* group_summaries(Index level) const noexcept { return groups.page(level); }
     void fetch_summaries(Index) const noexcept {}
 };
 
