@@ -1,5 +1,5 @@
-// The layers of run-time models, compiled once, in support/models/: of published models, and of
-// configs with heads of 12 to 16 and chunks of at most 13.
+// Run-time models, compiled once, in support/models/: the layers of published ones, and of configs
+// with heads of 12 to 16 and chunks of at most 13; what is of no layer.
 #pragma once
 
 #include "hydralm/model/runtime_model.hpp"
@@ -20,3 +20,5 @@ extern template struct hydralm::RuntimeBlock<double, 12, hydralm::test::SmallChu
 extern template struct hydralm::RuntimeBlock<double, 16, hydralm::test::SmallChunks>;
 extern template struct hydralm::HybridBlock<float>;
 extern template struct hydralm::HybridBlock<double>;
+extern template class hydralm::RuntimeModel<float>;
+extern template class hydralm::RuntimeModel<double>;
