@@ -36,16 +36,16 @@ struct Past {
 
     Past(Index N, Index groups, BankFormat format)
         : layer({.d_model = H * D, .n_heads = H, .n_kv_heads = groups, .rope_base = 1e4}),
-          memory(0, banks(format)),
+          memory(parts(format), StateFormat::exact),
           scratch(H * bytes) {
         memory.reserve(N);
         const auto rows = normal(2 * D, 1);
         for (Index t = 0; t < N; ++t)
             for (Index g = 0; g < groups; ++g) past(g).put(t, rows.data(), rows.data() + D);
     }
-    std::vector<PageBank> banks(BankFormat format) const {
-        std::vector<PageBank> made;
-        add_banks(layer, made, BankPolicy{.format = format});
+    StateParts parts(BankFormat format) const {
+        StateParts made;
+        add_state(layer, made, BankPolicy{.format = format});
         return made;
     }
     Heads past(Index g) {

@@ -1,4 +1,5 @@
-// What the options --bank…, --open-groups and --sparse-chunks say of the banks of layers.
+// What the options --bank…, --open-groups, --sparse-chunks and --state say of how a stream keeps
+// the past.
 #pragma once
 
 #include <algorithm>
@@ -20,6 +21,19 @@ inline hydralm::BankFormat bank_format(const BankOptions& o) {
     for (const auto format : {bf16, int8})
         if (o.format == hydralm::name(format)) return format;
     return exact;
+}
+
+// Throws Error for int16 where no layer has a memory that may rest so.
+template <class Model>
+hydralm::StateFormat state_format(const Model& model, const BankOptions& o) {
+    using enum hydralm::StateFormat;
+    if (o.state != "int16") return exact;
+    if (!model.new_memory({.state = int16}).rests())
+        throw hydralm::Error({.field = "--state",
+                              .expected = "a model with delta rule layers",
+                              .found = "none",
+                              .fix = "leave the option out"});
+    return int16;
 }
 
 // Throws Error for a budget or a directory that will not do, or that the kind of bank has no use
@@ -62,5 +76,6 @@ hydralm::BankPolicy bank_policy(const Model& model, const BankOptions& o) {
                                           "attention reads the whole past",
                               .found = "no layer that chooses chunks",
                               .fix = "choose chunks, or leave the option out"});
+    policy.state = state_format(model, o);
     return policy;
 }

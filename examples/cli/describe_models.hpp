@@ -11,6 +11,7 @@ inline void describe_info(CLI::App& app, Options& o) {
     app.get_option("--weights")->needs(described);
     add_bank_format(app, o.bank);
     add_sparse_reading(app, o.bank);
+    add_state(app, o.bank);
     app.add_flag("--json", o.json, "as one JSON object");
 }
 

@@ -91,9 +91,11 @@ nlohmann::ordered_json facts(const Model& model, const Options& o) {
         result["schedule"].push_back(name(model.config.layer_types[i]));
     result["parameter_count"] = model.parameter_count;
     result["weight_bytes"] = model.weight_bytes;
-    result["state_bytes"] = model.state_bytes;
-    const auto memory =
-        model.new_memory({.format = bank_format(o.bank), .sparse = sparse_past(model, o.bank)});
+    const auto memory = model.new_memory({.format = bank_format(o.bank),
+                                          .sparse = sparse_past(model, o.bank),
+                                          .state = state_format(model, o.bank)});
+    result["state_bytes"] = memory.bytes().size();
+    result["state"] = o.bank.state;
     const PageBytes pages = page_bytes(memory, Model::prefill_tile);
     result["window_bytes"] = pages.windows;
     result["state_bytes_per_token"] = pages.per_token;
@@ -119,6 +121,7 @@ void print_facts(const nlohmann::ordered_json& f) {
     std::printf("parameter_count   %lld\n", f["parameter_count"].get<long long>());
     std::printf("weight_bytes      %lld\n", f["weight_bytes"].get<long long>());
     std::printf("state_bytes       %lld\n", f["state_bytes"].get<long long>());
+    std::printf("state             %s\n", f["state"].get<std::string>().c_str());
     if (const auto windows = f["window_bytes"].get<long long>(); windows > 0)
         std::printf("  and windows     %lld\n", windows);
     if (const double more = f["state_bytes_per_token"].get<double>(); more > 0)

@@ -60,6 +60,7 @@ struct AskOptions {
 struct BankOptions {
     std::string kind = "memory";
     std::string format = "exact";
+    std::string state = "float";
     std::string directory;
     std::int64_t budget = 0;  // 0: not given, 64 MiB
     std::int64_t open_groups = 0;

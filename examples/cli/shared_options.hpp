@@ -52,6 +52,14 @@ inline void add_bank_format(CLI::App& app, BankOptions& b) {
         ->capture_default_str()
         ->check(values::one_of({"exact", "bf16", "int8"}));
 }
+// How the delta rule's memory rests between calls.
+inline void add_state(CLI::App& app, BankOptions& b) {
+    app.add_option("--state", b.state,
+                   "the delta rule's memory between calls: float, or int16 with a scale per row, "
+                   "half the bytes")
+        ->capture_default_str()
+        ->check(values::one_of({"float", "int16"}));
+}
 // How much layers that attend to the whole past read of it.
 inline void add_sparse_reading(CLI::App& app, BankOptions& b) {
     app.add_option("--sparse-chunks", b.sparse_chunks,
@@ -85,4 +93,5 @@ inline void add_bank(CLI::App& app, Options& options) {
         ->capture_default_str()
         ->check(values::whole(0, hydralm::most_open_groups));
     add_sparse_reading(app, b);
+    add_state(app, b);
 }

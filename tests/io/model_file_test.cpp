@@ -194,6 +194,30 @@ TEST_CASE("a stream's state goes on from its file; another's and a cut one are r
     check_error([&] { load_state(model, path); }, {"cut off or changed"});
 }
 
+TEST_CASE("a state at rest in int16 goes on from a smaller file, and from none of the other format",
+          "[io]") {
+    const TemporaryDirectory directory;
+    const auto path = directory / "s.state", exact_path = directory / "exact.state";
+    const BankPolicy resting{.state = StateFormat::int16};
+    const Model model = random_model<Model>(1);
+    const auto tokens = random_tokens(100, Model::vocab_size(), 1);
+    auto state = model.new_state(256, resting), exact = model.new_state();
+    model.prefill(tokens, state);
+    model.prefill(tokens, exact);
+    save_state(model, state, path);
+    save_state(model, exact, exact_path);
+    CHECK(std::filesystem::file_size(path) < std::filesystem::file_size(exact_path));
+    auto restored = load_state(model, path, resting);
+    CHECK(same_state(restored, state));
+    const auto expected = model.step(7, state);
+    CHECK(same_bits(model.step(7, restored), expected));
+    check_error([&] { load_state(model, path); },
+                {path.string(), "state: expected nothing, found \"int16\"",
+                 "give load_state the BankPolicy"});
+    check_error([&] { load_state(model, exact_path, resting); },
+                {"state: expected \"int16\", found nothing", "give load_state the BankPolicy"});
+}
+
 TEST_CASE("a model of another dn_chunk_size reads the same checkpoints and states", "[io]") {
     constexpr HydraConfig config = [] {
         HydraConfig c = small_remembering;

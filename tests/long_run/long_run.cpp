@@ -24,6 +24,7 @@ struct Arrays {
     void array(T*& values, Index count) {
         all.emplace_back(values, static_cast<std::size_t>(count));
     }
+    void array(T*& values, Index rows, Index cols) { array(values, rows * cols); }
 };
 template <class Model>
 auto arrays(typename Model::State& state) {

@@ -24,10 +24,10 @@ KILLS = int(os.environ.get("HYDRALM_TEST_KILLS", "5"))
 def info(_):
     assert b"deltanet" in run("info")
     facts = json_of("info", "--json")
-    assert facts.keys() == {"config", "schedule", "parameter_count", "weight_bytes", "state_bytes",
+    assert facts.keys() == {"config", "schedule", "parameter_count", "weight_bytes", "state_bytes", "state",
                             "window_bytes", "state_bytes_per_token", "memory_bytes_per_token", "scalar", "simd", "kernels",
                             "parameters"}, facts.keys()
-    assert facts["state_bytes"] > 0 and facts["scalar"] == "float"
+    assert facts["state_bytes"] > 0 and facts["state"] == facts["scalar"] == "float"
     assert json_of("info", "--json", "--scalar", "double")["scalar"] == "double"
     assert facts["config"]["vocab_size"] == 256
     assert len(facts["schedule"]) == facts["config"]["n_layers"]
@@ -163,12 +163,16 @@ def score(directory):
 def stream(directory):
     text = directory / "text"
     text.write_text(TEXT)
-    result = json_of("stream", "--model", initialised(directory), "--text", text,
-                     "--tokens", 5000, "--repeat")
-    assert result.keys() == {"tokens", "seconds", "tokens_per_second", "state_bytes",
+    options = ["stream", "--model", initialised(directory), "--text", text, "--tokens", 5000, "--repeat"]
+    result = json_of(*options)
+    assert result.keys() == {"tokens", "seconds", "tokens_per_second", "state_bytes", "state",
                              "resident_bytes_first", "resident_bytes_peak", "bits_per_byte"}, result
     assert result["tokens"] == 5000 and result["tokens_per_second"] > 0
     assert result["state_bytes"] == json_of("info", "--json")["state_bytes"]
+    resting = json_of(*options, "--state", "int16")
+    assert resting["state"] == "int16" and resting["state_bytes"] < result["state_bytes"]
+    assert resting["state_bytes"] == json_of("info", "--json", "--state", "int16")["state_bytes"]
+    assert abs(resting["bits_per_byte"] - result["bits_per_byte"]) < 1e-3
     assert result["resident_bytes_peak"] - result["resident_bytes_first"] <= 2**20
     assert 7 < result["bits_per_byte"] < 10
     command = [PROGRAM, "stream", "--model", directory / "model.safetensors", "--text",

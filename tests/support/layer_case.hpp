@@ -158,9 +158,9 @@ public:
 
 private:
     static StreamMemory new_memory(const Layer& layer, const BankPolicy& policy) {
-        std::vector<PageBank> banks;
-        add_banks(layer, banks, policy);
-        return {state_bytes(layer), std::move(banks)};
+        StateParts parts;
+        add_state(layer, parts, policy);
+        return {std::move(parts), policy.state};
     }
     static Index weight_size(const Layer& layer) {
         Index n = 0;

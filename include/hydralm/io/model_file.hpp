@@ -109,10 +109,15 @@ Metadata model_metadata(const Model& model) {
     return metadata;
 }
 
-// Of a state: the model's, and how its banks keep the past unless they keep all of it exactly.
+// Of a state: the model's, and how its arrays rest and its banks keep the past unless they keep all
+// of it exactly.
 template <class Model>
 std::string fingerprint(const Model& model, const typename Model::State& state) {
     std::string text = fingerprint(model);
+    if (state.rests()) {
+        text.back() = ',';
+        text += "\"state\":\"int16\"}";
+    }
     if (state.banks().empty()) return text;
     const BankPolicy& policy = state.banks().front().policy();
     const bool sparse = std::ranges::any_of(state.banks(), &PageBank::reads_sparsely);
@@ -274,8 +279,8 @@ void save_state(const Model& model, const typename Model::State& state,
     writer.commit();
 }
 
-// policy: how the banks of the state keep the past; where pages lie and how many groups are open is
-// free, the rest as it was saved. tile: as in Model::new_state; a policy of bounded_banks has room
+// policy: how the state keeps the past; where pages lie and how many groups are open is free, the
+// rest as it was saved. tile: as in Model::new_state; a policy of bounded_banks has room
 // for the tile it was made for. Throws Error for all that StateFile refuses: another kind of
 // file, version, config, policy or scalar, a changed or missing byte.
 template <class Model>

@@ -280,7 +280,7 @@ private:
             if (!expected.contains(key))
                 list += (list.empty() ? "" : "; ") + key + ": expected nothing, found " +
                         detail::shown(value);
-        if (list.starts_with("bank: "))
+        if (list.starts_with("bank: ") || list.starts_with("state: "))
             fail("config: " + list, "", "",
                  "give load_state the BankPolicy that the state was saved under");
         if (list.find("training.") != std::string::npos)

@@ -3,6 +3,7 @@
 // A module has a struct of views for each, and a function that names every one of them:
 //     matrix(view, rows, cols)      a matrix of the arena, row-major, without gaps
 //     array(pointer, count)         count elements
+//     array(pointer, rows, cols)    rows · cols elements
 //     tasks(scratch, count, bytes)  bytes for each of count tasks that run beside each other
 //     within(bytes)                 what a kernel or an inner module takes and gives back while
 //                                   these are held; of several the largest counts
@@ -75,6 +76,10 @@ public:
     constexpr void array(T*&, Index count) noexcept {
         own_ += arena_bytes<T>(count);
     }
+    template <class T>
+    constexpr void array(T*& pointer, Index rows, Index cols) noexcept {
+        array(pointer, rows * cols);
+    }
     constexpr void tasks(TaskScratch&, Index count, Index bytes) noexcept {
         own_ += count * task_bytes(bytes);
     }
@@ -95,6 +100,10 @@ public:
     template <class T>
     void array(T*& pointer, Index count) noexcept {
         pointer = arena_.take<T>(count);
+    }
+    template <class T>
+    void array(T*& pointer, Index rows, Index cols) noexcept {
+        array(pointer, rows * cols);
     }
     void tasks(TaskScratch& scratch, Index count, Index bytes) noexcept {
         scratch = {arena_.take<std::byte>(count * task_bytes(bytes)), task_bytes(bytes)};

@@ -94,7 +94,7 @@ public:
     template <class S, class V>
     constexpr void visit_state(S& s, V& v) const {
         v.array(s.conv_cache, (shape_.conv_kernel - 1) * 3 * inner());
-        v.array(s.memory, shape_.n_heads * HeadDim * HeadDim);
+        v.array(s.memory, shape_.n_heads * HeadDim, HeadDim);
     }
 
     // sink(name, shape, values) for each array in the layout of state files and golden vectors:

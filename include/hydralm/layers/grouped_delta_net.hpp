@@ -114,7 +114,7 @@ public:
     template <class S, class V>
     constexpr void visit_state(S& s, V& v) const {
         v.array(s.conv_cache, cache_size());
-        v.array(s.memory, shape_.value_heads * head_size());
+        v.array(s.memory, shape_.value_heads * shape_.key_dim, shape_.value_dim);
     }
 
     // sink(name, shape, values) for each array in the layout of state files: conv_cache [C, K−1],

@@ -69,6 +69,7 @@ void mount_facts(const LayerFacts<Model>& facts, const Model&, typename Model::S
     facts.copy_to(S);
     for (Index v = 0; v < D; ++v)
         for (Index k = 0; k < D; ++k) rows(k, v) = S[static_cast<std::size_t>(v * D + k)];
+    state.advance(0);  // keeps them, where they rest
 }
 
 }  // namespace HYDRALM_NAMESPACE

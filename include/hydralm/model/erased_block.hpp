@@ -70,7 +70,7 @@ public:
     virtual void visit(void* transposed, BindTransposed<T>& visitor) const = 0;
 
     virtual StateExtent state_extent() const noexcept = 0;
-    virtual void add_banks(std::vector<PageBank>& banks, const BankPolicy& policy) const = 0;
+    virtual void add_state(StateParts& parts, const BankPolicy& policy) const = 0;
     virtual void export_state(Streams streams, std::int64_t position,
                               const StateSink<T>& sink) const = 0;
 
@@ -141,8 +141,8 @@ public:
     }
 
     StateExtent state_extent() const noexcept override { return hydralm::state_extent(block_); }
-    void add_banks(std::vector<PageBank>& banks, const BankPolicy& policy) const override {
-        hydralm::add_banks(block_, banks, policy);
+    void add_state(StateParts& parts, const BankPolicy& policy) const override {
+        hydralm::add_state(block_, parts, policy);
     }
     void export_state(Streams streams, std::int64_t position,
                       const StateSink<T>& sink) const override {

@@ -80,9 +80,9 @@ public:
 
     // The memory of a stream before its first token.
     StreamMemory new_memory(const BankPolicy& policy = {}) const {
-        std::vector<PageBank> banks;
-        add_banks(block_, banks, policy);
-        return {state_extent(block_).bytes, std::move(banks)};
+        StateParts parts;
+        add_state(block_, parts, policy);
+        return {std::move(parts), policy.state};
     }
 
     struct Scratch {

@@ -57,9 +57,9 @@ public:
 
     // Throws Error for a policy that cannot be.
     StreamMemory new_memory(const BankPolicy& policy = {}) const {
-        std::vector<PageBank> banks;
-        for (const auto& block : blocks_) block->add_banks(banks, policy);
-        return {all_.bytes, std::move(banks)};
+        StateParts parts;
+        for (const auto& block : blocks_) block->add_state(parts, policy);
+        return {std::move(parts), policy.state};
     }
     // sink(layer, name, shape, values).
     template <class Sink>

@@ -127,9 +127,9 @@ public:
     // The memory of a stream before its first token. Allocates. Throws Error for a policy that
     // cannot be.
     StreamMemory new_memory(const BankPolicy& policy = {}) const {
-        std::vector<PageBank> banks;
-        for_each([&](const auto& block, auto) { add_banks(block, banks, policy); });
-        return {all_states().bytes, std::move(banks)};
+        StateParts parts;
+        for_each([&](const auto& block, auto) { add_state(block, parts, policy); });
+        return {std::move(parts), policy.state};
     }
 
     struct Scratch {};

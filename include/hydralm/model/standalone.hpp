@@ -85,9 +85,9 @@ public:
     }
     // The memory of a stream before its first token, without scratch. Throws as new_state.
     StreamMemory new_memory(const BankPolicy& policy = {}) const {
-        std::vector<PageBank> banks;
-        add_banks(mixer_, banks, policy);
-        return {state_bytes(mixer_), std::move(banks)};
+        StateParts parts;
+        add_state(mixer_, parts, policy);
+        return {std::move(parts), policy.state};
     }
 
     // y = mixer(x), x and y [N, d], N ≥ 0; the state advances by N tokens. x and y must not

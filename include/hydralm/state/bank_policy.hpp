@@ -1,4 +1,5 @@
-// How the banks of a stream keep the past: in which format, how much of it, where the pages lie.
+// How a stream keeps the past: its banks in which format, how much of it, where the pages lie; and
+// how its fixed arrays rest.
 #pragma once
 
 #include <memory>
@@ -23,6 +24,10 @@ public:
     virtual Index budget() const noexcept = 0;
 };
 
+// How arrays of fixed size that allow it (the memory of delta rules) are kept between calls: as
+// they are, or rounded behind each call to int16 with a scale per row. Computed with is T in both.
+enum class StateFormat : std::uint8_t { exact, int16 };
+
 // Told what tokens of retrieval layers read of the past, where somebody wants to see it.
 class ReadObserver {
 public:
@@ -46,7 +51,8 @@ struct BankPolicy {
     // Attention to the whole past reads some chunks of it alone, and keeps bounds of their keys
     // (kernels/full_attention/key_bounds.hpp). Other layers are as ever.
     SparsePast sparse{};
-    std::shared_ptr<ReadObserver> reads{};  // null: nobody is told
+    std::shared_ptr<ReadObserver> reads{};   // null: nobody is told
+    StateFormat state = StateFormat::exact;  // of fixed arrays, banks aside
 
     PastBounds bounds() const noexcept { return {exact_chunks, pooled_chunks}; }
     // Memory that stays the same however long the stream.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -16,20 +17,36 @@ namespace HYDRALM_NAMESPACE {
 // Copying is taking a snapshot: bytes are copied (without allocation when assigned between streams
 // of one model without banks), pages of banks shared. A copy that runs out of memory changes
 // nothing. Belongs to one thread at a time.
+//
+// In StateFormat::int16 the bytes are those at rest, half as many for a delta rule's memory; beside
+// them the stream is awake, with memory that modules compute in, from wake() on. advance rounds
+// what they computed, once a call, and the stream goes on from what was kept. Copies are not awake.
 class StreamMemory {
 public:
     // A stream before its first token.
-    StreamMemory(Index bytes, std::vector<PageBank> banks)
-        : bytes_(bytes), banks_(std::move(banks)) {}
-    StreamMemory(const StreamMemory&) = default;
+    StreamMemory(StateParts parts, StateFormat format) : banks_(std::move(parts.banks)) {
+        if (format == StateFormat::int16 && !parts.resting.empty())
+            resting_.emplace(parts.bytes, std::move(parts.resting));
+        bytes_ = AlignedBuffer<std::byte>(resting_ ? resting_->bytes() : parts.bytes);
+    }
+    StreamMemory(const StreamMemory& other)
+        : bytes_(other.bytes_),
+          resting_(other.resting_),
+          banks_(other.banks_),
+          position_(other.position_) {}
     StreamMemory(StreamMemory&&) noexcept = default;
     StreamMemory& operator=(StreamMemory&&) noexcept = default;
     StreamMemory& operator=(const StreamMemory& other) {
-        if (bytes_.size() != other.bytes_.size()) return *this = StreamMemory(other);
         if (this == &other) return *this;
+        if (bytes_.size() != other.bytes_.size() || resting_ != other.resting_) {
+            StreamMemory copy(other);
+            if (awake_.size() > 0) copy.wake();
+            return *this = std::move(copy);
+        }
         std::vector<PageBank> banks = other.banks_;
         banks_ = std::move(banks);
         std::copy_n(other.bytes_.data(), bytes_.size(), bytes_.data());
+        widen();
         position_ = other.position_;
         return *this;
     }
@@ -37,9 +54,18 @@ public:
 
     // Tokens fed so far.
     std::int64_t position() const noexcept { return position_; }
-    // Before the next tokens are computed: memory for them in every bank. Throws std::bad_alloc and
-    // Error as PageBank::reserve does, the stream unchanged.
+    // Whether fixed arrays rest in int16.
+    bool rests() const noexcept { return resting_.has_value(); }
+    // Memory to compute in, where bytes are at rest and there is none yet. Throws std::bad_alloc.
+    void wake() {
+        if (!resting_ || bytes_.size() == 0 || awake_.size() > 0) return;
+        awake_ = AlignedBuffer<std::byte>(resting_->awake_bytes());
+        widen();
+    }
+    // Before the next tokens are computed: awake, with memory for them in every bank. Throws
+    // std::bad_alloc and Error as PageBank::reserve does, the stream unchanged.
     void reserve(Index tokens) {
+        wake();
         for (PageBank& bank : banks_) {
             bank.reserve(position_, position_ + tokens);
             bank.expect_reads(tokens);
@@ -51,21 +77,26 @@ public:
         for (PageBank& bank : banks_)
             if (bank.grows()) bank.reserve(position_, position_ + tokens);
     }
-    // Behind them: so many are part of the past.
+    // Behind them: so many are part of the past, and what rests is rounded.
     void advance(Index tokens) noexcept {
+        if (resting_ && awake_.size() > 0) resting_->rest(awake_.data(), bytes_.data());
         position_ += tokens;
         for (const PageBank& bank : banks_) bank.release_reads();
     }
     // Back to before the first token; the pages of banks are given back.
     void reset() noexcept {
         std::fill_n(bytes_.data(), bytes_.size(), std::byte{0});
+        std::fill_n(awake_.data(), awake_.size(), std::byte{0});
         for (PageBank& bank : banks_) bank.clear();
         position_ = 0;
     }
 
-    // What modules see; valid until the next reserve.
-    Stream stream() noexcept { return {bytes_.data(), position_, banks_.data()}; }
+    // What modules see, of a stream that is awake if its arrays rest; valid until the next reserve.
+    Stream stream() noexcept {
+        return {rests() ? awake_.data() : bytes_.data(), position_, banks_.data()};
+    }
 
+    // What the stream carries on, banks aside: at rest where arrays rest.
     std::span<std::byte> bytes() noexcept { return bytes_.span(); }
     std::span<const std::byte> bytes() const noexcept { return bytes_.span(); }
     std::span<const PageBank> banks() const noexcept { return banks_; }
@@ -84,9 +115,10 @@ public:
 
     // Whether both keep the past in the same way, so that one may go on where the other is.
     bool keeps_as(const StreamMemory& other) const noexcept {
-        return std::equal(
-            banks_.begin(), banks_.end(), other.banks_.begin(), other.banks_.end(),
-            [](const PageBank& a, const PageBank& b) { return a.policy() == b.policy(); });
+        return resting_ == other.resting_ &&
+               std::equal(
+                   banks_.begin(), banks_.end(), other.banks_.begin(), other.banks_.end(),
+                   [](const PageBank& a, const PageBank& b) { return a.policy() == b.policy(); });
     }
 
     // What the banks hold, as bytes for files. Allocates.
@@ -103,7 +135,8 @@ public:
     void restore(std::span<const std::byte> bytes, std::span<const std::byte> bank_bytes,
                  std::int64_t position) {
         if (position < 0) refuse("position", 0, position);
-        expect_bytes(static_cast<Index>(bytes.size()));
+        if (static_cast<Index>(bytes.size()) != bytes_.size())
+            refuse("state", bytes_.size(), static_cast<std::int64_t>(bytes.size()));
         Index expected = 0;
         for (const PageBank& bank : banks_) expected += bank.bytes(position);
         if (static_cast<Index>(bank_bytes.size()) != expected)
@@ -119,14 +152,19 @@ public:
         }
         banks_ = std::move(banks);
         std::copy_n(bytes.data(), bytes_.size(), bytes_.data());
+        widen();
         position_ = position;
     }
-    // Throws Error when the state has another size.
+    // Throws Error when the state is not one of so many bytes as modules see it.
     void expect_bytes(Index expected) const {
-        if (bytes_.size() != expected) refuse("state", expected, bytes_.size());
+        const Index found = resting_ && bytes_.size() > 0 ? resting_->awake_bytes() : bytes_.size();
+        if (found != expected) refuse("state", expected, found);
     }
 
 private:
+    void widen() noexcept {
+        if (resting_ && awake_.size() > 0) resting_->wake(bytes_.data(), awake_.data());
+    }
     [[noreturn]] static void refuse(const char* field, Index expected, std::int64_t found) {
         raise({.field = field,
                .expected = std::to_string(expected) +
@@ -136,6 +174,8 @@ private:
     }
 
     AlignedBuffer<std::byte> bytes_;
+    std::optional<RestingLayout> resting_;
+    AlignedBuffer<std::byte> awake_;  // empty, or what modules see of bytes_ at rest
     std::vector<PageBank> banks_;
     std::int64_t position_ = 0;
 };

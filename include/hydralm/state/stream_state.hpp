@@ -3,7 +3,8 @@
 //
 // A module has `struct State` (pointers into one stream's memory) and
 //     template <class S, class V> constexpr void visit_state(S& state, V& visitor) const
-// which declares every array through visitor.array(pointer, count), and what grows with the stream
+// which declares every array through visitor.array(pointer, count), or visitor.array(pointer, rows,
+// cols) where it may rest in int16 between calls (StateFormat), and what grows with the stream
 // through visitor.growing(pages, layout). All state is zero before the first token. Copying bytes
 // and banks copies the stream.
 #pragma once
@@ -11,6 +12,7 @@
 #include "hydralm/core/arena.hpp"
 #include "hydralm/core/types.hpp"
 #include "hydralm/state/page_bank.hpp"
+#include "hydralm/state/resting_layout.hpp"
 
 namespace HYDRALM_NAMESPACE {
 
@@ -38,6 +40,10 @@ struct StateSize {
     constexpr void array(T*&, Index count) noexcept {
         extent.bytes += arena_bytes<T>(count);
     }
+    template <class T>
+    constexpr void array(T*& pointer, Index rows, Index cols) noexcept {
+        array(pointer, rows * cols);
+    }
     constexpr void growing(const PageBank*&, const PageLayout&) noexcept { ++extent.banks; }
 };
 
@@ -49,15 +55,39 @@ struct StateBinder {
         pointer = reinterpret_cast<T*>(next);
         next += arena_bytes<T>(count);
     }
+    template <class T>
+    void array(T*& pointer, Index rows, Index cols) noexcept {
+        array(pointer, rows * cols);
+    }
     void growing(const PageBank*& pages, const PageLayout&) noexcept { pages = next_bank++; }
 };
 
-struct StateBanks {
-    std::vector<PageBank>& banks;
+}  // namespace detail
+
+// What the memory of a stream is made of, gathered module by module.
+struct StateParts {
+    Index bytes = 0;
+    std::vector<RestingArray> resting{};  // among them, in order
+    std::vector<PageBank> banks{};        // empty
+};
+
+namespace detail {
+
+struct StateGatherer {
+    StateParts& parts;
     const BankPolicy& policy;
     template <class T>
-    void array(T*&, Index) noexcept {}
-    void growing(const PageBank*&, const PageLayout& layout) { banks.emplace_back(layout, policy); }
+    void array(T*&, Index count) noexcept {
+        parts.bytes += arena_bytes<T>(count);
+    }
+    template <Real T>
+    void array(T*& pointer, Index rows, Index cols) {
+        parts.resting.push_back({parts.bytes, rows, cols, sizeof(T) == sizeof(double)});
+        array(pointer, rows * cols);
+    }
+    void growing(const PageBank*&, const PageLayout& layout) {
+        parts.banks.emplace_back(layout, policy);
+    }
 };
 
 }  // namespace detail
@@ -76,12 +106,12 @@ constexpr Index state_bytes(const Module& module) noexcept {
     return state_extent(module).bytes;
 }
 
-// Adds the module's banks, empty, in order. Throws Error for a policy that cannot be.
+// Adds the module's state behind what is there. Throws Error for a policy that cannot be.
 template <class Module>
-void add_banks(const Module& module, std::vector<PageBank>& banks, const BankPolicy& policy = {}) {
+void add_state(const Module& module, StateParts& parts, const BankPolicy& policy = {}) {
     typename Module::State state{};
-    detail::StateBanks add{banks, policy};
-    module.visit_state(state, add);
+    detail::StateGatherer gatherer{parts, policy};
+    module.visit_state(state, gatherer);
 }
 
 // One stream as a module sees it: where its bytes of the state begin, how many tokens came before,

@@ -32,12 +32,16 @@ public:
         : StreamMemory(std::move(memory)),
           workspace_(std::max(workspace_bytes, Index{alignment})),
           tile_(tile),
-          shape_(shape) {}
+          shape_(shape) {
+        wake();
+    }
     StreamValues(const StreamValues& other)
         : StreamMemory(other),
           workspace_(other.workspace_.size()),
           tile_(other.tile_),
-          shape_(other.shape_) {}
+          shape_(other.shape_) {
+        wake();
+    }
     StreamValues& operator=(const StreamValues& other) {
         if (bytes().size() != other.bytes().size() || workspace_.size() == 0 ||
             shape_ != other.shape_)
