@@ -136,6 +136,12 @@ TEST_CASE("A model whose shape is its type is cut as well", "[ranks]") {
     check_ranks(Whole<Model>(Model(), 331), 3);
 }
 
+TEST_CASE("A text over ranks with a memory at rest in int16", "[ranks]") {
+    using Model = HydraLM<small_remembering>;
+    const BankPolicy resting{.state = StateFormat::int16};  // rounded behind the whole text
+    for (const int count : {1, 3}) check_ranks(Whole<Model>(Model(), 331, resting), count, resting);
+}
+
 TEST_CASE("A text over ranks with few chunks of many, in groups, and in small banks", "[ranks]") {
     HydraConfig config = small_remembering;
     config.retrieval_top_k = 2;

@@ -171,10 +171,9 @@ private:
     // comes from the rank before, and what it becomes behind the run goes to the next.
     template <class Block, class P>
     void pass_state(const Block& block, const P& p, const StateExtent& place) {
-        const auto bytes =
-            state_.bytes().subspan(static_cast<std::size_t>(place.bytes),
-                                   static_cast<std::size_t>(block.state_extent().bytes));
         const Stream stream = state_.stream();
+        const std::span bytes(stream.bytes + place.bytes,
+                              static_cast<std::size_t>(block.state_extent().bytes));
         const std::span S(block.mapped(streams(stream, place)),
                           static_cast<std::size_t>(block.map_size()));
         AlignedBuffer<T> map(block.map_size()), behind(block.map_size());
