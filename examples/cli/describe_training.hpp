@@ -54,6 +54,8 @@ inline void describe_train(CLI::App& app, Options& o) {
         ->check(values::not_negative);
     app.add_flag("--recompute", t.recompute,
                  "keep less for the backward pass and compute it again: less memory, more time");
+    app.add_flag("--cut-text", t.cut_text,
+                 "over several processes each text is cut, instead of batches dealt out");
     app.add_option("--scheme", t.scheme, "initial weights: normal or fan_in")
         ->capture_default_str()
         ->check(values::one_of({"normal", "fan_in"}));

@@ -30,6 +30,7 @@ struct TrainOptions {
     int accumulate = 1;
     int keep = 3;
     bool recompute = false;
+    bool cut_text = false;
 };
 
 // What only `task` takes. 0: not given, the default depends on the task.

@@ -43,6 +43,7 @@ hydralm::TrainerOptions trainer_options(const TrainOptions& t, std::int64_t step
                     .total = steps};
     options.accumulate = t.accumulate;
     options.clip = t.clip;
+    options.cut_texts = t.cut_text;
     if (t.recompute) options.keep = hydralm::Keep::block_inputs;
     return options;
 }

@@ -167,6 +167,35 @@ def refusals(directory):
     assert not (directory / "refused").exists() and not (directory / "refused.training").exists()
 
 
+def cut_texts(directory):
+    """Every text cut over the ranks: losses and weights of one process, to rounding, also of a run that 2 ranks
+    begin and 3 end."""
+    command = lambda out: training(directory, out, "--cut-text", "--optimizer", "muon", accumulate=3)
+    run(*command("alone"), env=ENVIRONMENT)
+    ranks(2, *command("cut"))
+    step, moved = "step-000000002.train", directory / "moved.training"
+    moved.mkdir()
+    (moved / step).write_bytes((directory / "cut.training" / step).read_bytes())
+    ranks(3, *command("moved"), "--resume", moved)
+    expected = written(directory, "alone")[1]
+    for out, steps in (("cut", 4), ("moved", 2)):
+        lines = written(directory, out)[1]
+        assert len(lines) == steps, lines
+        for line, other in zip(lines, expected[-steps:]):
+            assert line["step"] == other["step"] and line["tokens"] == other["tokens"], (line, other)
+            assert abs(line["loss"] / other["loss"] - 1) <= 1e-3, (line, other)
+        found, whole = tensors(directory / out), tensors(directory / "alone")
+        assert found.keys() == whole.keys() and len(whole) > 10
+        for name, values in whole.items():
+            assert_near(found[name], values, 1e-3)
+    short = [3 if word == 40 else word for word in command("short")]
+    refused(job((4, *short)), "text: expected at least a token for each of 4 ranks, found 3")
+    dealt = [word for word in command("mixed") if word != "--cut-text"]
+    dealt[dealt.index("--accumulate") + 1] = 2
+    cut = [*dealt, "--cut-text"]
+    refused(job((1, *cut), (1, *dealt)), "hydralm: rank 1: cut texts: expected true, found false")
+
+
 def evaluation(directory):
     """The sequences of a task are dealt out; the report is that of one process."""
     model = directory / "model.safetensors"
@@ -223,4 +252,4 @@ def one_text(directory):
         refused(job((2, *command[:-1], short)), expected)
 
 
-run_checks([same_bits, other_numbers_of_ranks, stopped_rank, refusals, evaluation, one_text])
+run_checks([same_bits, other_numbers_of_ranks, stopped_rank, refusals, cut_texts, evaluation, one_text])

@@ -25,7 +25,7 @@ public:
     using T = typename Model::Scalar;
 
     // Of B streams of N tokens, of which rank r of R has those from N r / R on. Memory: that of
-    // Gradients for its run, twice what passes of a layer at once, and one more gradient. Throws
+    // Gradients for its run, and twice what passes of a layer at once. Throws
     // Error, the same on every rank, as Gradients does, for fewer tokens than ranks, for modules of
     // multi-token prediction, and for ranks that differ in program, weights or arguments.
     GradientsOverRanks(const Model& model, Index streams, Index tokens, Ranks& ranks,
@@ -59,8 +59,6 @@ public:
                                        layers_.push_back({place, block.state_extent()});
                                    });
             own_ = std::make_unique<Gradients<Model>>(model, streams, size(), keep);
-            share_ =
-                std::make_unique<ParameterShare<T>>(ranks, equal_shares(model.parameter_count));
         });
     }
 
@@ -145,8 +143,13 @@ public:
     }
 
     // Behind the last add: the gradient becomes that of all ranks, on each of them, to the same
-    // bits.
+    // bits. The first call allocates one more gradient; Error, on every rank, for want of it.
     void sum_over_ranks() {
+        if (!share_)
+            ranks_.on_all([&] {
+                share_ =
+                    std::make_unique<ParameterShare<T>>(ranks_, equal_shares(std::ssize(values())));
+            });
         share_->sum(values());
         share_->publish(values());
     }

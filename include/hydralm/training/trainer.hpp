@@ -13,6 +13,9 @@
 // Rank 0 takes the last of them, and so has the streams that a checkpoint carries on. Each updates
 // its ParameterShare. The same numbers for any R. Of its last batch, the sums of the layers that
 // the way back is through pass on while it goes through those before (SumBehindLayers).
+//
+// Where texts are cut over ranks (TrainerOptions::cut_texts), each adds up its runs of all batches:
+// the numbers of one process to rounding.
 #pragma once
 
 #include <cmath>
@@ -22,6 +25,7 @@
 #include <optional>
 
 #include "hydralm/io/model_file.hpp"
+#include "hydralm/training/batch_gradient.hpp"
 #include "hydralm/training/evaluator.hpp"
 #include "hydralm/training/gradient_clip.hpp"
 #include "hydralm/training/sum_behind_layers.hpp"
@@ -37,8 +41,9 @@ public:
 
     // Starts from the model's weights. Allocates weights, sums of gradients and moments; gradient
     // and tape when the first batch shows its shape. Throws Error for options outside their range,
-    // and on several ranks unless the batches of each are a power of two. All ranks call step and
-    // sections together, and throw the same Error where numbers are not finite.
+    // and on several ranks, unless texts are cut, where the batches of each are no power of two.
+    // All ranks call step and sections together, and throw the same Error where numbers are not
+    // finite.
     Trainer(Model& model, const TrainerOptions& options, Ranks& ranks = one_rank())
         : model_(model),
           options_(detail::checked(options, ranks.count())),
@@ -53,24 +58,25 @@ public:
           share_(ranks, element_ends()),
           optimiser_(model, options.optimiser, share_.first(), share_.size()),
           squares_(blocks_.size()),
+          gradient_(ranks, options.cut_texts, options.keep),
           gradient_sum_(own_batches(), model.parameter_count),
           loss_sum_(own_batches(), 1) {
         take_weights();
     }
 
     // One update from options.accumulate batches of the source. Throws Error for a token or label
-    // outside the vocabulary, and, unless such steps are skipped, for a loss or gradient that is
-    // not finite: naming the step and the parameter it began in. Then the weights are unchanged;
-    // streams that are carried may have read some of the batches. Throws Error, too, for an update
-    // that is not finite, naming the parameter: the model is unchanged, the trainer goes on only
-    // from what it restores.
+    // outside the vocabulary, for a batch that BatchGradient cannot cut, and, unless such steps are
+    // skipped, for a loss or gradient that is not finite: naming the step and the parameter it
+    // began in. Then the weights are unchanged; streams that are carried may have read some of the
+    // batches. Throws Error, too, for an update that is not finite, naming the parameter: the model
+    // is unchanged, the trainer goes on only from what it restores.
     StepReport step(BatchSource& source) {
         StepReport report{.step = step_ + 1, .rate = options_.rate(step_)};
         std::optional<BatchStates<Model>> before;
         if (options_.non_finite == NonFinite::skip) before = states_;
         begun_ = false;
         add_batches(source, report);
-        const auto gradient = share_.own(gradients_->values());
+        const auto gradient = share_.own(gradient_.values());
         report.gradient_norm = gradient_norm();
         if (!std::isfinite(report.loss) || !std::isfinite(report.gradient_norm)) {
             if (options_.non_finite == NonFinite::stop) fail(report);
@@ -232,7 +238,11 @@ private:
         return std::string(model_.parameters[static_cast<std::size_t>(tensor)].name());
     }
 
-    int own_batches() const noexcept { return options_.accumulate / ranks_.count(); }
+    // Whether each rank has other batches.
+    bool deals_out() const noexcept { return ranks_.count() > 1 && !options_.cut_texts; }
+    int own_batches() const noexcept {
+        return deals_out() ? options_.accumulate / ranks_.count() : options_.accumulate;
+    }
     std::vector<Index> element_ends() const {
         std::vector<Index> ends;
         for (const Index end : block_ends_) {
@@ -247,28 +257,29 @@ private:
         const std::uint64_t begin = source.position();
         gradient_sum_.clear();  // of a step that an Error ended
         loss_sum_.clear();
-        if (ranks_.count() > 1)
+        if (deals_out())
             source.seek(begin + static_cast<std::uint64_t>(own_batches() *
                                                            (ranks_.count() - 1 - ranks_.rank())));
         for (int i = 0; i < own_batches(); ++i) {
             source.next(batch_);
             if (ranks_.count() > 1) expect_fresh(batch_);
             begin_batch();
-            const bool passes_on = ranks_.count() > 1 && i + 1 == own_batches();
+            const bool passes_on = deals_out() && i + 1 == own_batches();
             if (passes_on) {
-                SumBehindLayers<T> sum(model_, gradients_->values(), gradient_sum_, share_);
-                report.loss = batch_gradient(gradients_->final_behind_layers() ? &sum : nullptr);
+                SumBehindLayers<T> sum(model_, gradient_.values(), gradient_sum_, share_);
+                report.loss = batch_loss(gradient_.final_behind_layers() ? &sum : nullptr);
                 sum.begin_rest();
             } else {
-                report.loss = batch_gradient(nullptr);
-                gradient_sum_.add_part(0, gradients_->values());
+                report.loss = batch_loss(nullptr);
+                gradient_sum_.add_part(0, gradient_.values());
             }
             gradient_sum_.next();
             loss_sum_.add({&report.loss, 1});
             report.tokens += static_cast<std::int64_t>(batch_.tokens.size());
         }
-        if (ranks_.count() > 1) {
-            share_.finish_sum(gradients_->values());  // before seek, which may throw
+        if (gradient_.cuts()) share_.sum(gradient_.values());
+        if (deals_out()) {
+            share_.finish_sum(gradient_.values());  // before seek, which may throw
             source.seek(begin + static_cast<std::uint64_t>(options_.accumulate));
             auto losses = ranks_.gather(report.loss);
             PairwiseSum<double> sum(std::ssize(losses), 1);
@@ -282,32 +293,21 @@ private:
 
     // Gradient and streams for batch_, cleared.
     void begin_batch() {
-        if (!gradients_ || batch_.streams != streams_ || batch_.length != length_) {
-            gradients_.reset();  // one tape at a time
-            gradients_ = std::make_unique<Gradients<Model>>(model_, batch_.streams, batch_.length,
-                                                            options_.keep);
-            gradients_->refresh(model_);
-            streams_ = batch_.streams;
-            length_ = batch_.length;
-        }
-        if (!states_ || states_->count() != streams_) states_.emplace(model_, streams_);
+        gradient_.begin(model_, batch_);
+        if (!states_ || states_->count() != batch_.streams) states_.emplace(model_, batch_.streams);
         if (batch_.fresh) states_->reset();
         begun_ = begun_ || batch_.fresh;
-        gradients_->clear();
     }
-    // The mean loss of batch_; its share of the step's gradient is in gradients_.
-    double batch_gradient(LayerWatch* on_backward) {
+    // The mean loss of batch_; its share of the step's gradient is in gradient_.
+    double batch_loss(LayerWatch* on_backward) {
         const Index counted = std::max<Index>(1, kernels::count_labels(batch_.labels));
-        const auto loss = gradients_->add(
-            model_, batch_.tokens, batch_.labels, states_->streams(length_),
-            1.0 / (static_cast<double>(counted) * options_.accumulate), nullptr, on_backward);
-        states_->advance(length_);
-        return loss.mean();
+        const double scale = 1.0 / (static_cast<double>(counted) * options_.accumulate);
+        return gradient_.add(model_, batch_, *states_, scale, on_backward).mean();
     }
 
     // Of the gradient, from the squares of each rank's blocks.
     double gradient_norm() {
-        const std::span<const T> gradient = gradients_->values();
+        const std::span<const T> gradient = gradient_.values();
         const auto me = static_cast<std::size_t>(ranks_.rank());
         const Index first = me == 0 ? 0 : block_ends_[me - 1];
         parallel_for(block_ends_[me] - first, [&](Index i) {
@@ -331,7 +331,7 @@ private:
             std::copy_n(next, values.size(), values.data());
             next += values.size();
         });
-        if (gradients_) gradients_->refresh(model_);
+        gradient_.refresh(model_);
     }
 
     // Back-propagation goes from the loss down, so what is not finite began in the last parameter
@@ -348,7 +348,7 @@ private:
             if (weight < 0 && std::ranges::any_of(of(parameters_.span()), bad)) weight = tensor;
             const bool own =
                 block.first >= share_.first() && block.first < share_.first() + share_.size();
-            if (own && std::ranges::any_of(of(gradients_->values()), bad)) gradient = tensor;
+            if (own && std::ranges::any_of(of(gradient_.values()), bad)) gradient = tensor;
         }
         gradient = std::ranges::max(ranks_.gather(gradient));
         const std::string where = weight >= 0     ? "weight " + name_of(weight)
@@ -371,13 +371,12 @@ private:
     ParameterShare<T> share_;
     Optimiser<Model> optimiser_;
     std::vector<double> squares_;  // of the gradient, a block each
+    BatchGradient<Model> gradient_;
     PairwiseSum<T> gradient_sum_;
     PairwiseSum<double> loss_sum_;
-    std::unique_ptr<Gradients<Model>> gradients_;  // of one shape of batch
     std::optional<BatchStates<Model>> states_;
     Batch batch_;
-    Index streams_ = 0, length_ = 0;  // of gradients_
-    bool begun_ = false;              // whether streams began anew in this step
+    bool begun_ = false;  // whether streams began anew in this step
     std::int64_t step_ = 0, tokens_ = 0;
     std::array<std::int64_t, 5> progress_{};  // what sections shows
     std::vector<std::byte> state_bytes_, bank_bytes_;

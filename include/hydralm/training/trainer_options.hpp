@@ -20,9 +20,10 @@ enum class NonFinite : std::uint8_t { stop, skip };
 
 struct TrainerOptions {
     OptimiserOptions optimiser{};
-    LearningRate rate{};  // scales the optimiser's rates by rate(step) / rate.peak
-    int accumulate = 1;   // batches per update, each with the same weight
-    double clip = 1.0;    // largest norm of the whole gradient; 0: any
+    LearningRate rate{};     // scales the optimiser's rates by rate(step) / rate.peak
+    int accumulate = 1;      // batches per update, each with the same weight
+    double clip = 1.0;       // largest norm of the whole gradient; 0: any
+    bool cut_texts = false;  // on several ranks, each has a run of every text, not other batches
     NonFinite non_finite = NonFinite::stop;
     Keep keep = Keep::everything;  // of the tape: changes memory and time, no number
     // Whether the update after `step` updates leaves a parameter as it is; empty: none.
@@ -46,8 +47,8 @@ inline std::string short_number(double x) {
     return text.data();
 }
 
-// The options. Throws Error for those outside their range, and on several ranks unless the batches
-// of each are a power of two.
+// The options. Throws Error for those outside their range, and on several ranks, unless texts are
+// cut, where the batches of each are no power of two.
 inline const TrainerOptions& checked(const TrainerOptions& options, int ranks) {
     const auto refuse = [](const char* field, const char* expected, double found) {
         raise({.field = field,
@@ -56,8 +57,9 @@ inline const TrainerOptions& checked(const TrainerOptions& options, int ranks) {
                .fix = "correct the options of training"});
     };
     if (options.accumulate < 1) refuse("accumulate", "at least 1", options.accumulate);
-    if (ranks > 1 && (options.accumulate % ranks != 0 ||
-                      !std::has_single_bit(static_cast<unsigned>(options.accumulate / ranks))))
+    if (ranks > 1 && !options.cut_texts &&
+        (options.accumulate % ranks != 0 ||
+         !std::has_single_bit(static_cast<unsigned>(options.accumulate / ranks))))
         raise({.field = "accumulate",
                .expected = std::to_string(ranks) +
                            " ranks times a power of two, for the bits of one process",

@@ -1,0 +1,168 @@
+// Training with texts that are cut over ranks is that of one process, to rounding; its checkpoints
+// go on with any number of ranks; what is refused.
+#include "hydralm/training/training_run.hpp"
+#include "support/catch.hpp"
+#include "support/compare.hpp"
+#include "support/runtime_blocks.hpp"
+#include "support/shared_gradients.hpp"
+#include "support/small_model.hpp"
+#include "support/temporary_directory.hpp"
+#include "support/thread_ranks.hpp"
+
+using namespace hydralm;
+using namespace hydralm::test;
+
+namespace {
+
+// Two texts of so many random ids, of which some are not predicted.
+class Texts : public BatchSource {
+public:
+    explicit Texts(Index length, bool fresh = true) : length_(length), fresh_(fresh) {}
+    void next(Batch& batch) override {
+        batch.streams = 2;
+        batch.length = length_ - static_cast<Index>(position_ % 2);  // two shapes, in turn
+        batch.fresh = fresh_ || position_ == 0;
+        batch.tokens = random_tokens(2 * batch.length, 53, position_);
+        batch.labels = random_tokens(2 * batch.length, 53, position_ + 1000);
+        for (std::size_t i = 0; i < batch.labels.size(); i += 7 + position_)
+            batch.labels[i] = kernels::ignore_index;
+        ++position_;
+    }
+    std::uint64_t position() const override { return position_; }
+    void seek(std::uint64_t position) override { position_ = position; }
+
+private:
+    Index length_;
+    bool fresh_;
+    std::uint64_t position_ = 0;
+};
+
+TrainerOptions cut_options(OptimiserKind kind) {
+    TrainerOptions options;
+    options.optimiser.kind = kind;
+    options.accumulate = 3;  // batches that could not be dealt out to 2 ranks
+    options.clip = 0.5;
+    options.cut_texts = true;
+    return options;
+}
+
+template <class T>
+struct Trace {
+    std::vector<double> losses, norms;
+    std::vector<T> weights;
+    std::uint64_t position = 0;  // of the source
+    std::int64_t tokens = 0;
+};
+
+// A run, gone on with from the directory where it has checkpoints.
+template <class T>
+Trace<T> trained(const std::filesystem::path& directory, std::int64_t steps, OptimiserKind kind,
+                 Ranks& ranks) {
+    using Model = RuntimeModel<T>;
+    Model model(small_remembering, SmallKernels{});
+    initialise(model, 3, InitScheme::fan_in);
+    const bool resumes = std::filesystem::exists(directory);
+    static_cast<void>(ranks.any(false));  // all have looked
+    Trainer<Model> trainer(model, cut_options(kind), ranks);
+    Texts source(45);
+    RunOptions options;
+    options.steps = 4;
+    options.directory = directory;
+    TrainingRun<Model> run(trainer, source, nullptr, options, "{}");
+    if (resumes) run.resume([](const std::string&) {});
+    Trace<T> trace;
+    run.run([&] { return trainer.steps() == steps; },
+            [&](const StepReport& step, const RunReport&) {
+                trace.losses.push_back(step.loss);
+                trace.norms.push_back(step.gradient_norm);
+            });
+    model.get_parameters([&](const ParameterInfo&, std::span<const T> values) {
+        trace.weights.insert(trace.weights.end(), values.begin(), values.end());
+    });
+    trace.position = source.position();
+    trace.tokens = trainer.tokens();
+    return trace;
+}
+
+// Of ranks, all of which must have the same bits.
+template <class T>
+Trace<T> trained_on(int count, const std::filesystem::path& directory, std::int64_t steps,
+                    OptimiserKind kind) {
+    std::vector<Trace<T>> traces(static_cast<std::size_t>(count));
+    on_ranks(count, [&](Ranks& ranks) {
+        traces[static_cast<std::size_t>(ranks.rank())] = trained<T>(directory, steps, kind, ranks);
+    });
+    for (const auto& trace : traces) {
+        CHECK(same_bits(trace.weights, traces.front().weights));
+        CHECK(trace.losses == traces.front().losses);
+        CHECK(trace.norms == traces.front().norms);
+        CHECK(trace.position == traces.front().position);
+        CHECK(trace.tokens == traces.front().tokens);
+    }
+    return traces.front();
+}
+
+template <class T>
+void check_cut(OptimiserKind kind, std::initializer_list<int> counts, double bound) {
+    const TemporaryDirectory files;
+    const auto expected = trained<T>(files.path() / "alone", 4, kind, one_rank());
+    const auto check = [&](const Trace<T>& found, const std::string& where, std::size_t first) {
+        REQUIRE(found.losses.size() == expected.losses.size() - first);
+        for (std::size_t i = 0; i < found.losses.size(); ++i) {
+            INFO(where << ", step " << first + i + 1);
+            CHECK(found.losses[i] == Approx(expected.losses[first + i]).epsilon(bound));
+            CHECK(found.norms[i] == Approx(expected.norms[first + i]).epsilon(bound));
+        }
+        check_close(std::span(found.weights), std::span(expected.weights), bound, where);
+        CHECK(found.position == expected.position);
+        CHECK(found.tokens == expected.tokens);
+    };
+    for (const int count : counts) {
+        const std::string where = std::to_string(count) + " ranks";
+        check(trained_on<T>(count, files.path() / where, 4, kind), where, 0);
+    }
+    // A run goes on with more ranks, and with one.
+    const auto moved = files.path() / "moved";
+    trained_on<T>(2, moved, 1, kind);
+    trained_on<T>(3, moved, 2, kind);
+    check(trained_on<T>(1, moved, 4, kind), "2, 3 and 1 ranks", 2);
+}
+
+}  // namespace
+
+TEST_CASE("Training with texts cut over ranks is that of one", "[ranks]") {
+    check_cut<double>(OptimiserKind::adamw, {2, 3}, 1e-10);
+    check_cut<double>(OptimiserKind::muon, {3}, 1e-10);
+    check_cut<float>(OptimiserKind::muon, {2}, 1e-3);
+}
+
+TEST_CASE("Training that cannot cut its texts is refused on every rank", "[ranks]") {
+    using Model = RuntimeModel<double>;
+    const auto refused = [](const HydraConfig& config, Texts source, const std::string& part) {
+        std::array<std::string, 3> said;
+        std::array<bool, 3> unchanged{};
+        on_ranks(3, [&](Ranks& ranks) {
+            Model model(config, SmallKernels{});
+            initialise(model, 3, InitScheme::fan_in);
+            const auto before = weights_crc(model);
+            Trainer<Model> trainer(model, cut_options(OptimiserKind::adamw), ranks);
+            Texts own = source;
+            const auto me = static_cast<std::size_t>(ranks.rank());
+            attempt([&] { trainer.step(own); },
+                    [&](const Error& error) { said[me] = error.what(); });
+            unchanged[me] = weights_crc(model) == before && trainer.steps() == 0;
+        });
+        for (std::size_t r = 0; r < said.size(); ++r) {
+            INFO(said[r]);
+            CHECK(said[r].find(part) != std::string::npos);
+            CHECK(unchanged[r]);
+        }
+    };
+    refused(small_remembering, Texts(3),
+            "text: expected at least a token for each of 3 ranks, found 2");
+    refused(small_remembering, Texts(31, false), "batch: expected streams that begin in it");
+    HydraConfig drafting = small_remembering;
+    drafting.mtp_depth = 1;
+    refused(drafting, Texts(31),
+            "mtp_depth: expected 0, for texts that are cut over ranks, found 1");
+}
