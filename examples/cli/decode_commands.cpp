@@ -286,7 +286,7 @@ void run_stream(const Options& o) {
         {"seconds", r.seconds},
         {"tokens_per_second", r.tokens_per_second},
         {"state_bytes", r.state_bytes},
-        {"state", o.bank.state},
+        {"state", engine.state().rests() ? "int16" : o.scalar},
         {"resident_bytes_first", r.resident_bytes_first},
         {"resident_bytes_peak", r.resident_bytes_peak},
         {std::string("bits_per_") + unit, bits_or_null(r.tokens, r.bits_per_token)}};

@@ -95,7 +95,7 @@ nlohmann::ordered_json facts(const Model& model, const Options& o) {
                                           .sparse = sparse_past(model, o.bank),
                                           .state = state_format(model, o.bank)});
     result["state_bytes"] = memory.bytes().size();
-    result["state"] = o.bank.state;
+    result["state"] = memory.rests() ? "int16" : o.scalar;
     const PageBytes pages = page_bytes(memory, Model::prefill_tile);
     result["window_bytes"] = pages.windows;
     result["state_bytes_per_token"] = pages.per_token;

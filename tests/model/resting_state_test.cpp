@@ -64,7 +64,10 @@ void check_values(const Model& model) {
         CHECK(same_state(other, state));
         static_cast<StreamMemory&>(other) = StreamMemory(model.new_memory());
         CHECK_FALSE(other.rests());
-        static_cast<StreamMemory&>(other) = snapshot;
+        static_cast<StreamMemory&>(other) = snapshot;  // awake, for who computes is
+        CHECK(same_bits(arrays(model, other), before));
+        static_cast<StreamMemory&>(other) = StreamMemory(snapshot);
+        CHECK(same_bits(arrays(model, other), before));
         CHECK(same_bits(logits_by_step(model, other, rest), expected));
         auto moved = std::move(other);
         CHECK(same_state(moved, state));
@@ -91,6 +94,7 @@ void check_values(const Model& model) {
         const double error =
             relative_error(logits, logits_in_pieces(model, exact, slice(tokens, 0, 520)));
         CHECK(error < 3e-4);
+        CHECK(error > 0);
         auto steps = model.new_state(256, resting), exact_steps = model.new_state();
         const auto by_step = logits_by_step(model, steps, slice(tokens, 0, 520));
         const auto without = logits_by_step(model, exact_steps, slice(tokens, 0, 520));
@@ -133,7 +137,10 @@ TEST_CASE("Resting streams in a batch and behind kept prefixes have the bits of 
     BatchDecoder<Model> batch(model, 2);
     auto alone = model.new_state(256, resting);
     model.prefill(slice(tokens, 0, 290), alone);
+    const Index tile = batch.state(0).tile();
     batch.state(0) = alone;
+    CHECK(batch.state(0).tile() == tile);
+    REQUIRE(tile != alone.tile());
     for (const token_id token : slice(tokens, 290, 10)) {
         const auto row = batch.step(std::vector{token, token_id{1}});
         const auto expected = model.step(token, alone);
@@ -151,6 +158,11 @@ TEST_CASE("Resting streams in a batch and behind kept prefixes have the bits of 
     cache.prefill(tokens, state);
     CHECK(cache.statistics().resumed == 256);
     CHECK(same_state(state, after));
+    auto small = model.new_state(64, resting);  // rounded behind other tokens
+    cache.prefill(tokens, small);
+    CHECK(cache.statistics().resumed == 256);
+    cache.prefill(tokens, small);
+    CHECK(cache.statistics().resumed == 512);
 }
 
 TEST_CASE("Tokens taken back from a resting state were never fed", "[resting]") {

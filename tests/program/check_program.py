@@ -28,7 +28,8 @@ def info(_):
                             "window_bytes", "state_bytes_per_token", "memory_bytes_per_token", "scalar", "simd", "kernels",
                             "parameters"}, facts.keys()
     assert facts["state_bytes"] > 0 and facts["state"] == facts["scalar"] == "float"
-    assert json_of("info", "--json", "--scalar", "double")["scalar"] == "double"
+    double = json_of("info", "--json", "--scalar", "double")
+    assert double["scalar"] == double["state"] == "double"
     assert facts["config"]["vocab_size"] == 256
     assert len(facts["schedule"]) == facts["config"]["n_layers"]
     assert all(p.keys() == {"name", "shape", "format", "optimiser_group"} for p in facts["parameters"])

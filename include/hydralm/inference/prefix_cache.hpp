@@ -89,13 +89,17 @@ private:
     struct Entry {
         std::vector<token_id> tokens;
         StreamMemory memory;
-        Index bytes;
+        Index tile, bytes;
     };
     using Entries = std::list<Entry>;  // used most recently first
 
     static bool begins(std::span<const token_id> text, const Entry& entry) noexcept {
         return entry.tokens.size() <= text.size() &&
                std::equal(entry.tokens.begin(), entry.tokens.end(), text.begin());
+    }
+    // A memory that rests was rounded behind every tile.
+    static bool goes_on(const Entry& entry, const State& state) noexcept {
+        return entry.memory.keeps_as(state) && (!state.rests() || entry.tile == state.tile());
     }
     // Whether states at the multiples of the stride behind a cut are those of a prefill: after a
     // cut at a multiple, or when there is none up to the end.
@@ -109,7 +113,7 @@ private:
         auto best = entries_.end();
         for (auto entry = entries_.begin(); entry != entries_.end(); ++entry)
             if (begins(prompt.first(prompt.size() - 1), *entry) &&
-                exact_from(entry->tokens.size(), prompt.size()) && entry->memory.keeps_as(state) &&
+                exact_from(entry->tokens.size(), prompt.size()) && goes_on(*entry, state) &&
                 (best == entries_.end() || entry->tokens.size() > best->tokens.size()))
                 best = entry;
         return best;
@@ -118,7 +122,7 @@ private:
     void keep(std::span<const token_id> tokens, const State& state) {
         for (auto entry = entries_.begin(); entry != entries_.end(); ++entry)
             if (entry->tokens.size() == tokens.size() && begins(tokens, *entry) &&
-                entry->memory.keeps_as(state)) {
+                goes_on(*entry, state)) {
                 entries_.splice(entries_.begin(), entries_, entry);
                 return;
             }
@@ -128,7 +132,7 @@ private:
             bytes_ -= entries_.back().bytes;
             entries_.pop_back();
         }
-        entries_.push_front({{tokens.begin(), tokens.end()}, state, bytes});
+        entries_.push_front({{tokens.begin(), tokens.end()}, state, state.tile(), bytes});
         bytes_ += bytes;
     }
 

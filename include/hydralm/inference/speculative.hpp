@@ -1,7 +1,8 @@
 // SpeculativeDecoder: several tokens a pass, drafted cheaply and checked by the model; the output
 // is the model's own, token for token when greedy, in distribution when sampled.
 //
-// A round feeds a token and k drafts at once, in the recurrent form: the bits of step. Draft i with
+// A round feeds a token and k drafts at once, in the recurrent form: the bits of step, of a
+// state that does not rest in int16 (it is rounded once a round). Draft i with
 // draft probability q and model probability p is kept with probability min(1, p/q); the first that
 // is not is replaced by a draw from max(0, p − q), and the state goes back to before it.
 // Source: Leviathan et al. (arXiv 2211.17192), algorithm 1; Chen et al. (arXiv 2302.01318).

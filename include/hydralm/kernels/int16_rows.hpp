@@ -3,8 +3,8 @@
 //   scale = max |x| / 32767, q = x / scale rounded to nearest, x' = q · scale
 //
 // so that |x' − x| ≤ scale / 2, and rounding to T. Unlike bf16, whose error is a part of each
-// number, the error is a part of the largest of the row: for the rows of the delta rule's state
-// that is 60 times less (docs/state-and-streaming.md).
+// number, the error is a part of the largest of the row, whose numbers are of one size in the delta
+// rule's state (docs/resting-state-report.md).
 #pragma once
 
 #include <algorithm>

@@ -19,8 +19,9 @@ namespace HYDRALM_NAMESPACE {
 // nothing. Belongs to one thread at a time.
 //
 // In StateFormat::int16 the bytes are those at rest, half as many for a delta rule's memory; beside
-// them the stream is awake, with memory that modules compute in, from wake() on. advance rounds
-// what they computed, once a call, and the stream goes on from what was kept. Copies are not awake.
+// them the stream is awake, with memory that modules compute in, from wake() on and whatever is
+// assigned to it. advance rounds what they computed, once a call, and the stream goes on from what
+// was kept. Copies are not awake.
 class StreamMemory {
 public:
     // A stream before its first token.
@@ -35,13 +36,22 @@ public:
           banks_(other.banks_),
           position_(other.position_) {}
     StreamMemory(StreamMemory&&) noexcept = default;
-    StreamMemory& operator=(StreamMemory&&) noexcept = default;
+    // Throws std::bad_alloc, both unchanged, where this is awake and the other has yet to be.
+    // NOLINTNEXTLINE(performance-noexcept-move-constructor)
+    StreamMemory& operator=(StreamMemory&& other) {
+        if (computes_) other.wake();
+        bytes_ = std::move(other.bytes_);
+        awake_ = std::move(other.awake_);
+        resting_ = std::move(other.resting_);
+        banks_ = std::move(other.banks_);
+        position_ = other.position_;
+        computes_ = other.computes_;
+        return *this;
+    }
     StreamMemory& operator=(const StreamMemory& other) {
         if (this == &other) return *this;
         if (bytes_.size() != other.bytes_.size() || resting_ != other.resting_) {
-            StreamMemory copy(other);
-            if (awake_.size() > 0) copy.wake();
-            return *this = std::move(copy);
+            return *this = StreamMemory(other);
         }
         std::vector<PageBank> banks = other.banks_;
         banks_ = std::move(banks);
@@ -58,6 +68,7 @@ public:
     bool rests() const noexcept { return resting_.has_value(); }
     // Memory to compute in, where bytes are at rest and there is none yet. Throws std::bad_alloc.
     void wake() {
+        computes_ = true;
         if (!resting_ || bytes_.size() == 0 || awake_.size() > 0) return;
         awake_ = AlignedBuffer<std::byte>(resting_->awake_bytes());
         widen();
@@ -157,8 +168,11 @@ public:
     }
     // Throws Error when the state is not one of so many bytes as modules see it.
     void expect_bytes(Index expected) const {
-        const Index found = resting_ && bytes_.size() > 0 ? resting_->awake_bytes() : bytes_.size();
-        if (found != expected) refuse("state", expected, found);
+        if (computed_bytes() != expected) refuse("state", expected, computed_bytes());
+    }
+    // Bytes as modules see them, in either format; 0 when moved from.
+    Index computed_bytes() const noexcept {
+        return resting_ && bytes_.size() > 0 ? resting_->awake_bytes() : bytes_.size();
     }
 
 private:
@@ -178,6 +192,7 @@ private:
     AlignedBuffer<std::byte> awake_;  // empty, or what modules see of bytes_ at rest
     std::vector<PageBank> banks_;
     std::int64_t position_ = 0;
+    bool computes_ = false;  // woken once: whatever is assigned is awake too
 };
 
 }  // namespace HYDRALM_NAMESPACE

@@ -13,7 +13,8 @@
 namespace HYDRALM_NAMESPACE {
 
 // The most tokens to take at once that a state is made for: a power of two in [8, 256]. Bits do not
-// depend on it, but where a mixer was given a chunk that does not divide it.
+// depend on it, but where a mixer was given a chunk that does not divide it, or where a memory that
+// rests is rounded behind each tile.
 constexpr Index stream_tile(Index wanted) noexcept {
     Index tile = 8;
     while (tile < 256 && 2 * tile <= wanted) tile *= 2;
@@ -43,7 +44,7 @@ public:
         wake();
     }
     StreamValues& operator=(const StreamValues& other) {
-        if (bytes().size() != other.bytes().size() || workspace_.size() == 0 ||
+        if (computed_bytes() != other.computed_bytes() || workspace_.size() == 0 ||
             shape_ != other.shape_)
             return *this = StreamValues(other);
         StreamMemory::operator=(other);

@@ -145,11 +145,14 @@ public:
     // Behind the last add: the gradient becomes that of all ranks, on each of them, to the same
     // bits. The first call allocates one more gradient; Error, on every rank, for want of it.
     void sum_over_ranks() {
-        if (!share_)
+        if (!share_) {
+            std::unique_ptr<ParameterShare<T>> made;  // kept when every rank has its own
             ranks_.on_all([&] {
-                share_ =
+                made =
                     std::make_unique<ParameterShare<T>>(ranks_, equal_shares(std::ssize(values())));
             });
+            share_ = std::move(made);
+        }
         share_->sum(values());
         share_->publish(values());
     }
