@@ -61,11 +61,7 @@ struct AvxVnni : Half256 {
         return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
                __builtin_cpu_supports("f16c") && __builtin_cpu_supports("avxvnni");
     }
-#if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__) && defined(__AVXVNNI__)
-    static constexpr bool certain = true;
-#else
-    static constexpr bool certain = false;
-#endif
+    static constexpr bool certain = false;  // not named in HYDRALM_ABI: units may differ in it
 
     template <bool Nibbles, int Rows, int Panels>
     [[gnu::target("avx2,fma,f16c,avxvnni")]]
