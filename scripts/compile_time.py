@@ -7,7 +7,6 @@ takes more than its bound.
 
 import os
 import pathlib
-import platform
 import shlex
 import shutil
 import subprocess
@@ -17,6 +16,7 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 import compiling
+from report import machine
 
 FLAGS = ["-std=c++20", "-O2", "-march=native", "-pthread", "-DNDEBUG"]
 
@@ -80,13 +80,6 @@ Bounds, beyond which this report fails: 4 s for the bare include; 15 s and {mega
 | compiler | unit | seconds | peak MB | object KB |
 |---|---|---:|---:|---:|
 """
-
-
-def machine():
-    for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.machine()
 
 
 def includes():

@@ -8,25 +8,19 @@ the first 4096 of those. Against the logits of float weights: the root mean squa
 that of the logits about their mean; the Kullback-Leibler divergence of the next byte; bits per byte.
 """
 
-import argparse
 import json
 import math
 import pathlib
 import struct
-import subprocess
 import sys
 import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from compile_time import machine
+import report
+from report import answer, machine, said, table
 
 FORMATS = ("f32", "bf16", "q8", "mixed", "q4")
 BYTES, HELD_OUT = 4096, 40_000
-
-
-def run(*command):
-    return subprocess.run([str(part) for part in command], check=True, stdout=subprocess.PIPE,
-                          text=True).stdout
 
 
 def tensor(path, name):
@@ -62,19 +56,15 @@ def measure(rows, exact, ids):
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("program")
-    parser.add_argument("text", type=pathlib.Path)
-    parser.add_argument("--steps", type=int, default=700)
-    o = parser.parse_args()
+    o = report.arguments(("--steps", {"type": int, "default": 700}))
     text = o.text.read_bytes()
     ids = text[-HELD_OUT:][:BYTES]
     with tempfile.TemporaryDirectory() as name:
         directory = pathlib.Path(name)
         model, training = directory / "model.safetensors", directory / "training.txt"
         training.write_bytes(text[:-HELD_OUT])
-        run(o.program, "train", "--text", training, "--out", model, "--steps", o.steps, "--batch", 8,
-            "--seq-len", 128, "--seed", 1)
+        report.train(o.program, training, model,
+                     {"steps": o.steps, "batch": 8, "seq-len": 128, "seed": 1})
         id_file, out = directory / "ids", directory / "logits"
         id_file.write_text(" ".join(map(str, ids)))
         print("# Fewer bits a weight, on a trained model\n")
@@ -84,19 +74,19 @@ def main():
               "are float in every format, which weighs in a model as small as this. Logit error: RMS "
               "of the\ndifference to float, of that of the logits about their mean. Made by "
               "`scripts/formats_report.py`.\n")
-        print("| format | bytes of the file | bits a weight | logit error | KL divergence, nats | "
-              "bits per byte |\n|---|---:|---:|---:|---:|---:|")
-        exact = None
+        exact, lines = None, []
         for form in FORMATS:
             small = directory / f"{form}.safetensors"
-            said = json.loads(run(o.program, "convert", "--model", model, "--format", form, "--out",
-                                  small).splitlines()[-1])
-            run(o.program, "logits", "--model", small, "--ids", id_file, "--out", out)
+            converted = answer(o.program, "convert", "--model", model, "--format", form, "--out",
+                               small)
+            said(o.program, "logits", "--model", small, "--ids", id_file, "--out", out)
             rows = tensor(out, "logits")
             exact = exact or rows
             error, divergence, bits = measure(rows, exact, ids)
-            print(f"| {form} | {said['bytes']:,} | {said['bits_per_weight']:.2f} | {error:.4f} | "
-                  f"{divergence:.5f} | {bits:.4f} |")
+            lines.append([form, f"{converted['bytes']:,}", f"{converted['bits_per_weight']:.2f}",
+                          f"{error:.4f}", f"{divergence:.5f}", f"{bits:.4f}"])
+        print(table(["format", "bytes of the file", "bits a weight", "logit error",
+                     "KL divergence, nats", "bits per byte"], lines))
         print(f"\n{machine()}")
 
 

@@ -8,18 +8,16 @@ the rest by full and by sparse reading: text that it never saw, passages that it
 them, and a stream with its pages in a file. Beside them the same model with its `full` layers silent.
 """
 
-import argparse
 import json
 import math
-import os
 import pathlib
 import platform
-import subprocess
 import sys
 import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from compile_time import machine
+import report
+from report import machine, table
 
 CONFIG = {"vocab_size": 256, "d_model": 128, "n_layers": 4, "n_heads": 4, "n_kv_heads": 2,
           "swa_rope_base": 1e6, "layer_types": ["deltanet", "full", "deltanet", "full"]}
@@ -39,11 +37,7 @@ SILENT = "nothing: `full` layers silent"
 
 
 def answer(program, *words):
-    """The JSON object that the program prints last."""
-    out = subprocess.run([program, *map(str, words)], check=True, text=True, stdout=subprocess.PIPE,
-                         stderr=subprocess.DEVNULL,
-                         env={**os.environ, "HYDRALM_NUM_THREADS": "1"}).stdout
-    return json.loads(out.splitlines()[-1])
+    return report.answer(program, *words, threads=1)
 
 
 def silenced(model):
@@ -74,18 +68,9 @@ def met_again(program, model, directory, passages, before, reading):
     return (bits(program, model, path, reading) - once) / len(passages)
 
 
-def table(head, rows):
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("program", type=pathlib.Path)
-    parser.add_argument("text", type=pathlib.Path)
-    parser.add_argument("--stream", type=int, default=262_144)
-    options = parser.parse_args()
-    program, text = options.program.resolve(), options.text.read_bytes()
+    options = report.arguments(("--stream", {"type": int, "default": 262_144}))
+    program, text = options.program, options.text.read_bytes()
     least = 10 * (SIZES[-1] + 60_000)
     if len(text) < least:
         sys.exit(f"sparse_report: {options.text}: expected {least:,} bytes or more, found {len(text):,}")
@@ -96,9 +81,9 @@ def main():
         config.write_text(json.dumps(CONFIG))
         seen_file.write_bytes(seen)
         model = directory / "model.safetensors"
-        training = answer(program, "train", "--config", config, "--text", seen_file, "--out", model,
-                          "--seed", 1, "--steps", 700, "--batch", 2, "--seq-len", TRAINED,
-                          "--eval-every", 0, "--save-every", 0)
+        training = report.train(program, seen_file, model, {
+            "config": config, "seed": 1, "steps": 700, "batch": 2, "seq-len": TRAINED,
+            "eval-every": 0}, threads=1)
         models = [*((title, model, reading) for title, reading in READS.items()),
                   (SILENT, silenced(model), ())]
         files = [directory / f"{size}.txt" for size in SIZES]

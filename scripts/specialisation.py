@@ -14,7 +14,8 @@ import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from compile_time import ROOT, includes, machine
+from compile_time import ROOT, includes
+from report import machine
 
 FLAGS = ["-std=c++20", "-O3", "-march=native", "-pthread", "-DNDEBUG", "-s"]
 WIDTHS = (64, 128, 256, 512)

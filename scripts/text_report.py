@@ -9,19 +9,18 @@ out. The model reads each held-out file from an empty state; its first byte coun
 counts the size of training and held-out files together minus the size of the training files alone.
 """
 
-import argparse
 import hashlib
 import json
 import lzma
 import math
 import pathlib
 import platform
-import subprocess
 import sys
 import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from compile_time import machine
+import report
+from report import answer, machine, table
 
 PODS = "/usr/share/perl/5.*.*/pod/*.pod"
 RATES = {"adamw": "3e-3", "muon": "2e-2"}
@@ -54,17 +53,10 @@ def xz_bits_per_byte(parts):
 def train(program, directory, out, steps, options, optimizer, seed, eval_every):
     log = directory / "log"
     log.unlink(missing_ok=True)
-    result = subprocess.run(
-        [program, "train", "--text", directory / "training", "--out", out, "--steps", str(steps),
-         "--batch", str(options.batch), "--seq-len", str(options.seq_len), "--optimizer", optimizer,
-         "--lr", RATES[optimizer], "--seed", str(seed), "--eval-every", str(eval_every),
-         "--save-every", "0", "--log", log],
-        check=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    for file in out.with_suffix(".training").iterdir():
-        file.unlink()
-    out.with_suffix(".training").rmdir()
-    lines = [json.loads(line) for line in log.read_text().splitlines()]
-    return json.loads(result.stdout.splitlines()[-1]), lines
+    said = report.train(program, directory / "training", out, {
+        "steps": steps, "batch": options.batch, "seq-len": options.seq_len, "optimizer": optimizer,
+        "lr": RATES[optimizer], "seed": seed, "eval-every": eval_every, "log": log})
+    return said, [json.loads(line) for line in log.read_text().splitlines()]
 
 
 def steps_in(program, directory, seconds, options, optimizer):
@@ -78,9 +70,8 @@ def steps_in(program, directory, seconds, options, optimizer):
 def model_bits_per_byte(program, model, directory):
     bits = size = 0
     for path in sorted((directory / "held-out").iterdir()):
-        out = subprocess.run([program, "score", "--model", model, "--text", path], check=True,
-                             text=True, stdout=subprocess.PIPE).stdout
-        bits += 8 - json.loads(out.splitlines()[-1])["log_likelihood"] / math.log(2)
+        score = answer(program, "score", "--model", model, "--text", path)
+        bits += 8 - score["log_likelihood"] / math.log(2)
         size += path.stat().st_size
     return bits / size
 
@@ -105,21 +96,14 @@ def curves(program, directory, options):
     return rows
 
 
-def table(head, rows):
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("program", type=pathlib.Path)
-    parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--optimizer", choices=RATES, default="adamw")
-    parser.add_argument("--curve-minutes", type=float, default=1)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--seq-len", type=int, default=256)
-    options = parser.parse_args()
-    program = options.program.resolve()
+    options = report.arguments(
+        ("--minutes", {"type": float, "default": 10}),
+        ("--optimizer", {"choices": RATES, "default": "adamw"}),
+        ("--curve-minutes", {"type": float, "default": 1}),
+        ("--batch", {"type": int, "default": 16}),
+        ("--seq-len", {"type": int, "default": 256}), text=False)
+    program = options.program
     with tempfile.TemporaryDirectory() as name:
         directory = pathlib.Path(name)
         parts = corpus(directory)
@@ -129,14 +113,13 @@ def main():
         xz = xz_bits_per_byte(parts)
         steps = steps_in(program, directory, 60 * options.minutes, options, options.optimizer)
         model = directory / "model.safetensors"
-        report, _ = train(program, directory, model, steps, options, options.optimizer, 1,
-                          max(1, steps // 20))
+        said, _ = train(program, directory, model, steps, options, options.optimizer, 1,
+                        max(1, steps // 20))
         bits = model_bits_per_byte(program, model, directory)
-        info = json.loads(subprocess.run([program, "info", "--json"], check=True, text=True,
-                                         stdout=subprocess.PIPE).stdout)
+        info = answer(program, "info", "--json")
         rows = [["xz -9", "", "", f"{xz:.3f}"]]
-        rows += [[f"HydraLM, {options.optimizer}", f"{report['steps']}",
-                  f"{report['seconds']:.0f}", f"{bits:.3f}"]]
+        rows += [[f"HydraLM, {options.optimizer}", f"{said['steps']}",
+                  f"{said['seconds']:.0f}", f"{bits:.3f}"]]
         sizes = {part: sum(map(len, files)) for part, files in parts.items()}
         print(f"""# Training on text
 
