@@ -26,6 +26,7 @@ class Cell:
     seconds: float  # expected, on two cores
     needs: tuple = ()
     alone: bool = False  # measures time or memory: nothing runs beside it
+    threads: int | None = None  # what its definition says of them, if anything
 
     def key(self):
         said = json.dumps([self.definition, [cell.key() for cell in self.needs]], sort_keys=True)

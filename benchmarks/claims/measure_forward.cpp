@@ -22,7 +22,7 @@ Json forward(const Json& asked) {
     RandomTokens random(model.vocab_size(), 2);
     std::vector<hydralm::token_id> piece(4096);
     {  // Another stream first: what the first one meets is not of the length.
-        auto other = model.new_state(Model::prefill_tile);
+        auto other = model.new_state(Model::prefill_tile, measured_policy(asked));
         random.fill(piece);
         model.prefill(piece, other);
     }

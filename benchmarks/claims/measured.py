@@ -22,7 +22,7 @@ TRANSFORMER = {**DEFAULT, "layer_types": ["full"] * 20}
 def measure(name, program, asked, seconds, alone=True):
     def run(work, cell):
         return work.call("measure", program, json.dumps(asked), threads=asked.get("threads", THREADS))
-    return Cell(name, {program: asked}, run, seconds, alone=alone)
+    return Cell(name, {program: asked}, run, seconds, alone=alone, threads=asked.get("threads"))
 
 
 # C1: time grows with the length, and no faster.
@@ -45,7 +45,7 @@ def forward_cells(budget):
             for tokens in lengths if turn < often else ():
                 asked = {"config": config, "tokens": tokens, "steps": 64, "turn": turn, "threads": 1}
                 if "mapped" in model:
-                    asked["bank"] = "mapped"
+                    asked |= {"bank": "mapped", "version": 2}  # 2: in the stream before it, too
                 quadratic = tokens**2 * 6e-8 if model == "Transformer" else 0
                 cells[model, tokens, turn] = measure(
                     f"C1/{model}/{tokens}/turn {turn}", "forward", asked,

@@ -43,12 +43,21 @@ def state(passed, target):
     return "reported" if passed is None else "passed" if passed else "not reached" if target else "**failed**"
 
 
+def machine(cells, named):
+    """The machine by its name, and how many threads of it where all cells say the same number."""
+    threads = {cell.threads for cell in cells}
+    if len(threads) != 1 or None in threads:
+        return named
+    count = threads.pop()
+    return ("one thread" if count == 1 else f"{count} threads") + f" of {named}"
+
+
 def entry(claim, budget, verdict, record):
     """What results.json has of a claim."""
     return {"id": claim.id, "title": claim.title, "passed": verdict.passed, "value": verdict.value,
             "threshold": threshold(claim, budget), "unit": claim.unit, "target": claim.target,
             "seeds": verdict.seeds, "spread": list(verdict.spread), "budget": budget,
-            "machine": record["machine"], "commit": record["commit"], "date": record["date"],
+            "machine": machine(claim.cells(budget), record["machine"]), "commit": record["commit"], "date": record["date"],
             "command": command(claim, budget)}
 
 

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -69,6 +70,7 @@ def failing(directory):
             "commit", "command"}
     assert set(results["C1"]) == keys | {"title", "date", "target"}, results["C1"]
     assert results["C1"]["command"] == "./run claims smoke C1"
+    assert re.match(r"\d+ cores", results["C1"]["machine"]), results["C1"]
     status, results = run(directory, [good, bad, broken], "smoke")
     assert status == 1
     assert [results[name]["passed"] for name in ("C1", "C2", "C3")] == [True, False, False]
@@ -81,6 +83,19 @@ def failing(directory):
     text = (directory / "out" / "RESULTS.md").read_text()
     assert text == before and "C2.svg" in text, text
     assert (directory / "out" / "index.html").read_text().count("<svg") == 2
+
+
+def threads_of_cells(directory):
+    """Where all cells of a claim have the same number of threads, the page says it."""
+    def on(threads):
+        return lambda name: cell.Cell(name, 0, lambda work, one: {"value": 1.0}, 1.0, threads=threads)
+    run(directory, [a_claim("C1", on(1), on(1)), a_claim("C2", on(2)), a_claim("C3", on(1), on(2)),
+                    a_claim("C4", on(1), on(None))], "smoke")
+    text = (directory / "out" / "RESULTS.md").read_text()
+    found = re.findall(r"\. On (.*?)\d+ cores", text)
+    assert found == ["one thread of ", "2 threads of ", "", ""], found
+    one_thread = page.machine(measured.forward_cells("smoke").values(), "a machine")
+    assert one_thread == "one thread of a machine", one_thread
 
 
 def kept(directory):
@@ -224,7 +239,8 @@ def definitions(directory):
 
 def main():
     passed = failed = 0
-    checks = [failing, kept, needs_that_fail, stopped_programs, pictures, arithmetic, losses, definitions,
+    checks = [failing, threads_of_cells, kept, needs_that_fail, stopped_programs, pictures, arithmetic,
+              losses, definitions,
               ("killed", lambda directory: killed(directory, signal.SIGKILL)),
               ("terminated", lambda directory: killed(directory, signal.SIGTERM))]
     for check in checks:
