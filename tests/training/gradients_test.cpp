@@ -389,3 +389,30 @@ TEST_CASE("gradients: what is added to, cleared and refused") {
     ids[4] = -1;
     CHECK_THROWS_AS(add(gradients, model, ids, labels, BatchStates<Model>(model, 1), 1.0), Error);
 }
+
+TEST_CASE("gradients: labels given apart add up to labels given together") {
+    using Model = HydraLM<no_qk_norm_2l, double>;
+    constexpr Index N = 2 * head_rows + 75;  // some of these rows' logits, all, and more than once
+    const Model model = random_model<Model>(23);
+    const auto ids = random_ids<Model>(N, 24), labels = random_ids<Model>(N, 25);
+    Gradients<Model> gradients(model, 1, N);
+    gradients.refresh(model);
+    const auto of = [&](auto has_label) {
+        auto some = labels;
+        for (Index n = 0; n < N; ++n)
+            if (!has_label(n)) some[static_cast<std::size_t>(n)] = kernels::ignore_index;
+        gradients.clear_states();
+        return add(gradients, model, ids, some, BatchStates<Model>(model, 1), 1.0);
+    };
+    const auto all = of([](Index) { return true; });
+    const auto together = copy(gradients.values());
+    gradients.clear();
+    // One token in seven, and the first of them behind a long stretch without any.
+    const auto seldom = [](Index n) { return n > head_rows && n % 7 == 3; };
+    const auto most = of([&](Index n) { return !seldom(n); });
+    const auto few = of(seldom);
+    CHECK(all.count == N);
+    CHECK(most.count + few.count == N);
+    CHECK(most.sum + few.sum == Approx(all.sum).epsilon(1e-13));
+    check_close(gradients.values(), together, 1e-12, "apart");
+}
