@@ -55,8 +55,8 @@ inline void add_bank_format(CLI::App& app, BankOptions& b) {
 // How the delta rule's memory rests between calls.
 inline void add_state(CLI::App& app, BankOptions& b) {
     app.add_option("--state", b.state,
-                   "the delta rule's memory between calls: float, or int16 with a scale per row, "
-                   "half the bytes")
+                   "the delta rule's memory between calls: float, as it is computed, or int16 with "
+                   "a scale per row, half the bytes of float")
         ->capture_default_str()
         ->check(values::one_of({"float", "int16"}));
 }

@@ -65,6 +65,34 @@ TEST_CASE("A stream in a batch has the bits it has alone", "[batch_decoder]") {
     check_neighbours<HydraLM<small_remembering, float>>();
 }
 
+TEST_CASE("Streams of a batch keep the past as its policy says", "[batch_decoder]") {
+    using Model = HydraLM<small_remembering>;
+    const Model model = random_model<Model>(6);
+    auto policies = bank_policies();
+    policies.push_back({.state = StateFormat::int16});
+    policies.push_back({.format = BankFormat::int8, .state = StateFormat::int16});
+    for (const BankPolicy& policy : policies) {
+        BatchDecoder<Model> batch(model, 2, policy);
+        std::vector<Model::State> alone(2, model.new_state(1, policy));
+        for (Index b = 0; b < 2; ++b) {
+            REQUIRE(batch.state(b).keeps_as(model.new_memory(policy)));
+            const auto prompt = random_tokens(5 + 30 * b, V, 60);
+            model.prefill(prompt, batch.state(b));
+            model.prefill(prompt, alone[static_cast<std::size_t>(b)]);
+        }
+        for (std::uint64_t n = 0; n < 40; ++n) {
+            const auto tokens = random_tokens(2, V, 61 + n);
+            const auto logits = batch.step(tokens);
+            for (std::size_t b = 0; b < 2; ++b)
+                REQUIRE(same_bits(std::span<const float>(logits.row(static_cast<Index>(b)), V),
+                                  model.step(tokens[b], alone[b])));
+        }
+        for (Index b = 0; b < 2; ++b)
+            CHECK(same_state(batch.state(b), alone[static_cast<std::size_t>(b)]));
+    }
+    CHECK_THROWS_AS(BatchDecoder<Model>(model, 2, {.exact_chunks = 2}), Error);  // and no means
+}
+
 TEST_CASE("Identical streams give one answer, with any number of threads", "[batch_decoder]") {
     using Model = HydraLM<small_hybrid>;
     const Model model = random_model<Model>(2);

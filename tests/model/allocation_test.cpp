@@ -84,6 +84,10 @@ TEST_CASE("Batched steps and scoring do not allocate", "[allocation]") {
     CHECK(allocations_of([&] {
               for (Index n = 0; n < 50; ++n) batch.step(slice(tokens, 5 * n, 5));
           }) == 0);
+    BatchDecoder<Model> resting(model, 5, {.state = StateFormat::int16});
+    CHECK(allocations_of([&] {
+              for (Index n = 0; n < 50; ++n) resting.step(slice(tokens, 5 * n, 5));
+          }) == 0);
     Scorer<Model> scorer(model);
     auto state = model.new_state();
     CHECK(allocations_of([&] {

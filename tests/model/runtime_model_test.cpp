@@ -35,7 +35,7 @@ RuntimeModel<typename Model::Scalar> runtime(const Model& model) {
 }
 
 template <class Model>
-void check_same(const Model& model, Index N) {
+void check_same(const Model& model, Index N, const BankPolicy& policy = {}) {
     using T = typename Model::Scalar;
     const auto erased = runtime(model);
     CHECK(erased.parameter_count == Model::parameter_count);
@@ -47,8 +47,9 @@ void check_same(const Model& model, Index N) {
 
     const Index V = Model::vocab_size();
     const auto tokens = random_tokens(N, static_cast<int>(V), 3);
-    auto a = model.new_state();
-    auto b = erased.new_state();
+    auto a = model.new_state(256, policy);
+    auto b = erased.new_state(256, policy);
+    CHECK(b.rests() == (policy.state == StateFormat::int16));
     const auto whole = logits_in_pieces(model, a, tokens, {7, N / 2});
     std::vector<T> out(whole.size(), std::numeric_limits<T>::quiet_NaN());
     Index first = 0;
@@ -82,6 +83,13 @@ TEST_CASE("A run-time model computes the bits of the specialised one", "[runtime
     check_same(random_model<HydraLM<small_hybrid, float>>(1), 70);
     check_same(random_model<HydraLM<small_remembering, float>>(2), 70);
     check_same(random_model<HydraLM<small_remembering, double>>(3), 70);
+}
+
+TEST_CASE("A run-time model's resting states have the bits of the specialised one's",
+          "[runtime_model][resting]") {
+    const BankPolicy resting{.state = StateFormat::int16};
+    check_same(random_model<HydraLM<small_remembering, float>>(2), 70, resting);
+    check_same(random_model<HydraLM<small_hybrid, double>>(3), 70, resting);
 }
 
 TEST_CASE("A run-time model reproduces the golden models", "[runtime_model]") {
@@ -171,6 +179,24 @@ TEST_CASE("Sizes between those of the lists: the same to rounding", "[runtime_mo
         check_close(v, next->second, 1e-10, name);
         ++next;
     });
+}
+
+TEST_CASE("A head in a wider kernel rests with the error of its own rows",
+          "[runtime_model][resting]") {
+    using Model = HydraLM<between, double>;
+    const auto model = random_model<Model>(7);
+    const auto erased = runtime(model);
+    const BankPolicy resting{.state = StateFormat::int16};
+    const auto tokens = random_tokens(70, 53, 7);
+    auto a = model.new_state(8, resting);
+    auto b = erased.new_state(8, resting);
+    REQUIRE(b.rests());
+    CHECK(b.size() < erased.new_state(8).size());
+    const auto expected = logits_in_pieces(model, a, tokens);
+    std::vector<double> found(expected.size(), std::numeric_limits<double>::quiet_NaN());
+    erased.logits(tokens, b, {found.data(), 70, 53});
+    // Numbers that differ in their last bits may be rounded to neighbours in int16.
+    check_close(found, expected, 3e-4, "logits");
 }
 
 TEST_CASE("A run-time model decodes in batches and one by one", "[runtime_model]") {

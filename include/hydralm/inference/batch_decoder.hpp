@@ -12,18 +12,21 @@
 namespace HYDRALM_NAMESPACE {
 
 // Steps B streams of one model together. A stream's logits have the bits it would get alone,
-// whatever its neighbours. The model must outlive the decoder. All memory but the pages of
-// retrieval banks is taken by the constructor, which throws Error for fewer than one stream.
+// whatever its neighbours. The model must outlive the decoder. All memory but the pages of banks is
+// taken by the constructor, which throws Error for fewer than one stream and for a policy that
+// cannot be.
 template <class Model>
 class BatchDecoder {
 public:
     using T = typename Model::Scalar;
     using State = typename Model::State;
 
-    BatchDecoder(const Model&& model, Index streams) = delete;
-    BatchDecoder(const Model& model, Index streams)
+    BatchDecoder(const Model&& model, Index streams, const BankPolicy& policy = {}) = delete;
+    // policy: how the streams keep the past; one that takes the place of a stream keeps it as it
+    // did.
+    BatchDecoder(const Model& model, Index streams, const BankPolicy& policy = {})
         : model_(model),
-          states_(checked(streams), model.new_state(1)),
+          states_(checked(streams), model.new_state(1, policy)),
           views_(static_cast<std::size_t>(streams)),
           workspace_(model_.workspace_bytes(streams, 1, Form::recurrent)),
           logits_(streams * model_.vocab_size()) {}

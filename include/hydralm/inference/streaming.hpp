@@ -43,7 +43,7 @@ template <class Model>
 class StreamingEngine {
 public:
     explicit StreamingEngine(const Model&& model) = delete;
-    // policy: how the banks of retrieval layers keep the past.
+    // policy: how the stream keeps the past.
     explicit StreamingEngine(const Model& model, const BankPolicy& policy = {})
         : state_(model.new_state(Model::prefill_tile, policy)), scorer_(model) {}
 

@@ -31,7 +31,7 @@ public:
     using State = StreamValues<T, Model>;
 
     // A stream before its first token. tile: how many tokens prefill takes at once (stream_tile); a
-    // small one keeps scratch memory small. policy: how banks keep the past. Throws Error for a
+    // small one keeps scratch memory small. policy: how it keeps the past. Throws Error for a
     // policy that cannot be.
     State new_state(Index tile = prefill_tile, const BankPolicy& policy = {}) const {
         (void)num_threads();  // the pool is made here, not in the first step

@@ -17,7 +17,8 @@
 namespace HYDRALM_NAMESPACE {
 
 // How a mixer computes many tokens: in parallel over them, or token by token exactly as step does.
-// To rounding the same; the recurrent form has the bits of step (drafts are verified in it).
+// To rounding the same; the recurrent form has the bits of step (drafts are verified in it), but
+// where a state that rests is rounded between steps.
 enum class Form : std::uint8_t { parallel, recurrent };
 
 // Whether a module replaces y or adds to it (the residual stream).
