@@ -6,7 +6,8 @@
 namespace HYDRALM_NAMESPACE {
 
 // Told by a stack as it computes its layers: first to last on the way forward, last to first on the
-// way back. Its functions throw nothing.
+// way back. Its functions throw nothing, for layers cannot be left half computed: take what memory
+// they need before, or the process ends (std::terminate) where there is none.
 class LayerWatch {
 public:
     LayerWatch() = default;

@@ -26,7 +26,9 @@ struct LayerState {
 };
 
 // One way through the layers. A rank sends of each layer the bytes of its state, which do not grow
-// with the text, and of its banks every page that the run behind it reads.
+// with the text, and of its banks every page that the run behind it reads. Memory for what passes
+// is taken by the constructor; beside it a message takes some numbers a rank, without which the
+// process ends (LayerWatch).
 class StatePass final : public LayerWatch {
 public:
     enum class Way : std::uint8_t { forward, backward };

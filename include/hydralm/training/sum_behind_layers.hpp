@@ -19,7 +19,9 @@ namespace HYDRALM_NAMESPACE {
 // Fewer parameters wait for those of the next layer: a message has its price.
 inline constexpr Index least_bucket = Index{1} << 14;
 
-// Of the last batch of one step. All that it is given outlives it.
+// Of the last batch of one step. All that it is given outlives it. What is summed has its memory in
+// ParameterShare; beside it a message takes some numbers a rank, without which the process ends
+// (LayerWatch).
 template <Real T>
 class SumBehindLayers final : public LayerWatch {
 public:
