@@ -5,6 +5,7 @@
 #include <atomic>
 #include <bit>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <type_traits>
 #include <vector>
@@ -45,19 +46,14 @@ public:
         }
         if (most >= infinity) finite_ = false;
     }
-    const std::byte* blocks(Index row, weights::Format format) const noexcept override {
+    const std::byte* as_it_lies(Index row, weights::Format format) const noexcept override {
+        const Run& run = run_of(row);
+        const auto bytes = run.tensor->row_as_it_lies(run.shift + row, format);
+        if (format == weights::Format::bf16) return finite_bf16(bytes) ? bytes.data() : nullptr;
         if (cols_ % weights::block_size != 0)
             return nullptr;  // the last block has weights too many
-        const Run& run = run_of(row);
-        const auto blocks = run.tensor->row_of_blocks(run.shift + row, format);
-        bool finite = true;
-        for (std::size_t at = 0; at < blocks.size();
-             at += static_cast<std::size_t>(block_bytes(format))) {
-            constexpr auto exponent = std::byte{0x7c};  // of a scale's upper byte
-            finite &= (blocks[at + 1] & exponent) != exponent;
-        }
-        if (!finite) finite_ = false;
-        return blocks.data();
+        if (!finite_blocks(bytes, block_bytes(format))) finite_ = false;
+        return bytes.data();
     }
 
 private:
@@ -69,6 +65,25 @@ private:
     const Run& run_of(Index row) const noexcept {
         return *std::upper_bound(runs_.begin(), runs_.end(), row,
                                  [](Index r, const Run& run) { return r < run.end; });
+    }
+
+    static bool finite_blocks(std::span<const std::byte> bytes, Index size) noexcept {
+        bool finite = true;
+        for (std::size_t at = 0; at < bytes.size(); at += static_cast<std::size_t>(size)) {
+            constexpr auto exponent = std::byte{0x7c};  // of a scale's upper byte
+            finite &= (bytes[at + 1] & exponent) != exponent;
+        }
+        return finite;
+    }
+    static bool finite_bf16(std::span<const std::byte> bytes) noexcept {
+        constexpr std::uint16_t infinity = 0x7f80, magnitude = 0x7fff;
+        std::uint16_t most = 0;
+        for (std::size_t at = 0; at < bytes.size(); at += sizeof most) {
+            std::uint16_t bits;
+            std::memcpy(&bits, &bytes[at], sizeof bits);
+            most = std::max(most, static_cast<std::uint16_t>(bits & magnitude));
+        }
+        return most < infinity;
     }
 
     std::vector<Run> runs_;

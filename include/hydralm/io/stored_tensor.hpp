@@ -179,9 +179,11 @@ public:
                            [](float x) { return static_cast<T>(x); });
         }
     }
-    // The bytes of a row that lies in blocks of a format; else empty.
-    std::span<const std::byte> row_of_blocks(Index row, weights::Format blocks) const noexcept {
-        if (code_ == nullptr || code_ != block_code(blocks)) return {};
+    // The bytes of a row that lies in blocks of a format, or in its elements; else empty.
+    std::span<const std::byte> row_as_it_lies(Index row, weights::Format format) const noexcept {
+        const bool elements = format == weights::Format::bf16 && dtype() == DType::bf16;
+        const bool blocks = code_ != nullptr && code_ == block_code(format);
+        if (!elements && !blocks) return {};
         return {row_of(row), bytes_.size() / static_cast<std::size_t>(rows())};
     }
 

@@ -64,22 +64,17 @@ public:
     // The same in panels of so many rows. out: storage_size(w.rows(), w.cols(), panel) elements.
     template <Index panel>
     static void pack_panels(MatrixView<const float> w, Element* out) noexcept {
-        constexpr Index square = 2 * simd::lanes<float>;  // inputs of pairs that a vector has
-        const Index depth = round_up(w.cols(), group);
         for (Index first = 0; first < w.rows(); first += panel) {
             const Index rows = std::min(panel, w.rows() - first);
-            Index c = 0;
-            if constexpr (panel == panel_rows)
-                for (; rows == panel && c + square <= w.cols(); c += square, out += square * panel)
-                    for (Index half = 0; half < panel; half += panel / 2)
-                        pack_square(w.row(first + half) + c, w.stride(), out + 2 * half);
-            for (; c < depth; c += 2, out += 2 * panel)
-                for (Index r = 0; r < panel; ++r)
-                    for (Index i = 0; i < 2; ++i)
-                        out[2 * r + i] = r < rows && c + i < w.cols()
-                                             ? bf16_from(w(first + r, c + i))
-                                             : Element{0};
+            pack_panel<panel>(rows, w.cols(), Rounded{w.middle_rows(first, rows)}, out);
+            out += storage_size(panel, w.cols(), panel);
         }
+    }
+    // One panel of rows that lie in bfloat16: the bits that pack makes of finite ones' values.
+    // at[0 … rows): cols elements each, of any alignment. rows ≤ panel_rows.
+    static void pack_stored(const std::byte* const* at, Index rows, Index cols,
+                            Element* out) noexcept {
+        pack_panel<panel_rows>(rows, cols, Stored{at}, out);
     }
 
     // Writes W, row-major: the values rounded when packed, exactly. out: [rows, cols].
@@ -104,14 +99,54 @@ public:
     Panel panel(Index i) const noexcept { return {data_ + i * panel_rows * depth()}; }
 
 private:
-    // Of half a panel's rows as many inputs: the pairs of a row are words of a vector, and these
-    // vectors a square.
-    static void pack_square(const float* w, Index stride, Element* out) noexcept {
+    // Where a panel's rows come from. words(r, c): the pairs from (c, c + 1) on of row r, as many
+    // as a vector has lanes.
+    struct Rounded {
+        MatrixView<const float> rows;
+        simd::Batch<float> words(Index r, Index c) const noexcept {
+            const float* const at = rows.row(r) + c;
+            return simd::bf16_pairs(simd::load(at), simd::load(at + simd::lanes<float>));
+        }
+        Element element(Index r, Index c) const noexcept { return bf16_from(rows(r, c)); }
+    };
+    struct Stored {
+        const std::byte* const* at;
+        simd::Batch<float> words(Index r, Index c) const noexcept {
+            simd::Batch<float> found;
+            std::memcpy(&found, at[r] + c * Index{sizeof(Element)}, sizeof found);
+            return found;
+        }
+        Element element(Index r, Index c) const noexcept {
+            Element found;
+            std::memcpy(&found, at[r] + c * Index{sizeof(Element)}, sizeof found);
+            return found;
+        }
+    };
+
+    template <Index panel, class Source>
+    static void pack_panel(Index rows, Index cols, const Source& source, Element* out) noexcept {
+        constexpr Index square = 2 * simd::lanes<float>;  // inputs of pairs that a vector has
+        const Index depth = round_up(cols, group);
+        Index c = 0;
+        if constexpr (panel == panel_rows)
+            for (; rows == panel && c + square <= cols; c += square, out += square * panel)
+                for (Index half = 0; half < panel; half += panel / 2)
+                    pack_square(source, half, c, out + 2 * half);
+        for (; c < depth; c += 2, out += 2 * panel)
+            for (Index r = 0; r < panel; ++r)
+                for (Index i = 0; i < 2; ++i)
+                    out[2 * r + i] =
+                        r < rows && c + i < cols ? source.element(r, c + i) : Element{0};
+    }
+
+    // Of half a panel's rows, from row first on, as many inputs: the pairs of a row are words of a
+    // vector, and these vectors a square.
+    template <class Source>
+    static void pack_square(const Source& source, Index first, Index c, Element* out) noexcept {
         constexpr Index lanes = simd::lanes<float>;
         std::array<simd::Batch<float>, static_cast<std::size_t>(lanes)> words;
         for (Index r = 0; r < lanes; ++r)
-            words[static_cast<std::size_t>(r)] =
-                simd::bf16_pairs(simd::load(w + r * stride), simd::load(w + r * stride + lanes));
+            words[static_cast<std::size_t>(r)] = source.words(first + r, c);
         simd::transpose<float>(words);
         for (Index j = 0; j < lanes; ++j)
             std::memcpy(out + j * 2 * panel_rows, &words[static_cast<std::size_t>(j)],

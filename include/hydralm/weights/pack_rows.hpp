@@ -23,35 +23,46 @@ public:
     // out = rows [row, row + out.rows()), columns [column, column + out.cols()): at most piece_cols
     // from a multiple of them on.
     virtual void read(Index row, Index column, MatrixView<T> out) const noexcept = 0;
-    // The bytes of a row that lies in whole blocks of this format (quantised_block.hpp), of any
-    // alignment; null where it does not.
-    virtual const std::byte* blocks(Index row, Format format) const noexcept = 0;
+    // The bytes of a row that lies as the format has it, in whole blocks (quantised_block.hpp) or
+    // in finite elements (bf16), of any alignment; null where it does not.
+    virtual const std::byte* as_it_lies(Index row, Format format) const noexcept = 0;
 };
 
 namespace detail {
 
+// Matrices that take rows as files have them.
 template <class Matrix>
-inline constexpr bool has_blocks = false;
+inline constexpr bool takes_rows_as_they_lie = false;
 template <class Block>
-inline constexpr bool has_blocks<QuantisedMatrix<Block>> = true;
+inline constexpr bool takes_rows_as_they_lie<QuantisedMatrix<Block>> = true;
+template <>
+inline constexpr bool takes_rows_as_they_lie<Bf16Matrix> = true;
 
-// Packs a panel's rows as they lie, if they lie in blocks of the matrix. A block that quantising
-// would write in another form gets that form.
-template <class Matrix>
-bool pack_as_it_lies(const RowSource<float>& source, Index first, Index rows, Index cols,
-                     typename Matrix::Element* storage) noexcept {
-    using Block = typename Matrix::Block;
-    std::array<const std::byte*, static_cast<std::size_t>(Matrix::panel_rows)> at{};
-    for (Index r = 0; r < rows; ++r) {
-        at[static_cast<std::size_t>(r)] = source.blocks(first + r, Matrix::format);
-        if (at[static_cast<std::size_t>(r)] == nullptr) return false;
-    }
-    Matrix::pack_each(rows, cols, storage, [&](Index r, Index b) {
-        const Block block =
-            Block::at(at[static_cast<std::size_t>(r)] + b * static_cast<Index>(sizeof(Block)));
+// A panel. A block that quantising would write in another form gets that form.
+template <class Block>
+void pack_stored(QuantisedMatrix<Block>, const std::byte* const* at, Index rows, Index cols,
+                 typename QuantisedMatrix<Block>::Element* storage) noexcept {
+    QuantisedMatrix<Block>::pack_each(rows, cols, storage, [&](Index r, Index b) {
+        const Block block = Block::at(at[r] + b * static_cast<Index>(sizeof(Block)));
         if (block.is_final()) return block;
         return quantise<Block>(weights_of(block, block_size));
     });
+}
+inline void pack_stored(Bf16Matrix, const std::byte* const* at, Index rows, Index cols,
+                        Bf16Matrix::Element* storage) noexcept {
+    Bf16Matrix::pack_stored(at, rows, cols, storage);
+}
+
+// Packs a panel's rows as they lie, if all do.
+template <class Matrix>
+bool pack_as_they_lie(const RowSource<float>& source, Index first, Index rows, Index cols,
+                      typename Matrix::Element* storage) noexcept {
+    std::array<const std::byte*, static_cast<std::size_t>(Matrix::panel_rows)> at{};
+    for (Index r = 0; r < rows; ++r) {
+        at[static_cast<std::size_t>(r)] = source.as_it_lies(first + r, Matrix::format);
+        if (at[static_cast<std::size_t>(r)] == nullptr) return false;
+    }
+    pack_stored(Matrix(), at.data(), rows, cols, storage);
     return true;
 }
 
@@ -78,8 +89,8 @@ Matrix pack_rows(const Matrix& like, const RowSource<typename Matrix::Scalar>& s
             [&](Index i) {
                 const Index row = first + i * panel, count = std::min(panel, rows - i * panel);
                 auto* to = storage + i * Matrix::storage_size(panel, cols);
-                if constexpr (detail::has_blocks<Matrix>)
-                    if (detail::pack_as_it_lies<Matrix>(source, row, count, cols, to)) return;
+                if constexpr (detail::takes_rows_as_they_lie<Matrix>)
+                    if (detail::pack_as_they_lie<Matrix>(source, row, count, cols, to)) return;
                 alignas(alignment) LocalArray<T, panel * width> memory;
                 for (Index column = 0; column < cols; column += width) {
                     const MatrixView<T> piece(memory, count, std::min(width, cols - column));
