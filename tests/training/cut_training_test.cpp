@@ -17,10 +17,12 @@ namespace {
 // Two texts of so many random ids, of which some are not predicted.
 class Texts : public BatchSource {
 public:
-    explicit Texts(Index length, bool fresh = true) : length_(length), fresh_(fresh) {}
+    explicit Texts(Index length, bool fresh = true, bool alternates = true)
+        : length_(length), fresh_(fresh), alternates_(alternates) {}
     void next(Batch& batch) override {
         batch.streams = 2;
-        batch.length = length_ - static_cast<Index>(position_ % 2);  // two shapes, in turn
+        batch.length = length_;
+        if (alternates_) batch.length -= static_cast<Index>(position_ % 2);  // two shapes, in turn
         batch.fresh = fresh_ || position_ == 0;
         batch.tokens = random_tokens(2 * batch.length, 53, position_);
         batch.labels = random_tokens(2 * batch.length, 53, position_ + 1000);
@@ -33,12 +35,13 @@ public:
 
 private:
     Index length_;
-    bool fresh_;
+    bool fresh_, alternates_;
     std::uint64_t position_ = 0;
 };
 
-TrainerOptions cut_options(OptimiserKind kind) {
+TrainerOptions cut_options(OptimiserKind kind, Keep keep = Keep::everything) {
     TrainerOptions options;
+    options.keep = keep;
     options.optimiser.kind = kind;
     options.accumulate = 3;  // batches that could not be dealt out to 2 ranks
     options.clip = 0.5;
@@ -48,7 +51,7 @@ TrainerOptions cut_options(OptimiserKind kind) {
 
 template <class T>
 struct Trace {
-    std::vector<double> losses, norms;
+    std::vector<double> losses, norms, held_out;
     std::vector<T> weights;
     std::uint64_t position = 0;  // of the source
     std::int64_t tokens = 0;
@@ -57,24 +60,27 @@ struct Trace {
 // A run, gone on with from the directory where it has checkpoints.
 template <class T>
 Trace<T> trained(const std::filesystem::path& directory, std::int64_t steps, OptimiserKind kind,
-                 Ranks& ranks) {
+                 Ranks& ranks, Keep keep = Keep::everything) {
     using Model = RuntimeModel<T>;
     Model model(small_remembering, SmallKernels{});
     initialise(model, 3, InitScheme::fan_in);
     const bool resumes = std::filesystem::exists(directory);
     static_cast<void>(ranks.any(false));  // all have looked
-    Trainer<Model> trainer(model, cut_options(kind), ranks);
-    Texts source(45);
+    Trainer<Model> trainer(model, cut_options(kind, keep), ranks);
+    Texts source(45), held_out(29, true, false);
     RunOptions options;
     options.steps = 4;
+    options.eval_every = 2;
+    options.eval_batches = 5;  // whole texts, a number that no number of ranks divides
     options.directory = directory;
-    TrainingRun<Model> run(trainer, source, nullptr, options, "{}");
+    TrainingRun<Model> run(trainer, source, &held_out, options, "{}");
     if (resumes) run.resume([](const std::string&) {});
     Trace<T> trace;
     run.run([&] { return trainer.steps() == steps; },
-            [&](const StepReport& step, const RunReport&) {
+            [&](const StepReport& step, const RunReport& report) {
                 trace.losses.push_back(step.loss);
                 trace.norms.push_back(step.gradient_norm);
+                trace.held_out.push_back(report.validation_loss);
             });
     model.get_parameters([&](const ParameterInfo&, std::span<const T> values) {
         trace.weights.insert(trace.weights.end(), values.begin(), values.end());
@@ -87,15 +93,17 @@ Trace<T> trained(const std::filesystem::path& directory, std::int64_t steps, Opt
 // Of ranks, all of which must have the same bits.
 template <class T>
 Trace<T> trained_on(int count, const std::filesystem::path& directory, std::int64_t steps,
-                    OptimiserKind kind) {
+                    OptimiserKind kind, Keep keep = Keep::everything) {
     std::vector<Trace<T>> traces(static_cast<std::size_t>(count));
     on_ranks(count, [&](Ranks& ranks) {
-        traces[static_cast<std::size_t>(ranks.rank())] = trained<T>(directory, steps, kind, ranks);
+        traces[static_cast<std::size_t>(ranks.rank())] =
+            trained<T>(directory, steps, kind, ranks, keep);
     });
     for (const auto& trace : traces) {
         CHECK(same_bits(trace.weights, traces.front().weights));
         CHECK(trace.losses == traces.front().losses);
         CHECK(trace.norms == traces.front().norms);
+        CHECK(same_bits(trace.held_out, traces.front().held_out));
         CHECK(trace.position == traces.front().position);
         CHECK(trace.tokens == traces.front().tokens);
     }
@@ -112,6 +120,8 @@ void check_cut(OptimiserKind kind, std::initializer_list<int> counts, double bou
             INFO(where << ", step " << first + i + 1);
             CHECK(found.losses[i] == Approx(expected.losses[first + i]).epsilon(bound));
             CHECK(found.norms[i] == Approx(expected.norms[first + i]).epsilon(bound));
+            if (const double loss = expected.held_out[first + i]; std::isfinite(loss))
+                CHECK(found.held_out[i] == Approx(loss).epsilon(bound));
         }
         check_close(std::span(found.weights), std::span(expected.weights), bound, where);
         CHECK(found.position == expected.position);
@@ -121,6 +131,7 @@ void check_cut(OptimiserKind kind, std::initializer_list<int> counts, double bou
         const std::string where = std::to_string(count) + " ranks";
         check(trained_on<T>(count, files.path() / where, 4, kind), where, 0);
     }
+    check(trained_on<T>(2, files.path() / "small", 4, kind, Keep::block_inputs), "small tapes", 0);
     // A run goes on with more ranks, and with one.
     const auto moved = files.path() / "moved";
     trained_on<T>(2, moved, 1, kind);
@@ -165,4 +176,78 @@ TEST_CASE("Training that cannot cut its texts is refused on every rank", "[ranks
     drafting.mtp_depth = 1;
     refused(drafting, Texts(31),
             "mtp_depth: expected 0, for texts that are cut over ranks, found 1");
+}
+
+TEST_CASE("Ranks that would wait for each other are refused by what differs", "[ranks]") {
+    using Model = RuntimeModel<double>;
+    const auto refused = [](const auto& options_of, const auto& length_of,
+                            const std::string& part) {
+        std::array<std::string, 2> said;
+        on_ranks(2, [&](Ranks& ranks) {
+            Model model(small_remembering, SmallKernels{});
+            initialise(model, 3, InitScheme::fan_in);
+            attempt(
+                [&] {
+                    Trainer<Model> trainer(model, options_of(ranks.rank()), ranks);
+                    Texts source(length_of(ranks.rank()), true, false);
+                    trainer.step(source);
+                },
+                [&](const Error& error) {
+                    said[static_cast<std::size_t>(ranks.rank())] = error.what();
+                });
+        });
+        for (const std::string& one : said) {
+            INFO(one);
+            CHECK(one.find(part) != std::string::npos);
+        }
+    };
+    const auto cut = [](int) { return cut_options(OptimiserKind::adamw); };
+    const auto length = [](int) { return Index{31}; };
+    const auto one_deals_out = [&](int rank) {
+        auto options = cut(rank);
+        options.cut_texts = rank == 0;
+        return options;
+    };
+    refused(one_deals_out, length, "rank 1: cut texts: expected true, found false");
+    const auto one_has_more = [&](int rank) {
+        auto options = cut(rank);
+        options.accumulate = 1 + rank;
+        return options;
+    };
+    refused(one_has_more, length, "rank 1: accumulate: expected 1, found 2");
+    const auto shorter = [](int rank) { return Index{45 - rank}; };
+    refused(cut, shorter, "rank 1: batch, tokens of a text: expected 45, found 44");
+}
+
+TEST_CASE("Numbers that are not finite stop every rank or are skipped by all", "[ranks]") {
+    using Model = RuntimeModel<double>;
+    for (const NonFinite choice : {NonFinite::stop, NonFinite::skip}) {
+        std::array<std::string, 2> said;
+        std::array<StepReport, 2> reports;
+        on_ranks(2, [&](Ranks& ranks) {
+            Model model(small_remembering, SmallKernels{});
+            initialise(model, 3, InitScheme::fan_in);
+            model.set_parameters([](const ParameterInfo& info, std::span<double> values) {
+                if (info.name() == "blocks.1.mlp.w_down.weight")
+                    values[3] = std::numeric_limits<double>::infinity();
+            });
+            const auto before = weights_crc(model);
+            auto options = cut_options(OptimiserKind::adamw);
+            options.non_finite = choice;
+            Trainer<Model> trainer(model, options, ranks);
+            Texts source(31);
+            const auto me = static_cast<std::size_t>(ranks.rank());
+            attempt([&] { reports[me] = trainer.step(source); },
+                    [&](const Error& error) { said[me] = error.what(); });
+            CHECK(weights_crc(model) == before);
+        });
+        for (std::size_t r = 0; r < said.size(); ++r) {
+            INFO(said[r]);
+            CHECK(reports[r].skipped == (choice == NonFinite::skip));
+            CHECK(said[r] == said[0]);
+            CHECK(said[r].empty() == (choice == NonFinite::skip));
+        }
+        if (choice == NonFinite::stop)
+            CHECK(said[0].find("weight blocks.1.mlp.w_down.weight") != std::string::npos);
+    }
 }

@@ -65,6 +65,7 @@ void check_ranks(const Whole<Model>& whole, int count, const BankPolicy& policy 
     });
     check_close(logits, whole.logits, bound<T>, where);
     CHECK(states.back().position() == N);
+    CHECK(states.back().rests() == (policy.state == StateFormat::int16));
     for (auto& state : states) {
         auto expected = whole.model.new_state(64, policy);
         REQUIRE(state.position() > 0);

@@ -24,8 +24,12 @@ public:
     bool final_behind_layers() const noexcept { return !cut_ && whole_->final_behind_layers(); }
 
     // A gradient of zeros, and memory for such a batch, made anew where its shape is another.
-    // Throws Error as the constructors of both do; of texts that are cut the same on every rank.
+    // Throws Error as the constructors of both do; of texts that are cut the same on every rank,
+    // and for batches whose shapes differ by rank.
     void begin(const Model& model, const Batch& batch) {
+        if (cut_)
+            detail::expect_same(ranks_, {{"batch, texts", batch.streams},
+                                         {"batch, tokens of a text", batch.length}});
         if ((!whole_ && !runs_) || batch.streams != streams_ || batch.length != length_) {
             whole_.reset();  // one tape at a time
             runs_.reset();

@@ -28,6 +28,7 @@
 #include "hydralm/training/batch_gradient.hpp"
 #include "hydralm/training/evaluator.hpp"
 #include "hydralm/training/gradient_clip.hpp"
+#include "hydralm/training/same_ranks.hpp"
 #include "hydralm/training/sum_behind_layers.hpp"
 #include "hydralm/training/trainer_options.hpp"
 
@@ -41,12 +42,13 @@ public:
 
     // Starts from the model's weights. Allocates weights, sums of gradients and moments; gradient
     // and tape when the first batch shows its shape. Throws Error for options outside their range,
-    // and on several ranks, unless texts are cut, where the batches of each are no power of two.
-    // All ranks call step and sections together, and throw the same Error where numbers are not
+    // and on several ranks, unless texts are cut, where the batches of each are no power of two;
+    // and for ranks of which some cut texts, or that accumulate other numbers of batches. All ranks
+    // make it, and call step and sections, together, and throw the same Error where numbers are not
     // finite.
     Trainer(Model& model, const TrainerOptions& options, Ranks& ranks = one_rank())
         : model_(model),
-          options_(detail::checked(options, ranks.count())),
+          options_(agreed(options, ranks)),
           ranks_(ranks),
           parameters_(model.parameter_count),
           blocks_(parameter_blocks(model.parameters)),
@@ -180,6 +182,13 @@ public:
     }
 
 private:
+    // The options, checked, of ranks that agree on what they send each other.
+    static const TrainerOptions& agreed(const TrainerOptions& options, Ranks& ranks) {
+        detail::expect_same(ranks,
+                            {{"cut texts", options.cut_texts}, {"accumulate", options.accumulate}});
+        return detail::checked(options, ranks.count());
+    }
+
     // Throws Error unless the values of a section, one for each weight, are finite and not below
     // least.
     void expect_values(const StateFile& file, const char* section, T least) const {

@@ -217,7 +217,6 @@ private:
         if (ranks.count() == 1) return;
         auto facts = detail::program_facts();
         facts.update(parse_json(fingerprint_, "fingerprint", ""));
-        facts["cut texts"] = trainer_.options().cut_texts;
         facts["steps made"] = trainer_.steps();
         facts["weights, CRC-32"] = weights_crc(trainer_.model());
         detail::expect_same(ranks, facts);
