@@ -34,28 +34,30 @@ def arguments(*options, text=True):
     return parser.parse_args()
 
 
-def said(program, *words, threads=None):
-    """What the program prints. threads: None, as many as it takes by itself."""
+def said(program, *words, threads=None, launcher=()):
+    """What the program prints. threads: None, as many as it takes by itself. launcher: the words of
+    a command line before it."""
     environment = dict(os.environ)
     if threads is not None:
         environment["HYDRALM_NUM_THREADS"] = str(threads)
-    done = subprocess.run([program, *map(str, words)], text=True, capture_output=True, env=environment)
+    done = subprocess.run([*map(str, launcher), program, *map(str, words)], text=True,
+                          capture_output=True, env=environment)
     if done.returncode:
         message = (done.stderr.strip().splitlines() or ["no message"])[-1]
         sys.exit(f"{program.name} {words[0]}: ended with {done.returncode}: {message}")
     return done.stdout
 
 
-def answer(program, *words, threads=None):
+def answer(program, *words, **how):
     """The JSON object that the program prints last."""
-    return json.loads(said(program, *words, threads=threads).splitlines()[-1])
+    return json.loads(said(program, *words, **how).splitlines()[-1])
 
 
-def train(program, text, out, options, threads=None):
+def train(program, text, out, options, **how):
     """Trains a model on text, to the file out alone: nothing to go on from is kept. options: {name
     without --: value}. What the program reports."""
     words = [word for name, value in options.items() for word in (f"--{name}", value)]
     trained = answer(program, "train", "--text", text, "--out", out, "--save-every", 0, *words,
-                     threads=threads)
+                     **how)
     shutil.rmtree(out.with_suffix(".training"))
     return trained
