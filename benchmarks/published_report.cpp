@@ -46,24 +46,28 @@ double resident_bytes() {
     return static_cast<double>(resident - shared) * static_cast<double>(::sysconf(_SC_PAGESIZE));
 }
 
-// The second of two: then files are in memory, and the host of a virtual machine has given it.
-template <class F>
-double second_seconds(const F& f) {
+// Of f behind clear, the second of two times: then files are in memory, and the host of a virtual
+// machine has given it.
+template <class Clear, class F>
+double second_seconds(const Clear& clear, const F& f) {
+    clear();
     f();
+    clear();
     return seconds(f);
 }
 
 // Of copying the bytes of all tensors into new memory, by one thread.
 double copy_seconds(const std::filesystem::path& folder) {
     const Checkpoint checkpoint(folder);
-    return second_seconds([&] {
-        for (const StoredTensor* tensor : checkpoint.tensors()) {
-            const auto bytes = tensor->bytes();
-            ZeroPages<std::byte> copy(static_cast<Index>(bytes.size()));
-            std::memcpy(copy.data(), bytes.data(), bytes.size());
-            if (!bytes.empty()) benchmarks::detail::keep(copy.data()[bytes.size() / 2]);
-        }
-    });
+    std::vector<ZeroPages<std::byte>> copies;
+    return second_seconds([&] { copies.clear(); },
+                          [&] {
+                              for (const StoredTensor* tensor : checkpoint.tensors()) {
+                                  const auto bytes = tensor->bytes();
+                                  copies.emplace_back(static_cast<Index>(bytes.size()));
+                                  std::memcpy(copies.back().data(), bytes.data(), bytes.size());
+                              }
+                          });
 }
 
 // Multiply-adds of a token in products with weights; the head's, once a prompt, apart.
@@ -102,10 +106,8 @@ void measure(const std::filesystem::path& folder, const char* label, Format form
     std::optional<RuntimeModel<float>> model;
     for (const int threads : {1, 2}) {
         set_num_threads(threads);
-        const double opening = second_seconds([&] {
-            model.reset();
-            model.emplace(open(folder, weights));
-        });
+        const double opening =
+            second_seconds([&] { model.reset(); }, [&] { model.emplace(open(folder, weights)); });
         const double memory = resident_bytes();
         const Products products(*model);
         const double most = peak(format, threads),

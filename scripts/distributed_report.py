@@ -11,6 +11,7 @@ takes root.
 
 import json
 import math
+import os
 import pathlib
 import platform
 import statistics
@@ -65,7 +66,8 @@ class Measurement:
     def __init__(self, options, directory, ranks, discipline=None):
         self.options, self.directory, self.ranks = options, directory, ranks
         self.discipline = discipline  # None: no namespace
-        self.seconds, self.waited, self.sent = [], [], []  # of a step
+        self.seconds, self.sent = [], []  # of a step
+        self.shares = []  # of sending and waiting, of a run
         self.carried = []  # bytes of a run
 
     def run(self):
@@ -80,10 +82,10 @@ class Measurement:
             "accumulate": accumulate, "seq-len": LENGTH, "eval-every": 0, "log": log},
             threads=2 if self.ranks == 1 else 1, launcher=launcher)
         times = [json.loads(line)["seconds"] for line in log.read_text().splitlines()]
-        # The first step takes memory.
+        # The first step takes memory, and the last waits for its checkpoint.
         self.seconds += [b - a for a, b in zip(times[:-2], times[1:-1])]
         if self.ranks > 1:
-            self.waited.append(said["communication_seconds"] / steps)
+            self.shares.append(said["communication_share"])
             self.sent.append(said["bytes_sent"] / steps)
         if self.discipline is not None:
             self.carried.append(json.loads(carried.read_text())[0]["stats64"]["tx"]["bytes"])
@@ -99,13 +101,26 @@ class Measurement:
         return f"{BATCH * LENGTH / self.step():,.0f}"
 
     def share_of_waiting(self):
-        return f"{statistics.median(self.waited) / self.step():.0%}"
+        return f"{statistics.median(self.shares):.0%}"
 
 
 def in_turns(measurements, turns):
     for turn in range(turns):
         for measurement in measurements if turn % 2 == 0 else reversed(measurements):
             measurement.run()
+
+
+def expect_namespaces():
+    """Ends with a message where there are none, or no token bucket: before anything is measured."""
+    for discipline in "", networks(False)[0].discipline:
+        try:
+            tried = subprocess.run([*slowed(discipline, "/dev/null"), "true"], text=True,
+                                   capture_output=True)
+        except FileNotFoundError as missing:
+            sys.exit(f"distributed_report.py: {missing.filename} is missing")
+        if tried.returncode:
+            sys.exit("distributed_report.py: no network namespace with a slow loopback interface here "
+                     f"(are you root, is iproute2 installed?): {tried.stderr.strip()}")
 
 
 def has_netem():
@@ -130,14 +145,12 @@ def over_networks(options, directory, parameters, ranks, networks):
     in_turns([free, *(measured for _, measured in slow)], options.slow_turns)
     sent = 2 * 4 * parameters * (ranks - 1)  # in a step, by all ranks
     for_checkpoint = 2 * 4 * parameters * (ranks - 1) / ranks  # moments, to rank 0, once a run
-    computing = free.step() - statistics.median(free.waited)
     rows, carried = [], []
     for network, measured in [(Network("as it is"), free), *slow]:
         carried.append(statistics.median(measured.carried) / (options.steps * sent + for_checkpoint))
         expected = free.step() + sent / network.bandwidth + 2 * (ranks - 1) * network.delay
         rows.append([f"{ranks}, {network.name}", measured.quartiles(), measured.share_of_waiting(),
-                     *(("", "") if measured is free else
-                       (f"{expected:.3f}", f"{1 - computing / expected:.0%}"))])
+                     "" if measured is free else f"{expected:.3f}"])
     return rows, carried
 
 
@@ -145,6 +158,9 @@ def main():
     options = report.arguments(("--turns", {"type": int, "default": 5}),
                                ("--slow-turns", {"type": int, "default": 2}),
                                ("--steps", {"type": int, "default": 6}))
+    if options.steps < 4:
+        sys.exit("distributed_report.py: --steps: expected at least 4: the first and the last do not count")
+    expect_namespaces()
     netem = has_netem()
     with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
         directory = pathlib.Path(name)
@@ -163,7 +179,7 @@ def main():
 
 Measured by `./run reports distributed-report` on {machine()}, {platform.machine()}: training of a model of d {CONFIG['d_model']} and {CONFIG['n_layers']} layers,
 {parameters:,} parameters, in batches of {BATCH} × {LENGTH} tokens, by OpenMPI on one machine. Seconds are of a step: median and
-quartiles of {options.steps - 2} steps of each of the runs, which take turns. Sending and waiting: of rank 0, for others too, in parts of a step.
+quartiles of {options.steps - 2} steps of each of the runs, which take turns. Sending and waiting: of rank 0, for others too, in parts of a whole run.
 
 ## Two ranks against two threads
 
@@ -173,14 +189,14 @@ quartiles of {options.steps - 2} steps of each of the runs, which take turns. Se
 
 ## A slow network
 
-Ranks of one thread in a network namespace, by TCP over its loopback interface, {options.slow_turns} runs of each; four ranks share two cores.
+Ranks of one thread in a network namespace, by TCP over its loopback interface, {options.slow_turns} runs of each; all ranks share {os.cpu_count()} cores.
 A token bucket (`tc qdisc … tbf`) lets so many bits a second through, of all ranks together. {delays}
 
 Expected is the step of the interface as it is, and to it what [the formula](distributed.md#what-it-costs) says, with the bytes of all ranks over one
 interface: as if nothing were sent beside the computation. The interface carried {min(carried):.3f} to {max(carried):.3f} times the formula's bytes and
 the moments for the checkpoint.
 
-{table(["ranks, interface", "seconds", "sending and waiting", "seconds expected", "of these sending and waiting"], slow)}""")
+{table(["ranks, interface", "seconds", "sending and waiting", "seconds expected"], slow)}""")
 
 
 if __name__ == "__main__":

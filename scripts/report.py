@@ -43,8 +43,10 @@ def said(program, *words, threads=None, launcher=()):
     done = subprocess.run([*map(str, launcher), program, *map(str, words)], text=True,
                           capture_output=True, env=environment)
     if done.returncode:
-        message = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        sys.exit(f"{program.name} {words[0]}: ended with {done.returncode}: {message}")
+        lines = done.stderr.strip().splitlines() or ["no message"]
+        message = next((line for line in lines if line.startswith("hydralm")), "\n".join(lines[-5:]))
+        name = f"{launcher[0]}, of " if launcher else ""
+        sys.exit(f"{name}{program.name} {words[0]}: ended with {done.returncode}: {message}")
     return done.stdout
 
 

@@ -88,6 +88,8 @@ TEST_CASE("rows of stored tensors are packed as their values are", "[io]") {
             check_packed<Q8Matrix>(source, tensors, 2, rows, cols);
             check_packed<Q4Matrix>(source, tensors, 2, rows, cols);
             if (finite) CHECK(source.finite());
+            for (Index r = 0; finite && r < 3 + rows; ++r)  // and so without being converted
+                REQUIRE(source.as_it_lies(r, Format::bf16) != nullptr);
         }
     };
     for (const DType dtype : {DType::f32, DType::f16, DType::bf16, DType::f64})

@@ -22,8 +22,7 @@ public:
     using State = typename Model::State;
 
     BatchDecoder(const Model&& model, Index streams, const BankPolicy& policy = {}) = delete;
-    // policy: how the streams keep the past; one that takes the place of a stream keeps it as it
-    // did.
+    // policy: how the streams keep the past; a state that replaces a stream's brings its own.
     BatchDecoder(const Model& model, Index streams, const BankPolicy& policy = {})
         : model_(model),
           states_(checked(streams), model.new_state(1, policy)),

@@ -3,7 +3,8 @@
 //
 // Back-propagation through a chunk of a longer text: states are carried forward, and the gradient
 // of the final states may be given; that of the first states is left in its place. Logits exist for
-// head_rows tokens at a time. All sums have a fixed order: the same bits for any number of threads.
+// head_rows labelled tokens at a time. All sums have a fixed order: the same bits for any number of
+// threads.
 #pragma once
 
 #include <algorithm>

@@ -102,9 +102,9 @@ kernels::LossSum head_loss(const Model& model, MatrixView<const typename Model::
     });
 }
 
-// The same, and the gradient of scale times it: dhidden [M, d] is written, 0 where there is no
-// label; that of the head's weights is added to gradients. transposed: weights as TransposedStorage
-// has them.
+// The same, and the gradient of scale times it: dhidden [M, d], apart from hidden, is written, 0
+// where there is no label; that of the head's weights is added to gradients. transposed: weights as
+// TransposedStorage has them.
 template <class Model, class Transposed, class Flat>
 kernels::LossSum head_loss_backward(const Model& model, const Transposed& transposed,
                                     MatrixView<const typename Model::Scalar> hidden,
