@@ -6,6 +6,7 @@
 #include <cstring>
 #include <limits>
 #include <span>
+#include <vector>
 
 #include "hydralm/core/bfloat16.hpp"
 #include "hydralm/core/random.hpp"
@@ -129,7 +130,7 @@ std::array<float, 32> block_weights(Random& random, Index n) {
         const auto whole = [&](int least, std::uint64_t count) {
             return scale * static_cast<float>(least + static_cast<int>(random.below(count)));
         };
-        switch (n % 10) {
+        switch (n % 12) {
             case 1: x = float_from_bf16(bf16_from(x)); break;
             case 2: x = float_from_f16(f16_from(x)); break;
             case 3: x = whole(-8, 16); break;  // as Q4_0 has them
@@ -138,7 +139,12 @@ std::array<float, 32> block_weights(Random& random, Index n) {
             case 6: x = n % 3 == 0 ? size : -size; break;
             case 7: x = random.below(3) == 0 ? x : -0.0F; break;
             case 8: x = float_from_bf16(bf16_from(random.below(2) == 0 ? x : 1e-3F * x)); break;
-            case 9: x = std::bit_cast<float>(static_cast<std::uint32_t>(random.below(1ULL << 32)));
+            case 9:
+            case 10:  // of all bits, and below the smallest normal number
+                x = std::bit_cast<float>(
+                    static_cast<std::uint32_t>(random.below(1ULL << (n % 12 == 9 ? 32 : 23))));
+                break;
+            case 11: x *= &x == w.data() + n % 32 ? 1e3F : n % 5 == 0 ? 0.0F : 1e-4F; break;
             default: break;
         }
     }
@@ -165,6 +171,29 @@ TEMPLATE_TEST_CASE("quantised blocks: those of the plain search, for all kinds o
     }
     CHECK(wrong == 0);
     CHECK(final > 5000);
+}
+
+TEMPLATE_TEST_CASE("quantised blocks: many at once are those one by one", "[quantised]", Q8Block,
+                   Q4Block) {
+    Random random(13);
+    Index kind = 0;
+    for (Index n = 1; n < 200; ++n) {
+        const Index count = n % 3 == 0 ? 1 + n % 32 : 32, stride = count + n % 7;
+        std::vector<float> w(static_cast<std::size_t>(n * stride),
+                             std::numeric_limits<float>::quiet_NaN());
+        std::vector<TestType> expected, found(static_cast<std::size_t>(n) + 1);
+        found.back().scale_bits = 0x1234;
+        for (Index b = 0; b < n; ++b) {
+            const auto block = block_weights(random, kind++);
+            std::copy_n(block.begin(), count, w.begin() + b * stride);
+            expected.push_back(
+                plain<TestType>(Weights(block).first(static_cast<std::size_t>(count))));
+        }
+        expected.push_back(found.back());
+        TestType::quantise(w.data(), stride, n, count, found.data());
+        INFO(n << " blocks of " << count);
+        CHECK(std::memcmp(found.data(), expected.data(), found.size() * sizeof(TestType)) == 0);
+    }
 }
 
 TEMPLATE_TEST_CASE("quantised blocks: what is seen to be final is, of any bytes", "[quantised]",

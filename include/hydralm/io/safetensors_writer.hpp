@@ -186,14 +186,18 @@ private:
         for (Index first = 0; first < rows; first += stretch) {
             const Index count = std::min(stretch, rows - first);
             parallel_for(count, [&](Index r) {
-                std::array<float, static_cast<std::size_t>(weights::block_size)> w;
-                for (Index b = 0; b < blocks; ++b) {
-                    const Index from = b * weights::block_size;
-                    const Index n = std::min(weights::block_size, cols - from);
-                    const T* const row = values.data() + (first + r) * cols + from;
-                    std::transform(row, row + n, w.begin(),
+                constexpr Index width = 32 * weights::block_size;
+                std::array<float, static_cast<std::size_t>(width)> w;
+                const T* const row = values.data() + (first + r) * cols;
+                Block* out = made.data() + r * blocks;
+                for (Index from = 0; from < cols; from += width) {
+                    const Index n = std::min(width, cols - from), whole = n / weights::block_size,
+                                rest = n % weights::block_size;
+                    std::transform(row + from, row + from + n, w.begin(),
                                    [](T x) { return static_cast<float>(x); });
-                    made[static_cast<std::size_t>(r * blocks + b)] = Block::quantise(w.data(), n);
+                    Block::quantise(w.data(), weights::block_size, whole, weights::block_size, out);
+                    out += whole;
+                    if (rest > 0) *out = Block::quantise(w.data() + n - rest, rest);
                 }
             });
             file_.write(

@@ -3,23 +3,17 @@
 
 #include <cstdint>
 
-#include "hydralm/simd/batch.hpp"
+#include "hydralm/simd/words.hpp"
 
 namespace HYDRALM_NAMESPACE::simd {
-namespace detail {
-
-using FloatRegister = Batch<float>::register_type;
-typedef std::uint32_t Words __attribute__((vector_size(sizeof(FloatRegister))));
-
-}  // namespace detail
 
 // The nearest bfloat16 of every lane, ties to even, as a float; a NaN becomes quiet. The bits of
 // bf16_from (core/bfloat16.hpp).
 [[gnu::always_inline]] inline Batch<float> round_to_bf16(const Batch<float>& x) noexcept {
     const detail::FloatRegister value = x;
-    const auto bits = detail::Words(value);
+    const auto bits = Words(value);
     const auto rounded = bits + 0x7fffU + (bits >> 16 & 1U);
-    const auto is_nan = detail::Words((bits & 0x7fffffffU) > 0x7f800000U);  // all ones, or 0
+    const auto is_nan = Words((bits & 0x7fffffffU) > 0x7f800000U);  // all ones, or 0
     const auto chosen = (rounded & ~is_nan) | ((bits | 0x400000U) & is_nan);
     return Batch<float>(detail::FloatRegister(chosen & 0xffff0000U));
 }
@@ -30,7 +24,7 @@ struct Bf16Pairs {
 };
 // From lanes<float> pairs at p. p: aligned to alignof(std::uint32_t).
 [[gnu::always_inline]] inline Bf16Pairs load_bf16_pairs(const std::uint16_t* p) noexcept {
-    detail::Words pairs;
+    Words pairs;
     std::memcpy(&pairs, p, sizeof pairs);
     return {Batch<float>(detail::FloatRegister(pairs << 16)),
             Batch<float>(detail::FloatRegister(pairs & 0xffff0000U))};
@@ -43,7 +37,7 @@ struct Bf16Pairs {
     return [&]<Index... L>(std::integer_sequence<Index, L...>) __attribute__((always_inline)) {
         const detail::FloatRegister even = __builtin_shufflevector(x, y, (2 * L)...),
                                     odd = __builtin_shufflevector(x, y, (2 * L + 1)...);
-        const auto words = detail::Words(even) >> 16 | detail::Words(odd);
+        const auto words = Words(even) >> 16 | Words(odd);
         return Batch<float>(detail::FloatRegister(words));
     }(std::make_integer_sequence<Index, lanes<float>>{});
 }

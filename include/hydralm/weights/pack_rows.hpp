@@ -42,11 +42,14 @@ inline constexpr bool takes_rows_as_they_lie<Bf16Matrix> = true;
 template <class Block>
 void pack_stored(QuantisedMatrix<Block>, const std::byte* const* at, Index rows, Index cols,
                  typename QuantisedMatrix<Block>::Element* storage) noexcept {
-    QuantisedMatrix<Block>::pack_each(rows, cols, storage, [&](Index r, Index b) {
-        const Block block = Block::at(at[r] + b * static_cast<Index>(sizeof(Block)));
-        if (block.is_final()) return block;
-        return quantise<Block>(weights_of(block, block_size));
-    });
+    QuantisedMatrix<Block>::pack_each(
+        rows, cols, storage, [&](Index first, Index n, Index b, Block* out) {
+            for (Index r = 0; r < n; ++r) {
+                out[r] = Block::at(at[first + r] + b * static_cast<Index>(sizeof(Block)));
+                if (out[r].is_final()) continue;
+                out[r] = Block::quantise(weights_of(out[r], block_size).values.data(), block_size);
+            }
+        });
 }
 inline void pack_stored(Bf16Matrix, const std::byte* const* at, Index rows, Index cols,
                         Bf16Matrix::Element* storage) noexcept {

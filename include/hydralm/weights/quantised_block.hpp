@@ -12,9 +12,16 @@
 #include <cmath>
 #include <cstring>
 
-#include "hydralm/weights/scale_search.hpp"
+#include "hydralm/weights/table_search.hpp"
 
 namespace HYDRALM_NAMESPACE::weights {
+
+namespace detail {
+
+template <class Block>
+void quantise(const float* w, Index stride, Index n, Index count, Block* out) noexcept;
+
+}  // namespace detail
 
 // scale = max |w| / 127, value = w / scale rounded to nearest, ties to even. 8.5 bits a weight;
 // |error| ≤ scale / 2 where the scale is a normal binary16 (weights beyond 0.008 in magnitude).
@@ -24,7 +31,14 @@ struct Q8Block {
 
     // w: count in [1, 32] weights; the values behind them are no matter.
     static Q8Block quantise(const float* w, Index count) noexcept {
-        return detail::quantise<Q8Block>({w, count});
+        Q8Block block;
+        quantise(w, 0, 1, count, &block);
+        return block;
+    }
+    // n blocks, the b-th of count weights from w + b·stride on, to out[0, n).
+    static void quantise(const float* w, Index stride, Index n, Index count,
+                         Q8Block* out) noexcept {
+        detail::quantise(w, stride, n, count, out);
     }
     // The block at from, of any alignment. Field by field: values that are read as they were
     // written wait for no store.
@@ -34,17 +48,27 @@ struct Q8Block {
         std::memcpy(block.values.data(), from + 2, sizeof block.values);
         return block;
     }
-    static Q8Block nearest(const detail::BlockWeights& w) noexcept {
-        return with_scale(w, detail::block_scale(std::abs(detail::extreme(w)) / 127));
+    // The scales of a group with these extremes, where wanted is not 0, of the nearest blocks.
+    static detail::OfGroup<float> nearest_scales(const detail::BlockGroup&,
+                                                 const detail::Lanes& most,
+                                                 const detail::Lanes&) noexcept {
+        return detail::stored(simd::abs<float>(most) / simd::broadcast(127.0F));
     }
-    static Q8Block with_scale(const detail::BlockWeights& w, std::uint16_t scale_bits) noexcept {
-        Q8Block block{.scale_bits = scale_bits};
-        const float inverse = detail::inverse(block.scale());
-        if (inverse == 0) return block;
-        for (std::size_t i = 0; i < block.values.size(); ++i)
-            block.values[i] = static_cast<std::int8_t>(
-                std::nearbyint(std::clamp(w.values[i] * inverse, -128.0F, 127.0F)));
-        return block;
+    // To out[0, n) the values nearest to w · inverse: those with scales of 1 / inverse.
+    static void put_values(const detail::BlockGroup& w, const detail::Lanes& inverse, Index n,
+                           Q8Block* out) noexcept {
+        const auto value = [&](Index i) {
+            const detail::Lanes least = simd::broadcast(-128.0F), most = simd::broadcast(127.0F);
+            return simd::rounded(simd::min<float>(simd::max<float>(w[i] * inverse, least), most));
+        };
+        for (Index i = 0; i < block_size; i += 4) {
+            const simd::Words bytes =
+                detail::bytes_of(value(i), value(i + 1), value(i + 2), value(i + 3));
+            for (Index b = 0; b < n; ++b) {
+                const std::uint32_t four = bytes[b];
+                std::memcpy(out[b].values.data() + i, &four, sizeof four);
+            }
+        }
     }
     // Whether quantise makes this very block of all its weights, where that is seen at once: the
     // first of the candidates is its scale.
@@ -81,9 +105,15 @@ struct Q4Block {
     std::uint16_t scale_bits = 0;
     std::array<std::uint8_t, 16> nibbles{};  // low: weights 0 … 15, high: 16 … 31
 
-    // w: count in [1, 32] weights; the values behind them are no matter.
+    // As Q8Block's.
     static Q4Block quantise(const float* w, Index count) noexcept {
-        return detail::quantise<Q4Block>({w, count});
+        Q4Block block;
+        quantise(w, 0, 1, count, &block);
+        return block;
+    }
+    static void quantise(const float* w, Index stride, Index n, Index count,
+                         Q4Block* out) noexcept {
+        detail::quantise(w, stride, n, count, out);
     }
     static Q4Block at(const std::byte* from) noexcept {
         Q4Block block;
@@ -91,16 +121,42 @@ struct Q4Block {
         std::memcpy(block.nibbles.data(), from + 2, sizeof block.nibbles);
         return block;
     }
-    static Q4Block nearest(const detail::BlockWeights& w) noexcept;
-    static Q4Block with_scale(const detail::BlockWeights& w, std::uint16_t scale_bits) noexcept;
-    // As Q8Block's.
+    static detail::OfGroup<float> nearest_scales(const detail::BlockGroup& w,
+                                                 const detail::Lanes& most,
+                                                 const detail::Lanes& wanted) noexcept {
+        const auto of_largest = detail::TableSearch(w, most, wanted).scales();
+        auto scales = detail::stored(most);
+        for (Index b = 0; b < detail::group_size; ++b) scales[b] *= of_largest[b];
+        return scales;
+    }
+    static void put_values(const detail::BlockGroup& w, const detail::Lanes& inverse, Index n,
+                           Q4Block* out) noexcept {
+        const auto pair = [&](Index i) {
+            return detail::nearest_entry(w[i] * inverse) |
+                   detail::nearest_entry(w[i + 16] * inverse) << 4;
+        };
+        for (Index i = 0; i < 16; i += 4) {
+            const simd::Words bytes =
+                detail::bytes_of(pair(i), pair(i + 1), pair(i + 2), pair(i + 3));
+            for (Index b = 0; b < n; ++b) {
+                const std::uint32_t four = bytes[b];
+                std::memcpy(out[b].nibbles.data() + i, &four, sizeof four);
+            }
+        }
+    }
+    // As Q8Block's. 113 divides no other entry, so the last of the table, with one of the first
+    // eight beside it, is no multiple of an earlier one.
     bool is_final() const noexcept {
-        std::uint8_t at_first = 0;
-        for (const std::uint8_t pair : nibbles)
-            at_first |= static_cast<std::uint8_t>((pair & 15) == 0) |
-                        static_cast<std::uint8_t>((pair & 0xf0) == 0);
+        std::uint8_t first = 0, last = 0, below = 0;
+        for (const std::uint8_t pair : nibbles) {
+            const auto low = static_cast<std::uint8_t>(pair << 4);
+            first |= static_cast<std::uint8_t>(low == 0) | static_cast<std::uint8_t>(pair < 16);
+            last |=
+                static_cast<std::uint8_t>(low == 0xf0) | static_cast<std::uint8_t>(pair >= 0xf0);
+            below |= static_cast<std::uint8_t>(~pair & 0x88);
+        }
         const int magnitude = scale_bits & 0x7fff;
-        return at_first != 0 && magnitude > 0 && magnitude < 0x7c00;
+        return (first != 0 || (last != 0 && below != 0)) && magnitude > 0 && magnitude < 0x7c00;
     }
     static constexpr int candidates = 16;
     static float candidate(float most, int i) noexcept {
@@ -121,25 +177,53 @@ struct Q4Block {
 
 static_assert(sizeof(Q8Block) == 34 && sizeof(Q4Block) == 18);
 
-inline Q4Block Q4Block::with_scale(const detail::BlockWeights& w,
-                                   std::uint16_t scale_bits) noexcept {
-    Q4Block block{.scale_bits = scale_bits};
-    const float inverse = detail::inverse(block.scale());
-    detail::OfBlock<int> indices{};
-    for (std::size_t entry = 1; entry < table.size(); ++entry)
-        for (std::size_t i = 0; i < indices.size(); ++i)
-            indices[i] += w.values[i] * inverse >= detail::first_of_entry(entry) ? 1 : 0;
-    for (std::size_t i = 0; i < 16; ++i)
-        block.nibbles[i] = static_cast<std::uint8_t>(indices[i] | indices[i + 16] << 4);
-    return block;
+namespace detail {
+
+// The blocks of a group: weights that are a block's already as they are, others with the nearest
+// scale; in either case in the form that exact_scale finds for what is kept.
+template <class Block>
+void quantise(BlockGroup w, Index n, Block* out) noexcept {
+    const Lanes most = w.extremes();
+    const OfGroup<float> extremes = stored(most), may_be_exact = stored(w.may_be_exact(most));
+    OfGroup<float> exact, wanted;
+    bool search = false;
+    for (Index b = 0; b < group_size; ++b) {
+        exact[b] = may_be_exact[b] == 0 ? 0 : exact_scale<Block>(w.block(b));
+        wanted[b] = std::abs(extremes[b]) > 0 && exact[b] == 0 ? 1.0F : 0.0F;
+        search |= wanted[b] != 0;
+        if (!(std::abs(extremes[b]) > 0)) w.set_block(b, {});
+    }
+    OfGroup<float> scales = extremes;
+    if (search) scales = Block::nearest_scales(w, most, load(wanted));
+    const auto put = [&] {
+        OfGroup<float> inverses;
+        for (Index b = 0; b < group_size; ++b) {
+            const std::uint16_t bits = block_scale(exact[b] != 0 ? exact[b] : scales[b]);
+            if (b < n) out[b].scale_bits = bits;
+            inverses[b] = inverse(float_from_f16(bits));
+        }
+        Block::put_values(w, load(inverses), n, out);
+    };
+    put();
+    bool other_form = false;
+    for (Index b = 0; b < n; ++b) {
+        if (exact[b] != 0 || out[b].is_final()) continue;
+        const BlockWeights kept = weights_of(out[b], w.count());
+        exact[b] = exact_scale<Block>(kept);
+        if (exact[b] == 0) continue;  // of zeros, or NaN
+        w.set_block(b, kept);
+        other_form = true;
+    }
+    if (other_form) put();
 }
 
-inline Q4Block Q4Block::nearest(const detail::BlockWeights& w) noexcept {
-    const float most = detail::extreme(w);
-    if (!(std::abs(most) > 0)) return with_scale({}, detail::block_scale(most));
-    detail::BlockWeights of_most = w;
-    for (float& v : of_most.values) v /= most;
-    return with_scale(w, detail::block_scale(detail::TableSearch(of_most).scale() * most));
+template <class Block>
+void quantise(const float* w, Index stride, Index n, Index count, Block* out) noexcept {
+    for (Index b = 0; b < n; b += group_size) {
+        const Index size = std::min(group_size, n - b);
+        quantise(BlockGroup(w + b * stride, stride, size, count), size, out + b);
+    }
 }
 
+}  // namespace detail
 }  // namespace HYDRALM_NAMESPACE::weights

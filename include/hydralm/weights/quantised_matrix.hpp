@@ -51,34 +51,40 @@ public:
     // Packs w [rows, cols], each block quantised by itself. storage: storage_size(w.rows(),
     // w.cols()) bytes, all written; apart from w. Allocates nothing; parallel over panels.
     static QuantisedMatrix pack(MatrixView<const float> w, Element* storage) noexcept {
-        return pack_each(w.rows(), w.cols(), storage, [&](Index r, Index b) {
-            const Index first = b * block_size;
-            return Block::quantise(w.row(r) + first, std::min(block_size, w.cols() - first));
-        });
+        return pack_each(w.rows(), w.cols(), storage,
+                         [&](Index first, Index n, Index b, Block* out) {
+                             const Index column = b * block_size,
+                                         count = std::min(block_size, w.cols() - column);
+                             Block::quantise(w.row(first) + column, w.stride(), n, count, out);
+                         });
     }
     // Packs blocks as they are: [rows, blocks_of(cols)].
     static QuantisedMatrix pack_blocks(const Block* blocks, Index rows, Index cols,
                                        Element* storage) noexcept {
-        return pack_each(rows, cols, storage,
-                         [&](Index r, Index b) { return blocks[r * blocks_of(cols) + b]; });
+        return pack_each(rows, cols, storage, [&](Index first, Index n, Index b, Block* out) {
+            for (Index r = 0; r < n; ++r) out[r] = blocks[(first + r) * blocks_of(cols) + b];
+        });
     }
 
-    // Panel by panel, f(r, b) for every block there is.
+    // Panel by panel: f(first, n, b, out) writes block b of rows [first, first + n) to out[0, n).
     template <class F>
     static QuantisedMatrix pack_each(Index rows, Index cols, Element* storage,
                                      const F& f) noexcept {
         const QuantisedMatrix result(storage, rows, cols);
         const Index pairs = result.pairs(), blocks = blocks_of(cols);
-        const auto block = [&](Index r, Index b) {
-            return r < rows && b < blocks ? f(r, b) : Block{};
-        };
         parallel_for(
             result.panels(),
             [&](Index panel) {
+                const Index first = panel * panel_rows, n = std::min(panel_rows, rows - first);
                 Element* to = storage + panel * pairs * pair_bytes;
-                for (Index b = 0; b < 2 * pairs; b += 2, to += pair_bytes)
-                    for (Index r = panel * panel_rows; r < (panel + 1) * panel_rows; ++r)
-                        put(block(r, b), block(r, b + 1), r, to);
+                std::array<std::array<Block, static_cast<std::size_t>(panel_rows)>, 2> made{};
+                for (Index b = 0; b < 2 * pairs; b += 2, to += pair_bytes) {
+                    f(first, n, b, made[0].data());
+                    if (b + 1 < blocks) f(first, n, b + 1, made[1].data());
+                    else made[1].fill({});
+                    for (std::size_t r = 0; r < made[0].size(); ++r)
+                        put(made[0][r], made[1][r], static_cast<Index>(r), to);
+                }
             },
             rows * cols > 100'000);
         return result;
