@@ -110,6 +110,17 @@ TEST_CASE("a GGUF file has its values and tensors, in every version and alignmen
         }
 }
 
+TEST_CASE("a GGUF matrix of nothing is read at once, however many rows it has", "[io][gguf]") {
+    const TemporaryDirectory directory;
+    const auto path = directory / "m.gguf";
+    for (const std::uint32_t type : {0U, 8U, 12U}) {  // F32, Q8_0, Q4_K
+        write_text(path, GgufWriter().tensor("w", {std::uint64_t{1} << 59, 0}, type, "").file());
+        const GgufFile file(path);
+        CHECK(file.tensors()[0].shape() == std::vector<Index>{Index{1} << 59, 0});
+        CHECK(file.tensors()[0].values<float>().size() == 0);
+    }
+}
+
 TEST_CASE("a GGUF file is known by its first bytes or by its name", "[io][gguf]") {
     const TemporaryDirectory directory;
     write_text(directory / "blob", whole().file());

@@ -155,6 +155,7 @@ public:
         }
         if constexpr (Real<T>)
             if (code_ != nullptr) {
+                if (out.cols() == 0) return;  // of any number of rows
                 parallel_for(
                     out.rows(), [&](Index r) { convert_row(first + r, 0, out.row(r), out.cols()); },
                     out.rows() * out.cols() > piece);
