@@ -52,6 +52,21 @@ TEST_CASE("words: rounded to even, widened, and added where a comparison holds",
     }
 }
 
+TEST_CASE("words: the first of them, read from anywhere", "[simd]") {
+    std::array<std::byte, 2 * sizeof(simd::Words)> bytes;
+    for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(i + 1);
+    for (std::size_t from = 0; from < 5; ++from)
+        for (Index n = 0; n <= lanes; ++n) {
+            const simd::Words found = simd::load_words(&bytes[from], n);
+            for (Index l = 0; l < lanes; ++l) {
+                std::uint32_t expected = 0;
+                if (l < n)
+                    std::memcpy(&expected, &bytes[from + static_cast<std::size_t>(4 * l)], 4);
+                CHECK(found[l] == expected);
+            }
+        }
+}
+
 TEST_CASE("words: entries looked up by their low four bits", "[simd]") {
     simd::Sixteen table;
     for (std::size_t i = 0; i < 16; ++i) table.entries[i] = static_cast<float>(i * i);

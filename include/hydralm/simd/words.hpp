@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "hydralm/simd/batch.hpp"
 #include "hydralm/simd/unroll.hpp"
@@ -23,6 +25,17 @@ typedef std::uint32_t Words __attribute__((vector_size(sizeof(detail::FloatRegis
 }
 [[gnu::always_inline]] inline Batch<float> float_of(const Words& bits) noexcept {
     return Batch<float>(detail::FloatRegister(bits));
+}
+
+// The first n words at p, of any alignment, zeros behind them. 0 ≤ n ≤ lanes<float>.
+[[gnu::always_inline]] inline Words load_words(const std::byte* p, Index n) noexcept {
+#if defined(__AVX512F__)
+    return Words(_mm512_maskz_loadu_epi32(static_cast<__mmask16>((1U << n) - 1U), p));
+#else
+    Words words{};
+    std::memcpy(&words, p, static_cast<std::size_t>(n) * sizeof(std::uint32_t));
+    return words;
+#endif
 }
 
 // a + b where mask, a comparison of floats, holds; else a.

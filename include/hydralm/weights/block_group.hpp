@@ -99,10 +99,16 @@ public:
             const Lanes size = simd::float_of(magnitude),
                         rest = simd::float_of(magnitude & (magnitude - 1U)),  // but the last bit
                 last = simd::float_of(fraction == 0U ? magnitude : simd::bits_of(size - rest));
-            power = simd::select(size == zero, power, simd::min<float>(last, power));
-            odd = simd::min<float>(size / last, odd);  // 0 / 0: as it was
+            // divided by a power of two
+            const Lanes quotient = simd::float_of(magnitude - simd::bits_of(last) + 0x3f800000U);
+            const auto some = size > zero;
+            power = simd::select(some, simd::min<float>(last, power), power);
+            odd = simd::select(some, simd::min<float>(quotient, odd), odd);
         }
-        const Lanes bound = simd::broadcast(128.0F) * power * odd;
+        // below the normal numbers there are other quotients
+        const Lanes normal = simd::broadcast(std::numeric_limits<float>::min()),
+                    bound = simd::select(power < normal, none,
+                                         Lanes(simd::broadcast(128.0F) * power * odd));
         const Lanes large = simd::select(simd::abs<float>(most) <= bound, most, zero);
         return simd::float_of((any & 0x3fU) == 0U ? simd::bits_of(large) : simd::Words{});
     }
@@ -116,10 +122,23 @@ private:
     Index count_;
 };
 
-// Four bytes of every block, at as many bytes each: the low eight bits of these.
-[[gnu::always_inline]] inline simd::Words bytes_of(const simd::Words& a, const simd::Words& b,
-                                                   const simd::Words& c,
-                                                   const simd::Words& d) noexcept {
+// The blocks of a group: their scales, and their other bytes in words of four, side by side.
+template <class Block>
+struct QuantisedGroup {
+    OfGroup<std::uint16_t> scale_bits;
+    std::array<simd::Words, Block::words> values;
+
+    Block block(Index b) const noexcept {
+        std::array<std::uint32_t, Block::words> bytes;
+        for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = values[i][b];
+        return Block::of(scale_bits[b], bytes);
+    }
+};
+
+// Words of the low bytes of four, the first one lowest.
+[[gnu::always_inline]] inline simd::Words word_of(const simd::Words& a, const simd::Words& b,
+                                                  const simd::Words& c,
+                                                  const simd::Words& d) noexcept {
     return (a & 255U) | (b & 255U) << 8 | (c & 255U) << 16 | d << 24;
 }
 

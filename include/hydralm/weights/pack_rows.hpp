@@ -42,14 +42,22 @@ inline constexpr bool takes_rows_as_they_lie<Bf16Matrix> = true;
 template <class Block>
 void pack_stored(QuantisedMatrix<Block>, const std::byte* const* at, Index rows, Index cols,
                  typename QuantisedMatrix<Block>::Element* storage) noexcept {
-    QuantisedMatrix<Block>::pack_each(
-        rows, cols, storage, [&](Index first, Index n, Index b, Block* out) {
-            for (Index r = 0; r < n; ++r) {
-                out[r] = Block::at(at[first + r] + b * static_cast<Index>(sizeof(Block)));
-                if (out[r].is_final()) continue;
-                out[r] = Block::quantise(weights_of(out[r], block_size).values.data(), block_size);
-            }
-        });
+    using Matrix = QuantisedMatrix<Block>;
+    Matrix::pack_each(rows, cols, storage,
+                      [&](Index first, Index n, Index b, typename Matrix::Across& out) {
+                          const Index offset = b * static_cast<Index>(sizeof(Block));
+                          const bool whole = n == Matrix::panel_rows;
+                          if (whole) out.put(at + first, offset);
+                          for (Index r = 0; r < n; ++r) {
+                              const Block block = Block::at(at[first + r] + offset);
+                              if (!block.is_final()) {
+                                  const BlockWeights w = weights_of(block, block_size);
+                                  out.put(r, Block::quantise(w.values.data(), block_size));
+                              } else if (!whole) {
+                                  out.put(r, block);
+                              }
+                          }
+                      });
 }
 inline void pack_stored(Bf16Matrix, const std::byte* const* at, Index rows, Index cols,
                         Bf16Matrix::Element* storage) noexcept {

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <cstring>
 
@@ -18,6 +19,8 @@ namespace HYDRALM_NAMESPACE::weights {
 
 namespace detail {
 
+template <class Block, class F>
+void quantise(const float* w, Index stride, Index n, Index count, const F& put) noexcept;
 template <class Block>
 void quantise(const float* w, Index stride, Index n, Index count, Block* out) noexcept;
 
@@ -26,8 +29,16 @@ void quantise(const float* w, Index stride, Index n, Index count, Block* out) no
 // scale = max |w| / 127, value = w / scale rounded to nearest, ties to even. 8.5 bits a weight;
 // |error| ≤ scale / 2 where the scale is a normal binary16 (weights beyond 0.008 in magnitude).
 struct Q8Block {
+    static constexpr std::size_t words = 8;  // of four values
+    using Words = std::array<std::uint32_t, words>;
+
     std::uint16_t scale_bits = 0;
     std::array<std::int8_t, 32> values{};
+
+    static Q8Block of(std::uint16_t scale_bits, const Words& bytes) noexcept {
+        return {scale_bits, std::bit_cast<std::array<std::int8_t, 32>>(bytes)};
+    }
+    Words bytes() const noexcept { return std::bit_cast<Words>(values); }
 
     // w: count in [1, 32] weights; the values behind them are no matter.
     static Q8Block quantise(const float* w, Index count) noexcept {
@@ -54,21 +65,25 @@ struct Q8Block {
                                                  const detail::Lanes&) noexcept {
         return detail::stored(simd::abs<float>(most) / simd::broadcast(127.0F));
     }
-    // To out[0, n) the values nearest to w · inverse: those with scales of 1 / inverse.
-    static void put_values(const detail::BlockGroup& w, const detail::Lanes& inverse, Index n,
-                           Q8Block* out) noexcept {
+    // The values nearest to w · inverse: of blocks with scales of 1 / inverse.
+    static std::array<simd::Words, words> nearest_values(const detail::BlockGroup& w,
+                                                         const detail::Lanes& inverse) noexcept {
         const auto value = [&](Index i) {
             const detail::Lanes least = simd::broadcast(-128.0F), most = simd::broadcast(127.0F);
             return simd::rounded(simd::min<float>(simd::max<float>(w[i] * inverse, least), most));
         };
-        for (Index i = 0; i < block_size; i += 4) {
-            const simd::Words bytes =
-                detail::bytes_of(value(i), value(i + 1), value(i + 2), value(i + 3));
-            for (Index b = 0; b < n; ++b) {
-                const std::uint32_t four = bytes[b];
-                std::memcpy(out[b].values.data() + i, &four, sizeof four);
-            }
-        }
+        std::array<simd::Words, words> values;
+        for (Index i = 0; i < block_size; i += 4)
+            values[static_cast<std::size_t>(i / 4)] =
+                detail::word_of(value(i), value(i + 1), value(i + 2), value(i + 3));
+        return values;
+    }
+    // Not 0 where a block of these values is seen to be final, its largest weight being most.
+    static detail::Lanes are_final(const std::array<simd::Words, words>&,
+                                   const detail::Lanes& most) noexcept {
+        const detail::Lanes none = simd::broadcast(0.0F), value = simd::abs<float>(most);
+        return simd::select((value > simd::broadcast(126.5F)) & (value < simd::broadcast(127.5F)),
+                            value, none);
     }
     // Whether quantise makes this very block of all its weights, where that is seen at once: the
     // first of the candidates is its scale.
@@ -102,8 +117,16 @@ struct Q8Block {
 struct Q4Block {
     static constexpr std::array<int, 16> table = detail::table;
 
+    static constexpr std::size_t words = 4;
+    using Words = std::array<std::uint32_t, words>;
+
     std::uint16_t scale_bits = 0;
     std::array<std::uint8_t, 16> nibbles{};  // low: weights 0 … 15, high: 16 … 31
+
+    static Q4Block of(std::uint16_t scale_bits, const Words& bytes) noexcept {
+        return {scale_bits, std::bit_cast<std::array<std::uint8_t, 16>>(bytes)};
+    }
+    Words bytes() const noexcept { return std::bit_cast<Words>(nibbles); }
 
     // As Q8Block's.
     static Q4Block quantise(const float* w, Index count) noexcept {
@@ -129,34 +152,46 @@ struct Q4Block {
         for (Index b = 0; b < detail::group_size; ++b) scales[b] *= of_largest[b];
         return scales;
     }
-    static void put_values(const detail::BlockGroup& w, const detail::Lanes& inverse, Index n,
-                           Q4Block* out) noexcept {
+    static std::array<simd::Words, words> nearest_values(const detail::BlockGroup& w,
+                                                         const detail::Lanes& inverse) noexcept {
         const auto pair = [&](Index i) {
             return detail::nearest_entry(w[i] * inverse) |
                    detail::nearest_entry(w[i + 16] * inverse) << 4;
         };
-        for (Index i = 0; i < 16; i += 4) {
-            const simd::Words bytes =
-                detail::bytes_of(pair(i), pair(i + 1), pair(i + 2), pair(i + 3));
-            for (Index b = 0; b < n; ++b) {
-                const std::uint32_t four = bytes[b];
-                std::memcpy(out[b].nibbles.data() + i, &four, sizeof four);
-            }
-        }
+        std::array<simd::Words, words> values;
+        for (Index i = 0; i < 16; i += 4)
+            values[static_cast<std::size_t>(i / 4)] =
+                detail::word_of(pair(i), pair(i + 1), pair(i + 2), pair(i + 3));
+        return values;
     }
-    // As Q8Block's. 113 divides no other entry, so the last of the table, with one of the first
-    // eight beside it, is no multiple of an earlier one.
+    static detail::Lanes are_final(const std::array<simd::Words, words>& values,
+                                   const detail::Lanes& most) noexcept {
+        const simd::Words entry = detail::nearest_entry(most),
+                          all = values[0] & values[1] & values[2] & values[3],
+                          any = values[0] | values[1] | values[2] | values[3];
+        const auto below_8 = (all & 0x88888888U) != 0x88888888U, not_1 = (any & 0x66666666U) != 0U;
+        const auto final = (entry == 0U) | ((entry == 15U) & below_8) | ((entry == 1U) & not_1);
+        return simd::float_of(simd::Words(final) & 0x3f800000U);
+    }
+    // As Q8Block's. 113 and 104 divide no other entry, so where one of them is the largest and
+    // there is another, weights are no multiples of an earlier candidate. Entry 8 may stand behind
+    // the weights.
     bool is_final() const noexcept {
-        std::uint8_t first = 0, last = 0, below = 0;
+        std::uint8_t first = 0, second = 0, last = 0, below_8 = 0, not_1 = 0;
         for (const std::uint8_t pair : nibbles) {
-            const auto low = static_cast<std::uint8_t>(pair << 4);
-            first |= static_cast<std::uint8_t>(low == 0) | static_cast<std::uint8_t>(pair < 16);
+            const auto low = static_cast<std::uint8_t>(pair << 4),
+                       high = static_cast<std::uint8_t>(pair & 0xf0);
+            first |= static_cast<std::uint8_t>(low == 0) | static_cast<std::uint8_t>(high == 0);
+            second |=
+                static_cast<std::uint8_t>(low == 0x10) | static_cast<std::uint8_t>(high == 0x10);
             last |=
-                static_cast<std::uint8_t>(low == 0xf0) | static_cast<std::uint8_t>(pair >= 0xf0);
-            below |= static_cast<std::uint8_t>(~pair & 0x88);
+                static_cast<std::uint8_t>(low == 0xf0) | static_cast<std::uint8_t>(high == 0xf0);
+            below_8 |= static_cast<std::uint8_t>(~pair & 0x88);
+            not_1 |= static_cast<std::uint8_t>(pair & 0x66);
         }
         const int magnitude = scale_bits & 0x7fff;
-        return (first != 0 || (last != 0 && below != 0)) && magnitude > 0 && magnitude < 0x7c00;
+        return (first != 0 || (last != 0 && below_8 != 0) || (second != 0 && not_1 != 0)) &&
+               magnitude > 0 && magnitude < 0x7c00;
     }
     static constexpr int candidates = 16;
     static float candidate(float most, int i) noexcept {
@@ -179,10 +214,10 @@ static_assert(sizeof(Q8Block) == 34 && sizeof(Q4Block) == 18);
 
 namespace detail {
 
-// The blocks of a group: weights that are a block's already as they are, others with the nearest
-// scale; in either case in the form that exact_scale finds for what is kept.
+// Weights that are a block's already as they are, others with the nearest scale; in either case in
+// the form that exact_scale finds for what is kept. Of the first n blocks of a group.
 template <class Block>
-void quantise(BlockGroup w, Index n, Block* out) noexcept {
+QuantisedGroup<Block> quantise(BlockGroup w, Index n) noexcept {
     const Lanes most = w.extremes();
     const OfGroup<float> extremes = stored(most), may_be_exact = stored(w.may_be_exact(most));
     OfGroup<float> exact, wanted;
@@ -195,34 +230,45 @@ void quantise(BlockGroup w, Index n, Block* out) noexcept {
     }
     OfGroup<float> scales = extremes;
     if (search) scales = Block::nearest_scales(w, most, load(wanted));
+    QuantisedGroup<Block> result;
+    OfGroup<float> inverses;
     const auto put = [&] {
-        OfGroup<float> inverses;
         for (Index b = 0; b < group_size; ++b) {
-            const std::uint16_t bits = block_scale(exact[b] != 0 ? exact[b] : scales[b]);
-            if (b < n) out[b].scale_bits = bits;
-            inverses[b] = inverse(float_from_f16(bits));
+            result.scale_bits[b] = block_scale(exact[b] != 0 ? exact[b] : scales[b]);
+            inverses[b] = inverse(float_from_f16(result.scale_bits[b]));
         }
-        Block::put_values(w, load(inverses), n, out);
+        result.values = Block::nearest_values(w, load(inverses));
     };
     put();
+    const OfGroup<float> final = stored(Block::are_final(result.values, most * load(inverses)));
     bool other_form = false;
     for (Index b = 0; b < n; ++b) {
-        if (exact[b] != 0 || out[b].is_final()) continue;
-        const BlockWeights kept = weights_of(out[b], w.count());
+        if (exact[b] != 0 || final[b] != 0) continue;
+        const BlockWeights kept = weights_of(result.block(b), w.count());
         exact[b] = exact_scale<Block>(kept);
         if (exact[b] == 0) continue;  // of zeros, or NaN
         w.set_block(b, kept);
         other_form = true;
     }
     if (other_form) put();
+    return result;
 }
 
-template <class Block>
-void quantise(const float* w, Index stride, Index n, Index count, Block* out) noexcept {
+// n blocks, the b-th of count weights from w + b·stride on: put(first, group) is given the blocks
+// from the first on, group_size of them or those there are.
+template <class Block, class F>
+void quantise(const float* w, Index stride, Index n, Index count, const F& put) noexcept {
     for (Index b = 0; b < n; b += group_size) {
         const Index size = std::min(group_size, n - b);
-        quantise(BlockGroup(w + b * stride, stride, size, count), size, out + b);
+        put(b, quantise<Block>(BlockGroup(w + b * stride, stride, size, count), size));
     }
+}
+template <class Block>
+void quantise(const float* w, Index stride, Index n, Index count, Block* out) noexcept {
+    quantise<Block>(w, stride, n, count, [&](Index first, const QuantisedGroup<Block>& group) {
+        for (Index b = first; b < std::min(n, first + group_size); ++b)
+            out[b] = group.block(b - first);
+    });
 }
 
 }  // namespace detail

@@ -51,22 +51,75 @@ public:
     // Packs w [rows, cols], each block quantised by itself. storage: storage_size(w.rows(),
     // w.cols()) bytes, all written; apart from w. Allocates nothing; parallel over panels.
     static QuantisedMatrix pack(MatrixView<const float> w, Element* storage) noexcept {
-        return pack_each(w.rows(), w.cols(), storage,
-                         [&](Index first, Index n, Index b, Block* out) {
-                             const Index column = b * block_size,
-                                         count = std::min(block_size, w.cols() - column);
-                             Block::quantise(w.row(first) + column, w.stride(), n, count, out);
-                         });
+        return pack_each(
+            w.rows(), w.cols(), storage, [&](Index first, Index n, Index b, Across& out) {
+                const Index column = b * block_size,
+                            count = std::min(block_size, w.cols() - column);
+                detail::quantise<Block>(w.row(first) + column, w.stride(), n, count,
+                                        [&](Index r, const detail::QuantisedGroup<Block>& group) {
+                                            out.put(r, n, group);
+                                        });
+            });
     }
     // Packs blocks as they are: [rows, blocks_of(cols)].
     static QuantisedMatrix pack_blocks(const Block* blocks, Index rows, Index cols,
                                        Element* storage) noexcept {
-        return pack_each(rows, cols, storage, [&](Index first, Index n, Index b, Block* out) {
-            for (Index r = 0; r < n; ++r) out[r] = blocks[(first + r) * blocks_of(cols) + b];
+        return pack_each(rows, cols, storage, [&](Index first, Index n, Index b, Across& out) {
+            for (Index r = 0; r < n; ++r) out.put(r, blocks[(first + r) * blocks_of(cols) + b]);
         });
     }
 
-    // Panel by panel: f(first, n, b, out) writes block b of rows [first, first + n) to out[0, n).
+    // A block of every row of a panel: scales, and words of four bytes.
+    class Across {
+    public:
+        void put(Index r, const Block& block) noexcept {
+            const auto bytes = block.bytes();
+            scales_[static_cast<std::size_t>(r)] = block.scale_bits;
+            for (std::size_t i = 0; i < Block::words; ++i)
+                words_[i][static_cast<std::size_t>(r)] = bytes[i];
+        }
+        // Of all rows, that of row r at at[r] + offset, of any alignment.
+        void put(const std::byte* const* at, Index offset) noexcept {
+            constexpr Index lanes = detail::group_size, all = Block::words;
+            for (Index r = 0; r < panel_rows; ++r)
+                std::memcpy(&scales_[static_cast<std::size_t>(r)], at[r] + offset, 2);
+            for (Index first = 0; first < panel_rows; first += lanes)
+                for (Index word = 0; word < all; word += lanes) {
+                    constexpr Index n = std::min(lanes, all);
+                    std::array<detail::Lanes, static_cast<std::size_t>(lanes)> square;
+                    for (Index i = 0; i < lanes; ++i)
+                        square[static_cast<std::size_t>(i)] = simd::float_of(
+                            simd::load_words(at[first + i] + offset + 2 + 4 * word, n));
+                    simd::transpose<float>(square);
+                    for (Index i = 0; i < n; ++i)
+                        std::memcpy(&words_[static_cast<std::size_t>(word + i)]
+                                           [static_cast<std::size_t>(first)],
+                                    &square[static_cast<std::size_t>(i)], sizeof square[0]);
+                }
+        }
+        // Of rows from r on that are less than n.
+        void put(Index r, Index n, const detail::QuantisedGroup<Block>& group) noexcept {
+            if (n - r < detail::group_size) {
+                for (Index i = 0; i < n - r; ++i) put(r + i, group.block(i));
+                return;
+            }
+            std::memcpy(&scales_[static_cast<std::size_t>(r)], &group.scale_bits[0],
+                        sizeof group.scale_bits.values);
+            for (std::size_t i = 0; i < Block::words; ++i)
+                std::memcpy(&words_[i][static_cast<std::size_t>(r)], &group.values[i],
+                            sizeof group.values[i]);
+        }
+
+    private:
+        friend QuantisedMatrix;
+        template <class T>
+        using Line = std::array<T, static_cast<std::size_t>(panel_rows)>;
+
+        alignas(alignment) std::array<Line<std::uint32_t>, Block::words> words_{};
+        Line<std::uint16_t> scales_{};
+    };
+
+    // Panel by panel: f(first, n, b, out) puts block b of rows [first, first + n) to rows [0, n).
     template <class F>
     static QuantisedMatrix pack_each(Index rows, Index cols, Element* storage,
                                      const F& f) noexcept {
@@ -77,13 +130,12 @@ public:
             [&](Index panel) {
                 const Index first = panel * panel_rows, n = std::min(panel_rows, rows - first);
                 Element* to = storage + panel * pairs * pair_bytes;
-                std::array<std::array<Block, static_cast<std::size_t>(panel_rows)>, 2> made{};
+                Across even, odd;
                 for (Index b = 0; b < 2 * pairs; b += 2, to += pair_bytes) {
-                    f(first, n, b, made[0].data());
-                    if (b + 1 < blocks) f(first, n, b + 1, made[1].data());
-                    else made[1].fill({});
-                    for (std::size_t r = 0; r < made[0].size(); ++r)
-                        put(made[0][r], made[1][r], static_cast<Index>(r), to);
+                    f(first, n, b, even);
+                    if (b + 1 < blocks) f(first, n, b + 1, odd);
+                    else odd = {};
+                    put(even, odd, to);
                 }
             },
             rows * cols > 100'000);
@@ -146,32 +198,31 @@ private:
         return panel(r / panel_rows) + b / 2 * pair_bytes;
     }
 
-    // The two blocks of row r of a pair.
-    static void put(const Block& first, const Block& second, Index r, Element* pair) noexcept {
-        std::memcpy(pair + scale_at(r, 0), &first.scale_bits, sizeof first.scale_bits);
-        std::memcpy(pair + scale_at(r, 1), &second.scale_bits, sizeof second.scale_bits);
-        // four values of a row at a time: a word of each of the lines
-        const auto word = [](const auto& from, Index i) {
-            std::uint32_t values;
-            std::memcpy(&values, from.data() + i, sizeof values);
-            return values;
-        };
-        const auto put_word = [to = pair + value_at(r, 0, 0)](Index line, std::uint32_t values) {
-            std::memcpy(to + line * 64, &values, sizeof values);
+    static void put(const Across& first, const Across& second, Element* pair) noexcept {
+        std::memcpy(pair, first.scales_.data(), 32);
+        std::memcpy(pair + 32, second.scales_.data(), 32);
+        Element* line = pair + 64;
+        const auto put_line = [&](const auto& word) {
+            for (std::size_t r = 0; r < panel_rows; ++r, line += 4) {
+                const std::uint32_t values = word(r);
+                std::memcpy(line, &values, sizeof values);
+            }
         };
         if constexpr (four_bits) {
             constexpr std::uint32_t low = 0x0f0f0f0fU;
-            for (Index quad = 0; quad < 4; ++quad) {
-                const auto a = word(first.nibbles, 4 * quad), b = word(second.nibbles, 4 * quad);
-                put_word(quad, (a & low) | (b & low) << 4);
-                put_word(quad + 4, (a >> 4 & low) | (b & ~low));
-            }
+            for (std::size_t i = 0; i < Block::words; ++i)
+                put_line([&](std::size_t r) {
+                    return (first.words_[i][r] & low) | (second.words_[i][r] & low) << 4;
+                });
+            for (std::size_t i = 0; i < Block::words; ++i)
+                put_line([&](std::size_t r) {
+                    return (first.words_[i][r] >> 4 & low) | (second.words_[i][r] & ~low);
+                });
         } else {
             constexpr std::uint32_t plus_128 = 0x80808080U;
-            for (Index quad = 0; quad < 8; ++quad) {
-                put_word(quad, word(first.values, 4 * quad) ^ plus_128);
-                put_word(quad + 8, word(second.values, 4 * quad) ^ plus_128);
-            }
+            for (const Across* block : {&first, &second})
+                for (const auto& words : block->words_)
+                    put_line([&](std::size_t r) { return words[r] ^ plus_128; });
         }
     }
 
