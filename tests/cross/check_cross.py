@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The model inside a binary, for other processors: built by cross compilers, run by qemu-user. It
 must begin the text that it writes here (roundings differ, and a byte that is drawn otherwise changes
-the rest), end it in words, and be as small. Arguments: the program hydralm, and the example for this
-machine, built."""
+the rest), end it in words, and be as small. And the tests of matrix products in every format, for
+aarch64. Arguments: the program hydralm, and the example for this machine, built."""
 
 import functools
 import pathlib
@@ -26,13 +26,21 @@ TARGETS = (
     ("aarch64-linux-gnu", [], "qemu-aarch64", ["-cpu", "cortex-a53"]),
     ("arm-linux-gnueabihf", ["-mfpu=neon-vfpv4"], "qemu-arm", []),
 )
+# Of tests/kernels, and what the output must name.
+PRODUCTS = (
+    ("matmul_test", "passed"),
+    ("bf16_matmul_test", "passed"),
+    ("quantised_matmul_test", "neon-dotprod runs"),
+)
 FLAGS = ["-std=c++20", "-Os", "-DNDEBUG", "-fno-exceptions", "-fno-rtti", "-ffunction-sections",
          "-fdata-sections", "-Wall", "-Wextra", "-pthread", "-s", "-Wl,--gc-sections"]
 
 
 def includes(directory):
-    """Eigen and xsimd alone, without the headers of this machine beside them."""
-    (directory / "xsimd").symlink_to(folder_of("xsimd", "xsimd/xsimd.hpp") / "xsimd")
+    """Eigen, xsimd and Catch2 alone, without the headers of this machine beside them."""
+    for package, header in ("xsimd", "xsimd/xsimd.hpp"), ("catch2", "catch2/catch.hpp"):
+        if folder := folder_of(package, header):
+            (directory / package).symlink_to(folder / package)
     return ["-I", ROOT / "include", "-isystem", folder_of("eigen3", "Eigen/Core"), "-isystem", directory]
 
 
@@ -40,7 +48,8 @@ def folder_of(package, header):
     found = subprocess.run(["pkg-config", "--cflags-only-I", package], capture_output=True, text=True)
     folders = [*(word.removeprefix("-I") for word in found.stdout.split()), "/usr/include",
                "/usr/include/eigen3"]
-    return next(pathlib.Path(folder) for folder in folders if (pathlib.Path(folder) / header).exists())
+    return next((pathlib.Path(folder) for folder in folders
+                 if (pathlib.Path(folder) / header).exists()), None)
 
 
 def written_by(*command):
@@ -69,4 +78,26 @@ def check(target, flags, qemu, machine):
         return f"{where}: {size} bytes, more than {MOST_BYTES}" if size > MOST_BYTES else None
 
 
-compiling.run_all([functools.partial(check, *target) for target in TARGETS])
+def check_products(test, named):
+    if not folder_of("catch2", "catch2/catch.hpp"):
+        print(f"aarch64: {test} not run: there is no Catch2 2, which needs no library of another machine")
+        return None
+    tests = ROOT / "tests"
+    with tempfile.TemporaryDirectory() as name:
+        directory = pathlib.Path(name)
+        said = subprocess.run(["aarch64-linux-gnu-g++", "-std=c++20", "-O1", "-Wall", "-pthread",
+                               *includes(directory), "-isystem", directory, "-I", tests,
+                               tests / "support" / "main.cpp", tests / "kernels" / f"{test}.cpp",
+                               "-o", directory / test], capture_output=True, text=True)
+        if said.returncode or said.stderr:
+            return f"aarch64, {test}:\n{said.stderr[:4000]}"
+        run = subprocess.run(["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu", directory / test],
+                             capture_output=True, text=True)
+        print(f"aarch64, {test}: {(run.stdout.strip().splitlines() or ['nothing said'])[-1]}")
+        if run.returncode or named not in run.stdout:
+            return f"aarch64, {test} ended with {run.returncode}:\n{run.stdout[-4000:]}"
+    return None
+
+
+compiling.run_all([functools.partial(check, *target) for target in TARGETS] +
+                  [functools.partial(check_products, *test) for test in PRODUCTS])
