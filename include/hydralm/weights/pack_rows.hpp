@@ -46,17 +46,18 @@ void pack_stored(QuantisedMatrix<Block>, const std::byte* const* at, Index rows,
     Matrix::pack_each(rows, cols, storage,
                       [&](Index first, Index n, Index b, typename Matrix::Across& out) {
                           const Index offset = b * static_cast<Index>(sizeof(Block));
-                          const bool whole = n == Matrix::panel_rows;
-                          if (whole) out.put(at + first, offset);
-                          for (Index r = 0; r < n; ++r) {
+                          const auto in_final_form = [&](Index r) {
                               const Block block = Block::at(at[first + r] + offset);
-                              if (!block.is_final()) {
-                                  const BlockWeights w = weights_of(block, block_size);
-                                  out.put(r, Block::quantise(w.values.data(), block_size));
-                              } else if (!whole) {
-                                  out.put(r, block);
-                              }
+                              if (block.is_final()) return block;
+                              const BlockWeights w = weights_of(block, block_size);
+                              return Block::quantise(w.values.data(), block_size);
+                          };
+                          if (n < Matrix::panel_rows) {
+                              for (Index r = 0; r < n; ++r) out.put(r, in_final_form(r));
+                              return;
                           }
+                          out.put(at + first, offset);
+                          out.for_others([&](Index r) { out.put(r, in_final_form(r)); });
                       });
 }
 inline void pack_stored(Bf16Matrix, const std::byte* const* at, Index rows, Index cols,

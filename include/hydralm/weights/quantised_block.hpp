@@ -19,6 +19,16 @@ namespace HYDRALM_NAMESPACE::weights {
 
 namespace detail {
 
+// Not 0 where one of four bytes, of eight halves of them, is.
+template <class Word>
+Word zero_bytes(const Word& x) noexcept {
+    return (x - 0x01010101U) & ~x & 0x80808080U;
+}
+template <class Word>
+Word zero_nibbles(const Word& x) noexcept {
+    return (x - 0x11111111U) & ~x & 0x88888888U;
+}
+
 template <class Block, class F>
 void quantise(const float* w, Index stride, Index n, Index count, const F& put) noexcept;
 template <class Block>
@@ -78,22 +88,23 @@ struct Q8Block {
                 detail::word_of(value(i), value(i + 1), value(i + 2), value(i + 3));
         return values;
     }
-    // Not 0 where a block of these values is seen to be final, its largest weight being most.
-    static detail::Lanes are_final(const std::array<simd::Words, words>&,
-                                   const detail::Lanes& most) noexcept {
-        const detail::Lanes none = simd::broadcast(0.0F), value = simd::abs<float>(most);
-        return simd::select((value > simd::broadcast(126.5F)) & (value < simd::broadcast(127.5F)),
-                            value, none);
-    }
     // Whether quantise makes this very block of all its weights, where that is seen at once: the
     // first of the candidates is its scale.
-    bool is_final() const noexcept {
-        std::uint8_t ends = 0, beyond = 0;
-        for (const std::int8_t v : values) {
-            ends |= static_cast<std::uint8_t>(v == 127) | static_cast<std::uint8_t>(v == -127);
-            beyond |= static_cast<std::uint8_t>(v == -128);
+    bool is_final() const noexcept { return is_final_scale(scale_bits) && are_final(bytes()) != 0; }
+    static constexpr bool is_final_scale(std::uint16_t bits) noexcept {
+        return bits > 0 && bits < 0x7c00;
+    }
+    // Not 0 where a block of these values and such a scale is. Word: std::uint32_t of one block,
+    // simd::Words of many.
+    template <class Word>
+    static Word are_final(const std::array<Word, words>& values) noexcept {
+        Word ends{}, beyond{};
+        for (const Word& four : values) {
+            ends |= detail::zero_bytes<Word>(four ^ 0x7f7f7f7fU) |
+                    detail::zero_bytes<Word>(four ^ 0x81818181U);
+            beyond |= detail::zero_bytes<Word>(four ^ 0x80808080U);
         }
-        return ends != 0 && beyond == 0 && scale_bits > 0 && scale_bits < 0x7c00;
+        return Word(ends != 0U) & Word(beyond == 0U);
     }
     // Scales with which the largest weight is ±127, …, ±1, 128 and −128. In blocks made here it is
     // the first, and scales are not negative.
@@ -164,34 +175,25 @@ struct Q4Block {
                 detail::word_of(pair(i), pair(i + 1), pair(i + 2), pair(i + 3));
         return values;
     }
-    static detail::Lanes are_final(const std::array<simd::Words, words>& values,
-                                   const detail::Lanes& most) noexcept {
-        const simd::Words entry = detail::nearest_entry(most),
-                          all = values[0] & values[1] & values[2] & values[3],
-                          any = values[0] | values[1] | values[2] | values[3];
-        const auto below_8 = (all & 0x88888888U) != 0x88888888U, not_1 = (any & 0x66666666U) != 0U;
-        const auto final = (entry == 0U) | ((entry == 15U) & below_8) | ((entry == 1U) & not_1);
-        return simd::float_of(simd::Words(final) & 0x3f800000U);
-    }
     // As Q8Block's. 113 and 104 divide no other entry, so where one of them is the largest and
     // there is another, weights are no multiples of an earlier candidate. Entry 8 may stand behind
     // the weights.
-    bool is_final() const noexcept {
-        std::uint8_t first = 0, second = 0, last = 0, below_8 = 0, not_1 = 0;
-        for (const std::uint8_t pair : nibbles) {
-            const auto low = static_cast<std::uint8_t>(pair << 4),
-                       high = static_cast<std::uint8_t>(pair & 0xf0);
-            first |= static_cast<std::uint8_t>(low == 0) | static_cast<std::uint8_t>(high == 0);
-            second |=
-                static_cast<std::uint8_t>(low == 0x10) | static_cast<std::uint8_t>(high == 0x10);
-            last |=
-                static_cast<std::uint8_t>(low == 0xf0) | static_cast<std::uint8_t>(high == 0xf0);
-            below_8 |= static_cast<std::uint8_t>(~pair & 0x88);
-            not_1 |= static_cast<std::uint8_t>(pair & 0x66);
+    bool is_final() const noexcept { return is_final_scale(scale_bits) && are_final(bytes()) != 0; }
+    static constexpr bool is_final_scale(std::uint16_t bits) noexcept {
+        return (bits & 0x7fffU) > 0 && (bits & 0x7fffU) < 0x7c00U;
+    }
+    template <class Word>
+    static Word are_final(const std::array<Word, words>& values) noexcept {
+        Word first{}, second{}, last{}, below_8{}, not_1{};
+        for (const Word& eight : values) {
+            first |= detail::zero_nibbles<Word>(eight);
+            second |= detail::zero_nibbles<Word>(eight ^ 0x11111111U);
+            last |= detail::zero_nibbles<Word>(~eight);
+            below_8 |= ~eight & 0x88888888U;
+            not_1 |= eight & 0x66666666U;
         }
-        const int magnitude = scale_bits & 0x7fff;
-        return (first != 0 || (last != 0 && below_8 != 0) || (second != 0 && not_1 != 0)) &&
-               magnitude > 0 && magnitude < 0x7c00;
+        return Word(first != 0U) | (Word(last != 0U) & Word(below_8 != 0U)) |
+               (Word(second != 0U) & Word(not_1 != 0U));
     }
     static constexpr int candidates = 16;
     static float candidate(float most, int i) noexcept {
@@ -240,7 +242,7 @@ QuantisedGroup<Block> quantise(BlockGroup w, Index n) noexcept {
         result.values = Block::nearest_values(w, load(inverses));
     };
     put();
-    const OfGroup<float> final = stored(Block::are_final(result.values, most * load(inverses)));
+    const simd::Words final = Block::are_final(result.values);
     bool other_form = false;
     for (Index b = 0; b < n; ++b) {
         if (exact[b] != 0 || final[b] != 0) continue;

@@ -97,6 +97,21 @@ public:
                                     &square[static_cast<std::size_t>(i)], sizeof square[0]);
                 }
         }
+        // f(r) for every row whose block is not seen to be final.
+        template <class F>
+        void for_others(const F& f) const noexcept {
+            for (Index first = 0; first < panel_rows; first += detail::group_size) {
+                std::array<simd::Words, Block::words> values;
+                for (std::size_t i = 0; i < values.size(); ++i)
+                    std::memcpy(&values[i], &words_[i][static_cast<std::size_t>(first)],
+                                sizeof values[i]);
+                const simd::Words final = Block::are_final(values);
+                for (Index i = 0; i < detail::group_size; ++i)
+                    if (final[i] == 0 ||
+                        !Block::is_final_scale(scales_[static_cast<std::size_t>(first + i)]))
+                        f(first + i);
+            }
+        }
         // Of rows from r on that are less than n.
         void put(Index r, Index n, const detail::QuantisedGroup<Block>& group) noexcept {
             if (n - r < detail::group_size) {
