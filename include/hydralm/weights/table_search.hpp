@@ -113,6 +113,7 @@ private:
     void estimate_half(OfBlock<simd::Words>& entries) noexcept {
         constexpr std::uint32_t below_0 = factor(First) < 0 ? 1 : 0;
         constexpr auto n = static_cast<std::size_t>(half);
+        constexpr int nearest_to_0 = Step < 0 ? steps - 1 : steps;
         Lanes product = simd::broadcast(0.0F), square = product;
         std::array<Lanes, n> products, squares;  // what neighbours add
         products.fill(product);
@@ -136,7 +137,8 @@ private:
                     entry = simd::add_where(beyond, entry, 1U - 2U * down);
             });
         }
-        gain(First) = product * product / square;
+        if constexpr (First == nearest_to_0)
+            gain(First) = product * product / square;  // else the last of the half before
         Lanes before = simd::broadcast(0.0F);
         for (std::size_t k = 0; k < n; ++k) {
             const Lanes p = product + products[k], s = square + squares[k];
