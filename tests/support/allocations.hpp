@@ -2,6 +2,8 @@
 // support/allocations.cpp to its sources.
 #pragma once
 
+#include <cstddef>
+
 namespace hydralm::test {
 
 // Calls of operator new so far, on all threads.
@@ -12,9 +14,9 @@ long held_bytes() noexcept;
 long peak_bytes() noexcept;
 void forget_peak() noexcept;
 
-// The next n allocations of this thread succeed, the one after them throws std::bad_alloc, and all
-// succeed again.
-void fail_after(long n) noexcept;
+// Of this thread's allocations of at least so many bytes the next n succeed, the one after them
+// throws std::bad_alloc, and all succeed again.
+void fail_after(long n, std::size_t least = 0) noexcept;
 void fail_never() noexcept;
 
 }  // namespace hydralm::test

@@ -57,17 +57,11 @@ bool best_are(const TaskAnswer& answer, std::vector<T>& logits) {
     return true;
 }
 
-}  // namespace detail
-
-// Scores `count` evaluation haystacks of a seed, each with `trailers` disjoint sets of queries that
-// fork from its state. Each is made and fed 4096 tokens at a time, so memory does not grow with its
-// length but for the model's own state, whose banks follow the policy. Haystacks are dealt out to
-// the ranks, and the score is that of all. Throws Error for an impossible shape, and as
-// Model::prefill does (a vocabulary smaller than the task's).
+// Of the haystacks that are this rank's.
 template <class Model>
-TaskScore score_task(const Model& model, TaskKind kind, const TaskShape& shape, std::int64_t count,
-                     std::uint64_t seed, Index trailers = 1, const BankPolicy& policy = {},
-                     Ranks& ranks = one_rank()) {
+TaskScore own_task_score(const Model& model, TaskKind kind, const TaskShape& shape,
+                         std::int64_t count, std::uint64_t seed, Index trailers,
+                         const BankPolicy& policy, const Ranks& ranks) {
     using T = typename Model::Scalar;
     constexpr Index piece = 4096;
     const Index V = model.vocab_size();
@@ -106,8 +100,25 @@ TaskScore score_task(const Model& model, TaskKind kind, const TaskShape& shape, 
             feed(sequence, sequence.trailer(), shape.length, state);
         }
     }
-    TaskScore all;
-    for (const TaskScore& one : ranks.gather(score)) all.add(one);
+    return score;
+}
+
+}  // namespace detail
+
+// Scores `count` evaluation haystacks of a seed, each with `trailers` disjoint sets of queries that
+// fork from its state. Each is made and fed 4096 tokens at a time, so memory does not grow with its
+// length but for the model's own state, whose banks follow the policy. Haystacks are dealt out to
+// the ranks, and the score is that of all. Throws Error for an impossible shape, and as
+// Model::prefill does (a vocabulary smaller than the task's): what one rank throws all do.
+template <class Model>
+TaskScore score_task(const Model& model, TaskKind kind, const TaskShape& shape, std::int64_t count,
+                     std::uint64_t seed, Index trailers = 1, const BankPolicy& policy = {},
+                     Ranks& ranks = one_rank()) {
+    TaskScore own, all;
+    ranks.on_all([&] {
+        own = detail::own_task_score(model, kind, shape, count, seed, trailers, policy, ranks);
+    });
+    for (const TaskScore& one : ranks.gather(own)) all.add(one);
     return all;
 }
 

@@ -23,28 +23,33 @@ public:
     // Whether a LayerWatch that add is given finds the gradient of layers behind it final.
     bool final_behind_layers() const noexcept { return !cut_ && whole_->final_behind_layers(); }
 
-    // A gradient of zeros, and memory for such a batch, made anew where its shape is another.
-    // Throws Error as the constructors of both do; of texts that are cut the same on every rank,
-    // and for batches whose shapes differ by rank.
-    void begin(const Model& model, const Batch& batch) {
+    // A gradient of zeros, and memory for the batch and its streams, made anew where its shape is
+    // another. Throws as the constructors of both do. Of texts that are cut, all ranks call it, it
+    // tells each of the others' shape (some 50 bytes), and throws the same Error on every rank,
+    // also for shapes that differ. Of other batches it throws what Gradients::add would, and asks
+    // nothing of other ranks: so behind it add does not fail.
+    void begin(const Model& model, const Batch& batch, BatchStates<Model>& states) {
         if (cut_)
             detail::expect_same(ranks_, {{"batch, texts", batch.streams},
                                          {"batch, tokens of a text", batch.length}});
         if ((!whole_ && !runs_) || batch.streams != streams_ || batch.length != length_) {
             whole_.reset();  // one tape at a time
             runs_.reset();
+            length_ = 0;  // of no batch, until all is made
             if (cut_)
                 runs_ = std::make_unique<GradientsOverRanks<Model>>(model, batch.streams,
                                                                     batch.length, ranks_, keep_);
             else
                 whole_ =
                     std::make_unique<Gradients<Model>>(model, batch.streams, batch.length, keep_);
+            if (cut_) ranks_.on_all([&] { refresh(model); });
+            else refresh(model);
             streams_ = batch.streams;
             length_ = batch.length;
-            refresh(model);
         }
-        if (cut_) runs_->clear();
-        else whole_->clear();
+        if (cut_) return runs_->clear();
+        whole_->clear();
+        whole_->prepare(model, batch.tokens, batch.labels, states.streams(length_));
     }
     // Takes the model's weights again, after every change of them.
     void refresh(const Model& model) {
@@ -52,9 +57,9 @@ public:
         if (whole_) whole_->refresh(model);
     }
 
-    // Behind begin: adds the gradient of scale · Σ loss of the batch, and advances its streams; of
-    // texts that are cut, this rank's part of it, and no stream goes on. Returns the sum of all
-    // losses, unscaled. Throws Error as Gradients::add does, or GradientsOverRanks::add.
+    // Behind begin, of the same: adds the gradient of scale · Σ loss of the batch, and advances its
+    // streams; of texts that are cut, this rank's part of it, and no stream goes on. Returns the
+    // sum of all losses, unscaled. Throws Error as GradientsOverRanks::add does.
     kernels::LossSum add(const Model& model, const Batch& batch, BatchStates<Model>& states,
                          double scale, LayerWatch* on_backward) {
         if (cut_) {

@@ -28,31 +28,40 @@ public:
     // one to the next where the source says so. Leaves the source after them. On several ranks each
     // reads every so many-th batch, and all have the mean that one has. Throws Error for another
     // shape of batch, a token or label outside the vocabulary, what the source throws, and, on
-    // several ranks, for states that are carried.
+    // several ranks, for states that are carried: what one of them throws all do.
     double loss(const Model& model, BatchSource& source, std::int64_t batches,
                 Ranks& ranks = one_rank()) {
-        model.expect_weights();
-        source.seek(0);
-        kernels::LossSum total;
-        for (std::int64_t i = 0; i < batches; i += ranks.count()) {
-            const auto part = own_loss(model, source, i + ranks.rank(), batches, ranks.count());
-            for (const auto& one : ranks.gather(part)) {  // in the order of batches
-                total.sum += one.sum;
-                total.count += one.count;
+        const std::int64_t R = ranks.count();
+        std::vector<kernels::LossSum> losses;  // [R, the most that a rank reads]
+        Index each = 0;
+        ranks.on_all([&] {
+            model.expect_weights();
+            each = static_cast<Index>(ceil_div(std::max<std::int64_t>(batches, 0), R));
+            losses.resize(static_cast<std::size_t>(R * each));
+            source.seek(0);
+            auto* own = losses.data() + ranks.rank() * each;
+            for (std::int64_t i = ranks.rank(); i < batches; i += R) {
+                if (R > 1) source.seek(static_cast<std::uint64_t>(i));
+                *own++ = next_loss(model, source, R > 1);
             }
+            if (R > 1) source.seek(static_cast<std::uint64_t>(batches));
+        });
+        ranks.share(std::as_writable_bytes(std::span(losses)),
+                    ranks.equal_ends(each * Index{sizeof(kernels::LossSum)}));
+        kernels::LossSum total;
+        for (std::int64_t i = 0; i < batches; ++i) {
+            const auto& one = losses[static_cast<std::size_t>(i % R * each + i / R)];
+            total.sum += one.sum;
+            total.count += one.count;
         }
-        if (ranks.count() > 1) source.seek(static_cast<std::uint64_t>(batches));
         return total.mean();
     }
 
 private:
-    // Of batch i, where there is one.
-    kernels::LossSum own_loss(const Model& model, BatchSource& source, std::int64_t i,
-                              std::int64_t batches, int ranks) {
-        if (i >= batches) return {};
-        if (ranks > 1) source.seek(static_cast<std::uint64_t>(i));
+    // Of the source's next batch, which goes on from none where ranks have other batches.
+    kernels::LossSum next_loss(const Model& model, BatchSource& source, bool dealt) {
         source.next(batch_);
-        if (ranks > 1) expect_fresh(batch_);
+        if (dealt) expect_fresh(batch_);
         if (batch_.streams != states_.count() || batch_.length != length_ ||
             std::ssize(batch_.tokens) != batch_.streams * batch_.length)
             raise({.field = "batch",

@@ -129,6 +129,24 @@ public:
         });
     }
 
+    // Throws what add would of the same, and takes the memory that it would: behind it that add
+    // does not fail.
+    void prepare(const Model& model, std::span<const token_id> tokens,
+                 std::span<const token_id> labels, Streams streams) {
+        model.expect_weights();
+        if (model.parameter_count != static_cast<Index>(gradient_.size()))
+            raise({.field = "model",
+                   .expected = std::to_string(gradient_.size()) + " parameters",
+                   .found = std::to_string(model.parameter_count),
+                   .fix = "make gradients for this model"});
+        check_tokens(model, tokens, streams);
+        check_labels(labels, tokens.size(), model.vocab_size());
+        for (Index b = 0; b < streams_; ++b) {  // a bank's gradient has the bank's pages
+            expect_exact({streams.banks(b), dstates_[b].banks().size()});
+            dstates_[b].reserve(static_cast<Index>(streams.position(b)) + tokens_);
+        }
+    }
+
     // Adds the gradient of scale · Σ loss, and, with modules of multi-token prediction, of scale
     // times the number of labels times mtp_loss_weight times their loss. tokens, labels [B·N],
     // stream after stream. The streams' states advance by N tokens; positions are the caller's.
@@ -242,18 +260,7 @@ kernels::LossSum Gradients<Model>::add(const Model& model, std::span<const token
                                        std::span<const token_id> labels, Streams streams,
                                        double scale, LayerWatch* on_forward,
                                        LayerWatch* on_backward) {
-    model.expect_weights();
-    if (model.parameter_count != static_cast<Index>(gradient_.size()))
-        raise({.field = "model",
-               .expected = std::to_string(gradient_.size()) + " parameters",
-               .found = std::to_string(model.parameter_count),
-               .fix = "make gradients for this model"});
-    check_tokens(model, tokens, streams);
-    check_labels(labels, tokens.size(), model.vocab_size());
-    for (Index b = 0; b < streams_; ++b) {  // a bank's gradient has the bank's pages
-        expect_exact({streams.banks(b), dstates_[b].banks().size()});
-        dstates_[b].reserve(static_cast<Index>(streams.position(b)) + tokens_);
-    }
+    prepare(model, tokens, labels, streams);
     if (keep_ == Keep::everything)
         return add_with(model.stack, model, tokens, labels, streams, scale, on_forward,
                         on_backward);

@@ -31,16 +31,14 @@ public:
     GradientsOverRanks(const Model& model, Index streams, Index tokens, Ranks& ranks,
                        Keep keep = Keep::everything)
         : ranks_(ranks), streams_(streams), tokens_(tokens) {
-        detail::Json facts;
-        ranks.on_all([&] {
-            facts = {{"program", detail::program_facts()},
-                     {"weights, CRC-32", weights_crc(model)},
-                     {"shape of states", model.shape_of_states()},
-                     {"streams", streams},
-                     {"tokens", tokens},
-                     {"keep", static_cast<int>(keep)}};
+        detail::expect_same(ranks, [&] {
+            return detail::Json{{"program", detail::program_facts()},
+                                {"weights, CRC-32", weights_crc(model)},
+                                {"shape of states", model.shape_of_states()},
+                                {"streams", streams},
+                                {"tokens", tokens},
+                                {"keep", static_cast<int>(keep)}};
         });
-        detail::expect_same(ranks, facts);
         ranks.on_all([&] {
             if (tokens < ranks.count())
                 raise({.field = "text",
@@ -96,8 +94,7 @@ public:
         const bool is_first = ranks_.rank() == 0, is_last = ranks_.rank() + 1 == ranks_.count();
         std::unique_ptr<StatePass> forward, backward;
         std::vector<token_id> own_tokens, own_labels;
-        detail::Json facts;
-        ranks_.on_all([&] {
+        detail::expect_same(ranks_, [&] {
             if (std::ssize(tokens) != streams_ * tokens_ || states.count() != streams_)
                 raise({.field = "tokens",
                        .expected =
@@ -110,12 +107,11 @@ public:
             for (Index b = 0; b < streams_; ++b) expect_exact(states[b].banks());
             own_tokens = run_of(tokens);
             own_labels = run_of(labels);
-            facts = {{"weights, CRC-32", weights_crc(model)},
-                     {"tokens, CRC-32", crc32(std::as_bytes(tokens))},
-                     {"labels, CRC-32", crc32(std::as_bytes(labels))},
-                     {"scale", scale}};
+            return detail::Json{{"weights, CRC-32", weights_crc(model)},
+                                {"tokens, CRC-32", crc32(std::as_bytes(tokens))},
+                                {"labels, CRC-32", crc32(std::as_bytes(labels))},
+                                {"scale", scale}};
         });
-        detail::expect_same(ranks_, facts);
         if (!is_first) {
             states.reset();
             states.advance(begin);

@@ -66,12 +66,10 @@ public:
     }
     // Every element comes from the rank that owns it to all.
     void publish(std::span<T> all) { ranks_.share(all, ends_); }
-    // What the ranks have of their elements, [all] on rank 0; empty on the others.
-    std::vector<T> collect(std::span<const T> own_values) {
+    // all = what the ranks have of their elements, on rank 0; empty on the others.
+    void collect(std::span<const T> own_values, std::span<T> all) {
         const std::vector<Index> to(ends_.size(), size_), none(ends_.size(), 0);
-        std::vector<T> all(static_cast<std::size_t>(ranks_.rank() == 0 ? ends_.back() : Index{0}));
-        ranks_.exchange(own_values, to, std::span(all), ranks_.rank() == 0 ? ends_ : none);
-        return all;
+        ranks_.exchange(own_values, to, all, ranks_.rank() == 0 ? ends_ : none);
     }
 
 private:

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <exception>
 #include <limits>
 #include <new>
 #include <optional>
@@ -104,8 +105,9 @@ public:
             if (one) return true;
         return false;
     }
-    // f() on every rank; the Error of the first that throws one is thrown by all, as is one for
-    // std::bad_alloc. Of a rank alone it is what f() throws.
+    // f() on every rank, which asks nothing of the others; the Error of the first that throws one
+    // is thrown by all, as is one for std::bad_alloc and for any other std::exception. Of a rank
+    // alone it is what f() throws. A byte goes to each of the others.
     template <class F>
     void on_all(const F& f) {
         if (count() == 1) return f();
@@ -116,15 +118,22 @@ public:
                    .found = "less",
                    .fix = "give every rank more memory, or smaller work"});
         };
-        attempt([&] { attempt<std::bad_alloc>(f, no_memory); },
-                [&](const Error& failure) { error = failure.detail(); });
+        const auto refused = [&](const Error& failure) { error = failure.detail(); };
+        const auto failed_otherwise = [&](const std::exception& failure) {
+            error = ErrorDetail{.field = failure.what()};
+        };
+        attempt<std::exception>(
+            [&] { attempt([&] { attempt<std::bad_alloc>(f, no_memory); }, refused); },
+            failed_otherwise);
         const auto failed = gather(static_cast<std::uint8_t>(error.has_value()));
         const auto first = static_cast<std::size_t>(std::ranges::find(failed, 1) - failed.begin());
         if (first == failed.size()) return;
         ErrorDetail all = error.value_or(ErrorDetail{});
         for (std::string* part : {&all.file, &all.field, &all.expected, &all.found, &all.fix})
             *part = gather(*part)[first];
-        if (first > 0) all.field = "rank " + std::to_string(first) + ": " + all.field;
+        if (first > 0)
+            all.field =
+                "rank " + std::to_string(first) + (all.field.empty() ? "" : ": ") + all.field;
         raise(std::move(all));
     }
     // f() on rank 0; the Error it throws is thrown by all.

@@ -1,6 +1,8 @@
 // Whether ranks see the same: a run whose ranks differ would have no one result.
 #pragma once
 
+#include <concepts>
+
 #include "hydralm/core/abi.hpp"
 #include "hydralm/io/json_difference.hpp"
 #include "hydralm/simd/batch.hpp"
@@ -27,6 +29,13 @@ inline void expect_same(Ranks& ranks, const Json& facts) {
                             json_difference(Json::parse(all[0]), Json::parse(all[r])),
                    .fix = "start every rank with the same program, options and files, on "
                           "processors of one kind"});
+}
+// Of the facts that facts_of() finds; what it throws on one rank all throw.
+template <std::invocable F>
+void expect_same(Ranks& ranks, const F& facts_of) {
+    Json facts;
+    ranks.on_all([&] { facts = facts_of(); });
+    expect_same(ranks, facts);
 }
 
 }  // namespace HYDRALM_NAMESPACE::detail

@@ -88,7 +88,7 @@ std::vector<Index> ends_of_runs(const Model& model, const StreamMemory& state, I
     return ends;
 }
 
-// The run of one rank.
+// The run of one rank. All memory is taken by the constructor.
 template <class Model>
 class RunOfText {
 public:
@@ -104,6 +104,23 @@ public:
           values_((ends[static_cast<std::size_t>(ranks.rank())] - first_) * model.d_model()),
           x_(values_.data(), values_.size() / model.d_model(), model.d_model()) {
         state.reserve_growth(first_ + x_.rows());
+        Index map = 0, bytes = 0, inputs = 0, own = 0, other = 0;
+        model.stack.each_layer(
+            model.weights().blocks, [&](const auto& block, const auto&, const StateExtent& place) {
+                const StateExtent extent = block.state_extent();
+                map = std::max(map, block.map_size());
+                bytes = std::max(bytes, extent.bytes);
+                inputs = std::max(inputs, block.halo() * model.d_model());
+                for (int r = 0; extent.banks > 0 && r <= rank(); ++r) {
+                    Index& most = r < rank() ? other : own;
+                    most = std::max(most, pages_of(r, *streams(state.stream(), place).banks(0)));
+                }
+            });
+        map_ = behind_ = AlignedBuffer<T>(map);
+        before_ = AlignedBuffer<std::byte>(bytes);
+        inputs_ = AlignedBuffer<T>(inputs);
+        if (!is_last()) own_pages_ = AlignedBuffer<std::byte>(own);
+        other_pages_ = AlignedBuffer<std::byte>(other);
     }
 
     // f(hidden [n, d] after norm_f, index of its first token), tile by tile.
@@ -176,23 +193,22 @@ private:
                               static_cast<std::size_t>(block.state_extent().bytes));
         const std::span S(block.mapped(streams(stream, place)),
                           static_cast<std::size_t>(block.map_size()));
-        AlignedBuffer<T> map(block.map_size()), behind(block.map_size());
+        const std::span behind = behind_.span().first(S.size());
         std::ranges::fill(S, T(0));  // what the halo left is not the past
         if (!is_last()) {
-            const std::vector<std::byte> before(bytes.begin(), bytes.end());
-            block.identity(map.data());
-            T* const moved = rank() > 0 ? map.data() : nullptr;  // before the first token S is 0
+            std::ranges::copy(bytes, before_.data());
+            block.identity(map_.data());
+            T* const moved = rank() > 0 ? map_.data() : nullptr;  // before the first token S is 0
             for_tiles(x_, first_, place,
                       [&](Streams at, Index n, MatrixView<T> rows, Arena& arena) {
                           block.advance(p, at, n, rows, moved, arena);
                       });
             std::ranges::copy(S, behind.data());
-            std::ranges::copy(before, bytes.begin());
+            std::copy_n(before_.data(), bytes.size(), bytes.data());
         }
         for (int r = 1; r < ranks_.count() && block.map_size() > 0; ++r) {  // from r − 1 to r
-            ranks_.send<T>(behind.span(), rank() == r - 1 ? r : nobody, S,
-                           rank() == r ? r - 1 : nobody);
-            if (rank() == r && !is_last()) block.carry(map.data(), S.data(), behind.data());
+            ranks_.send<T>(behind, rank() == r - 1 ? r : nobody, S, rank() == r ? r - 1 : nobody);
+            if (rank() == r && !is_last()) block.carry(map_.data(), S.data(), behind.data());
         }
     }
 
@@ -201,9 +217,9 @@ private:
     void take_halo(const Block& block, const P& p, const StateExtent& place) {
         const Index rows = block.halo(), d = model_.d_model();
         if (rows == 0) return;
-        AlignedBuffer<T> inputs(rows * d);
+        const std::span inputs = inputs_.span().first(static_cast<std::size_t>(rows * d));
         const std::span<const T> own(x_.row(x_.rows() - rows), static_cast<std::size_t>(rows * d));
-        ranks_.send<T>(own, is_last() ? nobody : rank() + 1, inputs.span(),
+        ranks_.send<T>(own, is_last() ? nobody : rank() + 1, inputs,
                        rank() == 0 ? nobody : rank() - 1);
         if (rank() == 0) return;
         for_tiles({inputs.data(), rows, d}, first_ - rows, place,
@@ -212,6 +228,12 @@ private:
                   });
     }
 
+    // Bytes of the chunk pages of a rank's run.
+    Index pages_of(int of, const PageBank& bank) const noexcept {
+        const PageLayout& layout = bank.layout();
+        return (first_of(of + 1) / layout.chunk_tokens - first_of(of) / layout.chunk_tokens) *
+               PageBank::page_bytes(layout.kinds[0], bank.policy().format, false);
+    }
     // The chunk pages of every rank's run go to all ranks behind it.
     template <class Block>
     void pass_pages(const Block& block, const StateExtent& place) {
@@ -228,31 +250,24 @@ private:
                 f(bank.pages(0).page(c), (c - begin) * bytes);
             }
         };
-        const auto buffer = [&](int of) {
-            return AlignedBuffer<std::byte>((first_of(of + 1) - first_of(of)) /
-                                            layout.chunk_tokens * bytes);
-        };
-        AlignedBuffer<std::byte> own(0);
-        if (!is_last()) {
-            own = buffer(rank());
+        if (!is_last())
             for_pages(rank(), [&](const std::byte* page, Index at) {
-                std::copy_n(page, bytes, own.data() + at);
+                std::copy_n(page, bytes, own_pages_.data() + at);
             });
-        }
         // A page is a multiple of 64 bytes.
-        const auto words = [](AlignedBuffer<std::byte>& pages) {
+        const auto words = [&](AlignedBuffer<std::byte>& pages, int of) {
+            const Index size = of == nobody ? 0 : pages_of(of, bank);
             return std::span(reinterpret_cast<std::uint64_t*>(pages.data()),
-                             static_cast<std::size_t>(pages.size()) / sizeof(std::uint64_t));
+                             static_cast<std::size_t>(size) / sizeof(std::uint64_t));
         };
         for (int step = 1; step < ranks_.count(); ++step) {
             const int to = rank() + step < ranks_.count() ? rank() + step : nobody,
                       from = std::max(rank() - step, nobody);
-            AlignedBuffer<std::byte> other(0);
-            if (from != nobody) other = buffer(from);
-            ranks_.send<std::uint64_t>(words(own), to, words(other), from);
+            ranks_.send<std::uint64_t>(words(own_pages_, to == nobody ? nobody : rank()), to,
+                                       words(other_pages_, from), from);
             if (from == nobody) continue;
             for_pages(from, [&](std::byte* page, Index at) {
-                std::copy_n(other.data() + at, bytes, page);
+                std::copy_n(other_pages_.data() + at, bytes, page);
             });
         }
         Arena arena(state_.workspace());
@@ -267,6 +282,12 @@ private:
     Index first_;
     AlignedBuffer<T> values_;
     MatrixView<T> x_;  // [tokens of the run, d], before the layer that is computed
+    // Of the layer that is computed: its map and its state behind the run; its state before it, to
+    // be taken back; inputs before the run; pages of this run, and of another rank's.
+    AlignedBuffer<T> map_, behind_;
+    AlignedBuffer<std::byte> before_;
+    AlignedBuffer<T> inputs_;
+    AlignedBuffer<std::byte> own_pages_, other_pages_;
 };
 
 }  // namespace detail
@@ -286,15 +307,14 @@ private:
 //
 // Throws Error, the same on every rank, as model.run does, for a state that has begun, a text too
 // short, a layer that cannot be cut, a bounded bank, memory that a rank has not got, and for ranks
-// that differ in program, text, weights, states or tile; the states are unchanged then. What a rank
-// throws later, of memory for what it sends or from f, is its own, and leaves its state unfit for
-// use until reset(): the others may wait for it.
+// that differ in program, text, weights, states or tile; the states are unchanged then. What f
+// throws is its rank's own: behind all that ranks send, so that none waits for it, and with a state
+// that is unfit for use until reset().
 template <class Model, class F>
 void run_over_ranks(const Model& model, std::span<const token_id> text,
                     typename Model::State& state, Ranks& ranks, const F& f) {
     if (ranks.count() == 1) return model.run(text, state, Form::parallel, f);
-    detail::Json facts;
-    ranks.on_all([&] {
+    detail::expect_same(ranks, [&] {
         model.expect_weights();
         model.expect_own(state);
         if (state.position() != 0)
@@ -302,9 +322,8 @@ void run_over_ranks(const Model& model, std::span<const token_id> text,
                    .expected = "0",
                    .found = std::to_string(state.position()),
                    .fix = "give every rank a new state"});
-        facts = detail::facts_of_text(model, text, state);
+        return detail::facts_of_text(model, text, state);
     });
-    detail::expect_same(ranks, facts);
     std::vector<Index> ends;
     std::optional<detail::RunOfText<Model>> run;
     ranks.on_all([&] {

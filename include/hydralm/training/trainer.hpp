@@ -44,41 +44,34 @@ public:
     // and tape when the first batch shows its shape. Throws Error for options outside their range,
     // and on several ranks, unless texts are cut, where the batches of each are no power of two;
     // and for ranks of which some cut texts, or that accumulate other numbers of batches. All ranks
-    // make it, and call step and sections, together, and throw the same Error where numbers are not
-    // finite.
+    // make it, and call step and sections, together: what one of them throws all do.
     Trainer(Model& model, const TrainerOptions& options, Ranks& ranks = one_rank())
         : model_(model),
-          options_(agreed(options, ranks)),
+          options_(options),
           ranks_(ranks),
-          parameters_(model.parameter_count),
-          blocks_(parameter_blocks(model.parameters)),
-          block_ends_(deal_blocks(blocks_, ranks.count(),
-                                  [&](std::size_t tensor) {
-                                      return moved_by_muon(options.optimiser,
-                                                           model.parameters[tensor]);
-                                  })),
-          share_(ranks, element_ends()),
-          optimiser_(model, options.optimiser, share_.first(), share_.size()),
-          squares_(blocks_.size()),
-          gradient_(ranks, options.cut_texts, options.keep),
-          gradient_sum_(own_batches(), model.parameter_count),
-          loss_sum_(own_batches(), 1) {
-        take_weights();
+          gradient_(ranks, options.cut_texts, options.keep) {
+        detail::expect_same(ranks,
+                            {{"cut texts", options.cut_texts}, {"accumulate", options.accumulate}});
+        ranks.on_all([&] {
+            detail::expect_fit(options, ranks.count());
+            take_memory();
+            take_weights();
+        });
     }
 
-    // One update from options.accumulate batches of the source. Throws Error for a token or label
-    // outside the vocabulary, for a batch that BatchGradient cannot cut, and, unless such steps are
-    // skipped, for a loss or gradient that is not finite: naming the step and the parameter it
-    // began in. Then the weights are unchanged; streams that are carried may have read some of the
-    // batches. Throws Error, too, for an update that is not finite, naming the parameter: the model
-    // is unchanged, the trainer goes on only from what it restores.
+    // One update from options.accumulate batches of the source. Throws what the source throws,
+    // Error for a token or label outside the vocabulary, for a batch that BatchGradient cannot cut,
+    // and, unless such steps are skipped, for a loss or gradient that is not finite: naming the
+    // step and the parameter it began in. Then the weights are unchanged; streams that are carried
+    // may have read some of the batches, and the source, on several ranks, stands anywhere. Throws
+    // Error, too, for an update that is not finite, naming the parameter: the model is unchanged,
+    // the trainer goes on only from what it restores; as it does where memory ends in an update.
     StepReport step(BatchSource& source) {
         StepReport report{.step = step_ + 1, .rate = options_.rate(step_)};
-        std::optional<BatchStates<Model>> before;
-        if (options_.non_finite == NonFinite::skip) before = states_;
+        std::optional<BatchStates<Model>> before;  // of streams that are carried
+        if (options_.non_finite == NonFinite::skip && ranks_.count() == 1) before = states_;
         begun_ = false;
         add_batches(source, report);
-        const auto gradient = share_.own(gradient_.values());
         report.gradient_norm = gradient_norm();
         if (!std::isfinite(report.loss) || !std::isfinite(report.gradient_norm)) {
             if (options_.non_finite == NonFinite::stop) fail(report);
@@ -86,15 +79,9 @@ public:
             if (begun_) states_->reset();
             else states_ = std::move(before);
         } else {
-            if (options_.clip > 0.0 && report.gradient_norm > options_.clip)
-                scale_gradient<T>(gradient, options_.clip / report.gradient_norm);
-            optimiser_.step(share_.own(parameters_.span()), gradient,
-                            report.rate / options_.rate.peak, [&](const ParameterInfo& info) {
-                                return options_.frozen && options_.frozen(info, step_);
-                            });
-            expect_finite_update(report.step);
-            share_.publish(parameters_.span());
-            give_weights();
+            ranks_.on_all([&] { update(report); });
+            share_->publish(parameters_.span());
+            ranks_.on_all([&] { give_weights(); });
         }
         ++step_;
         tokens_ += report.tokens;
@@ -105,7 +92,7 @@ public:
     const TrainerOptions& options() const noexcept { return options_; }
     Ranks& ranks() const noexcept { return ranks_; }
     // Of both moments, on this rank.
-    Index moment_bytes() const noexcept { return 2 * share_.size() * Index{sizeof(T)}; }
+    Index moment_bytes() const noexcept { return 2 * share_->size() * Index{sizeof(T)}; }
     // Updates made and tokens read so far.
     std::int64_t steps() const noexcept { return step_; }
     std::int64_t tokens() const noexcept { return tokens_; }
@@ -114,16 +101,23 @@ public:
     // valid until the next step. On several ranks they are whole on rank 0, which takes memory for
     // the moments of all.
     std::vector<StateSection> sections() {
-        progress_ = {step_, tokens_, optimiser_.steps(), states_ ? states_->position() : 0,
+        progress_ = {step_, tokens_, optimiser_->steps(), states_ ? states_->position() : 0,
                      states_ ? states_->count() : 0};
-        if (states_) {
-            state_bytes_ = states_->bytes();
-            bank_bytes_ = states_->bank_bytes();
-        }
-        std::span<const T> first = optimiser_.first_moment(), second = optimiser_.second_moment();
+        ranks_.on_all([&] {
+            if (states_) {
+                state_bytes_ = states_->bytes();
+                bank_bytes_ = states_->bank_bytes();
+            }
+            if (ranks_.count() == 1 || ranks_.rank() > 0) return;
+            first_moments_.resize(parameters_.span().size());
+            second_moments_.resize(parameters_.span().size());
+        });
+        std::span<const T> first = optimiser_->first_moment(), second = optimiser_->second_moment();
         if (ranks_.count() > 1) {
-            first = first_moments_ = share_.collect(first);
-            second = second_moments_ = share_.collect(second);
+            share_->collect(first, first_moments_);
+            share_->collect(second, second_moments_);
+            first = first_moments_;
+            second = second_moments_;
         }
         return {state_section("progress", std::span<const std::int64_t>(progress_)),
                 state_section("parameters", std::span<const T>(parameters_.span())),
@@ -172,21 +166,28 @@ public:
         expect_values(file, "first_moment", lowest);
         expect_values(file, "second_moment", T(0));
         file.read("parameters", parameters_.span());
-        read_own(file, "first_moment", optimiser_.first_moment());
-        read_own(file, "second_moment", optimiser_.second_moment());
+        read_own(file, "first_moment", optimiser_->first_moment());
+        read_own(file, "second_moment", optimiser_->second_moment());
         step_ = progress[0];
         tokens_ = progress[1];
-        optimiser_.set_steps(progress[2]);
+        optimiser_->set_steps(progress[2]);
         states_ = std::move(states);
         give_weights();
     }
 
 private:
-    // The options, checked, of ranks that agree on what they send each other.
-    static const TrainerOptions& agreed(const TrainerOptions& options, Ranks& ranks) {
-        detail::expect_same(ranks,
-                            {{"cut texts", options.cut_texts}, {"accumulate", options.accumulate}});
-        return detail::checked(options, ranks.count());
+    void take_memory() {
+        parameters_ = AlignedBuffer<T>(model_.parameter_count);
+        blocks_ = parameter_blocks(model_.parameters);
+        block_ends_ = deal_blocks(blocks_, ranks_.count(), [&](std::size_t tensor) {
+            return moved_by_muon(options_.optimiser, model_.parameters[tensor]);
+        });
+        squares_.resize(blocks_.size());
+        share_ = std::make_unique<ParameterShare<T>>(ranks_, element_ends());
+        optimiser_ = std::make_unique<Optimiser<Model>>(model_, options_.optimiser, share_->first(),
+                                                        share_->size());
+        gradient_sum_ = std::make_unique<PairwiseSum<T>>(own_batches(), model_.parameter_count);
+        loss_sum_ = std::make_unique<PairwiseSum<double>>(own_batches(), 1);
     }
 
     // Throws Error unless the values of a section, one for each weight, are finite and not below
@@ -207,42 +208,47 @@ private:
     void read_own(const StateFile& file, const char* section, std::span<T> out) const {
         const auto bytes = file.section(section);
         if (!out.empty())
-            std::memcpy(out.data(), bytes.data() + share_.first() * Index{sizeof(T)},
+            std::memcpy(out.data(), bytes.data() + share_->first() * Index{sizeof(T)},
                         out.size_bytes());
     }
 
+    // Of this rank's share, by its gradient, which is clipped.
+    void update(const StepReport& report) {
+        const auto gradient = share_->own(gradient_.values());
+        if (options_.clip > 0.0 && report.gradient_norm > options_.clip)
+            scale_gradient<T>(gradient, options_.clip / report.gradient_norm);
+        optimiser_->step(share_->own(parameters_.span()), gradient,
+                         report.rate / options_.rate.peak, [&](const ParameterInfo& info) {
+                             return options_.frozen && options_.frozen(info, step_);
+                         });
+        expect_finite_update(report.step);
+    }
     // Throws Error for what an update made not finite, before the model takes it. Where steps are
     // skipped, weights that were not finite may stay so.
     void expect_finite_update(std::int64_t step) {
-        const auto first = optimiser_.first_moment(), second = optimiser_.second_moment();
-        const std::span<const T> weights = share_.own(parameters_.span());
-        Index bad = model_parameters();  // the first tensor
-        if (!std::isfinite(hydralm::gradient_norm<T>(weights) + hydralm::gradient_norm<T>(first) +
-                           hydralm::gradient_norm<T>(second))) {
-            const bool skip = options_.non_finite == NonFinite::skip;
-            Index i = -share_.first(), tensor = 0;
-            model_.get_parameters([&](const ParameterInfo&, std::span<const T> before) {
-                for (const T old : before) {
-                    if (i >= 0 && i < share_.size()) {
-                        const auto at = static_cast<std::size_t>(i);
-                        const bool good =
-                            std::isfinite(weights[at]) || (skip && !std::isfinite(old));
-                        if (!good || !std::isfinite(first[at]) || !std::isfinite(second[at]))
-                            bad = std::min(bad, tensor);
-                    }
-                    ++i;
+        const auto first = optimiser_->first_moment(), second = optimiser_->second_moment();
+        const std::span<const T> weights = share_->own(parameters_.span());
+        if (std::isfinite(hydralm::gradient_norm<T>(weights) + hydralm::gradient_norm<T>(first) +
+                          hydralm::gradient_norm<T>(second)))
+            return;
+        const bool skip = options_.non_finite == NonFinite::skip;
+        Index i = -share_->first();
+        model_.get_parameters([&](const ParameterInfo& info, std::span<const T> before) {
+            for (const T old : before) {
+                if (i >= 0 && i < share_->size()) {
+                    const auto at = static_cast<std::size_t>(i);
+                    const bool good = std::isfinite(weights[at]) || (skip && !std::isfinite(old));
+                    if (!good || !std::isfinite(first[at]) || !std::isfinite(second[at]))
+                        raise({.field = "step " + std::to_string(step),
+                               .expected = "a finite update",
+                               .found = "NaN or infinity in weights or moments of " +
+                                        std::string(info.name()),
+                               .fix = "lower the learning rate, or clip the gradient"});
                 }
-                ++tensor;
-            });
-        }
-        bad = std::ranges::min(ranks_.gather(bad));
-        if (bad < model_parameters())
-            raise({.field = "step " + std::to_string(step),
-                   .expected = "a finite update",
-                   .found = "NaN or infinity in weights or moments of " + name_of(bad),
-                   .fix = "lower the learning rate, or clip the gradient"});
+                ++i;
+            }
+        });
     }
-    Index model_parameters() const noexcept { return std::ssize(model_.parameters); }
     std::string name_of(Index tensor) const {
         return std::string(model_.parameters[static_cast<std::size_t>(tensor)].name());
     }
@@ -261,57 +267,76 @@ private:
         return ends;
     }
 
-    // The step's loss, tokens and gradient: of this rank's batches, then of all ranks.
+    // The step's loss, tokens and gradient.
     void add_batches(BatchSource& source, StepReport& report) {
-        const std::uint64_t begin = source.position();
-        gradient_sum_.clear();  // of a step that an Error ended
-        loss_sum_.clear();
-        if (deals_out())
-            source.seek(begin + static_cast<std::uint64_t>(own_batches() *
-                                                           (ranks_.count() - 1 - ranks_.rank())));
-        for (int i = 0; i < own_batches(); ++i) {
-            source.next(batch_);
-            if (ranks_.count() > 1) expect_fresh(batch_);
-            begin_batch();
-            const bool passes_on = deals_out() && i + 1 == own_batches();
-            if (passes_on) {
-                SumBehindLayers<T> sum(model_, gradient_.values(), gradient_sum_, share_);
-                report.loss = batch_loss(gradient_.final_behind_layers() ? &sum : nullptr);
-                sum.begin_rest();
-            } else {
-                report.loss = batch_loss(nullptr);
-                gradient_sum_.add_part(0, gradient_.values());
-            }
-            gradient_sum_.next();
-            loss_sum_.add({&report.loss, 1});
-            report.tokens += static_cast<std::int64_t>(batch_.tokens.size());
-        }
-        if (gradient_.cuts()) share_.sum(gradient_.values());
-        if (deals_out()) {
-            share_.finish_sum(gradient_.values());  // before seek, which may throw
-            source.seek(begin + static_cast<std::uint64_t>(options_.accumulate));
-            auto losses = ranks_.gather(report.loss);
-            PairwiseSum<double> sum(std::ssize(losses), 1);
-            for (auto loss = losses.rbegin(); loss != losses.rend(); ++loss) sum.add({&*loss, 1});
-            report.loss = losses.front();
-            const auto tokens = ranks_.gather(report.tokens);
-            report.tokens = std::accumulate(tokens.begin(), tokens.end(), std::int64_t{0});
-        }
+        gradient_sum_->clear();  // of a step that an Error ended
+        loss_sum_->clear();
+        if (deals_out()) add_own_batches(source, report);
+        else add_all_batches(source, report);
         report.loss /= options_.accumulate;
     }
+    // Of all batches, with the ranks that cut them.
+    void add_all_batches(BatchSource& source, StepReport& report) {
+        for (int i = 0; i < options_.accumulate; ++i) {
+            ranks_.on_all([&] { read_batch(source); });
+            gradient_.begin(model_, batch_, *states_);
+            add_batch(report);
+        }
+        if (gradient_.cuts()) share_->sum(gradient_.values());
+    }
+    // Of this rank's batches, then of all ranks. The way back of the last batch sends, so all that
+    // may fail is done before it, and fails on every rank.
+    void add_own_batches(BatchSource& source, StepReport& report) {
+        std::unique_ptr<SumBehindLayers<T>> sum;
+        ranks_.on_all([&] {
+            const std::uint64_t begin = source.position();
+            source.seek(begin + static_cast<std::uint64_t>(own_batches() *
+                                                           (ranks_.count() - 1 - ranks_.rank())));
+            for (int i = 0; i < own_batches(); ++i) {
+                if (i > 0) add_batch(report);
+                read_batch(source);
+                gradient_.begin(model_, batch_, *states_);
+            }
+            source.seek(begin + static_cast<std::uint64_t>(options_.accumulate));
+            sum = std::make_unique<SumBehindLayers<T>>(model_, gradient_.values(), *gradient_sum_,
+                                                       *share_);
+        });
+        add_batch(report, sum.get());
+        share_->finish_sum(gradient_.values());
+        struct Part {
+            double loss;
+            std::int64_t tokens;
+        };
+        auto parts = ranks_.gather(Part{report.loss, report.tokens});
+        PairwiseSum<double> losses(std::ssize(parts), 1);
+        report.tokens = 0;
+        for (auto part = parts.rbegin(); part != parts.rend(); ++part) {
+            losses.add({&part->loss, 1});
+            report.tokens += part->tokens;
+        }
+        report.loss = parts.front().loss;
+    }
 
-    // Gradient and streams for batch_, cleared.
-    void begin_batch() {
-        gradient_.begin(model_, batch_);
+    // The next batch, and its streams.
+    void read_batch(BatchSource& source) {
+        source.next(batch_);
+        if (ranks_.count() > 1) expect_fresh(batch_);
         if (!states_ || states_->count() != batch_.streams) states_.emplace(model_, batch_.streams);
         if (batch_.fresh) states_->reset();
         begun_ = begun_ || batch_.fresh;
     }
-    // The mean loss of batch_; its share of the step's gradient is in gradient_.
-    double batch_loss(LayerWatch* on_backward) {
+    // Gradient and mean loss of batch_, whose gradient_ has begun, join those of the step; sum: of
+    // the batch that is this rank's last, where ranks have other batches.
+    void add_batch(StepReport& report, SumBehindLayers<T>* sum = nullptr) {
         const Index counted = std::max<Index>(1, kernels::count_labels(batch_.labels));
         const double scale = 1.0 / (static_cast<double>(counted) * options_.accumulate);
-        return gradient_.add(model_, batch_, *states_, scale, on_backward).mean();
+        LayerWatch* const watch = gradient_.final_behind_layers() ? sum : nullptr;
+        report.loss = gradient_.add(model_, batch_, *states_, scale, watch).mean();
+        if (sum) sum->begin_rest();
+        else gradient_sum_->add_part(0, gradient_.values());
+        gradient_sum_->next();
+        loss_sum_->add({&report.loss, 1});
+        report.tokens += static_cast<std::int64_t>(batch_.tokens.size());
     }
 
     // Of the gradient, from the squares of each rank's blocks.
@@ -356,7 +381,7 @@ private:
             const auto tensor = static_cast<Index>(block.tensor);
             if (weight < 0 && std::ranges::any_of(of(parameters_.span()), bad)) weight = tensor;
             const bool own =
-                block.first >= share_.first() && block.first < share_.first() + share_.size();
+                block.first >= share_->first() && block.first < share_->first() + share_->size();
             if (own && std::ranges::any_of(of(gradient_.values()), bad)) gradient = tensor;
         }
         gradient = std::ranges::max(ranks_.gather(gradient));
@@ -377,12 +402,12 @@ private:
     AlignedBuffer<T> parameters_;
     std::vector<ParameterBlock> blocks_;
     std::vector<Index> block_ends_;  // of the ranks' shares
-    ParameterShare<T> share_;
-    Optimiser<Model> optimiser_;
+    std::unique_ptr<ParameterShare<T>> share_;
+    std::unique_ptr<Optimiser<Model>> optimiser_;
     std::vector<double> squares_;  // of the gradient, a block each
     BatchGradient<Model> gradient_;
-    PairwiseSum<T> gradient_sum_;
-    PairwiseSum<double> loss_sum_;
+    std::unique_ptr<PairwiseSum<T>> gradient_sum_;
+    std::unique_ptr<PairwiseSum<double>> loss_sum_;
     std::optional<BatchStates<Model>> states_;
     Batch batch_;
     bool begun_ = false;  // whether streams began anew in this step

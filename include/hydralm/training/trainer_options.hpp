@@ -47,9 +47,9 @@ inline std::string short_number(double x) {
     return text.data();
 }
 
-// The options. Throws Error for those outside their range, and on several ranks, unless texts are
-// cut, where the batches of each are no power of two.
-inline const TrainerOptions& checked(const TrainerOptions& options, int ranks) {
+// Throws Error for options outside their range, and on several ranks, unless texts are cut, where
+// the batches of each are no power of two.
+inline void expect_fit(const TrainerOptions& options, int ranks) {
     const auto refuse = [](const char* field, const char* expected, double found) {
         raise({.field = field,
                .expected = expected,
@@ -71,7 +71,6 @@ inline const TrainerOptions& checked(const TrainerOptions& options, int ranks) {
         refuse("learning rate", "a finite number above 0", options.rate.peak);
     if (!(options.rate.least >= 0.0) || !(options.rate.least <= options.rate.peak))
         refuse("least learning rate", "in [0, the learning rate]", options.rate.least);
-    return options;  // NOLINT(bugprone-return-const-ref-from-parameter)
 }
 
 }  // namespace detail

@@ -53,21 +53,24 @@ public:
     // validation: may be null. Throws Error when fewer than one checkpoint is to be kept, for a
     // published model whose best weights are not saved by options.save_best, and when
     // ranks differ: in the program, its compiler and instruction set, in what the numbers depend
-    // on, or in the weights they begin with. All ranks call every function of it together.
+    // on, or in the weights they begin with. All ranks call every function of it together, and what
+    // one of them throws all do, but for what run is given to call.
     TrainingRun(Trainer<Model>& trainer, BatchSource& source, BatchSource* validation,
                 RunOptions options, const std::string& description)
         : trainer_(trainer),
           source_(source),
           validation_(validation),
-          options_(std::move(options)),
-          fingerprint_(fingerprint(description)) {
-        if (options_.keep < 1)
-            raise({.field = "keep",
-                   .expected = "at least 1",
-                   .found = std::to_string(options_.keep),
-                   .fix = "keep one checkpoint"});
-        if (validation_ && !options_.directory.empty() && !options_.save_best)
-            static_cast<void>(detail::model_metadata(trainer.model()));  // whether save can
+          options_(std::move(options)) {
+        trainer.ranks().on_all([&] {
+            fingerprint_ = fingerprint(description);
+            if (options_.keep < 1)
+                raise({.field = "keep",
+                       .expected = "at least 1",
+                       .found = std::to_string(options_.keep),
+                       .fix = "keep one checkpoint"});
+            if (validation_ && !options_.directory.empty() && !options_.save_best)
+                static_cast<void>(detail::model_metadata(trainer.model()));  // whether save can
+        });
         expect_same_ranks();
     }
 
@@ -76,22 +79,7 @@ public:
     // readable one belongs to another run (naming what differs).
     template <class Warn>
     void resume(const Warn& warn) {
-        const auto files = checkpoints();
-        if (files.empty())
-            raise({.file = options_.directory.string(),
-                   .expected = "a checkpoint, step-<number>.train",
-                   .found = "none",
-                   .fix = "give the directory a training run wrote"});
-        for (auto file = files.rbegin(); file != files.rend(); ++file) {
-            const auto restored = [&] { return restore(file->second), true; };
-            const auto pass_over = [&](const Error& error) {
-                const bool other_run = error.detail().field.starts_with("config: ");
-                if (other_run || std::next(file) == files.rend()) raise(error);
-                warn(std::string(error.what()) + "; trying the checkpoint before it");
-                return false;
-            };
-            if (attempt(restored, pass_over)) break;
-        }
+        trainer_.ranks().on_all([&] { restore_newest(warn); });
         expect_same_ranks();
         trainer_.ranks().on_first([&] { cut_log(); });
         owns_directory_ = true;
@@ -213,22 +201,24 @@ private:
     }
 
     void expect_same_ranks() {
-        Ranks& ranks = trainer_.ranks();
-        if (ranks.count() == 1) return;
-        auto facts = detail::program_facts();
-        facts.update(parse_json(fingerprint_, "fingerprint", ""));
-        facts["steps made"] = trainer_.steps();
-        facts["weights, CRC-32"] = weights_crc(trainer_.model());
-        detail::expect_same(ranks, facts);
+        if (trainer_.ranks().count() == 1) return;
+        detail::expect_same(trainer_.ranks(), [&] {
+            auto facts = detail::program_facts();
+            facts.update(parse_json(fingerprint_, "fingerprint", ""));
+            facts["steps made"] = trainer_.steps();
+            facts["weights, CRC-32"] = weights_crc(trainer_.model());
+            return facts;
+        });
     }
 
     void evaluate() {
-        if (!evaluator_) {
+        trainer_.ranks().on_all([&] {
+            if (evaluator_) return;
             Batch shape;
             validation_->seek(0);
             validation_->next(shape);
             evaluator_.emplace(trainer_.model(), shape.streams, shape.length);
-        }
+        });
         report_.validation_loss = evaluator_->loss(trainer_.model(), *validation_,
                                                    options_.eval_batches, trainer_.ranks());
         if (report_.validation_loss < report_.best_validation_loss) {
@@ -242,6 +232,25 @@ private:
         }
     }
 
+    template <class Warn>
+    void restore_newest(const Warn& warn) {
+        const auto files = checkpoints();
+        if (files.empty())
+            raise({.file = options_.directory.string(),
+                   .expected = "a checkpoint, step-<number>.train",
+                   .found = "none",
+                   .fix = "give the directory a training run wrote"});
+        for (auto file = files.rbegin(); file != files.rend(); ++file) {
+            const auto restored = [&] { return restore(file->second), true; };
+            const auto pass_over = [&](const Error& error) {
+                const bool other_run = error.detail().field.starts_with("config: ");
+                if (other_run || std::next(file) == files.rend()) raise(error);
+                warn(std::string(error.what()) + "; trying the checkpoint before it");
+                return false;
+            };
+            if (attempt(restored, pass_over)) break;
+        }
+    }
     void restore(const std::filesystem::path& path) {
         const StateFile file(path, fingerprint_);
         file.expect_only({"progress", "parameters", "first_moment", "second_moment", "states",
