@@ -2,10 +2,14 @@
 // and the gradient of a shorter text.
 //
 //     mpirun -n 2 long_text_report [TOKENS [TOKENS OF THE GRADIENT]]
+//     mpirun -n 2 long_text_report MODEL TEXT
 //
 // Every rank computes the whole text by itself first, and compares its run with that. Two small
 // models with random weights: of Gated DeltaNet and a window; and with retrieval, where a choice of
-// chunks that hangs on rounding may fall otherwise.
+// chunks that hangs on rounding may fall otherwise. Of that one, and, in the second form, of a
+// checkpoint with heads of 32 and chunks of 32 that is given the bytes of a file, also: which share
+// of the chunks that come from the ranks before a rank's tokens read.
+#include <hydralm/io.hpp>
 #include <hydralm/training.hpp>
 #include <hydralm/training/distributed.hpp>
 
@@ -48,6 +52,20 @@ std::vector<token_id> random_text(Index tokens, int vocab_size) {
     return text;
 }
 
+// Which chunks tokens read, by any head of any layer.
+class ChunksRead : public ReadObserver {
+public:
+    explicit ChunksRead(Index chunks) : read_(static_cast<std::size_t>(chunks)) {}
+    void read(std::int64_t, Index, Index chunk, double) noexcept override {
+        read_[static_cast<std::size_t>(chunk)] = 1;
+    }
+    // Of the first so many chunks.
+    Index count(Index chunks) const { return std::count(read_.begin(), read_.begin() + chunks, 1); }
+
+private:
+    std::vector<std::uint8_t> read_;
+};
+
 // The greatest over ranks.
 double greatest(Ranks& ranks, double own) { return std::ranges::max(ranks.gather(own)); }
 
@@ -60,14 +78,24 @@ double seconds(Ranks& ranks, const F& f) {
     return greatest(ranks, time.count());
 }
 
+// Says which share of the chunks before its run a rank's tokens read, over all ranks.
+void print_share(const char* name, Ranks& ranks, const ChunksRead& reads, Index chunks_before) {
+    Index read = 0, passed = 0;
+    for (const Index n : ranks.gather(reads.count(chunks_before))) read += n;
+    for (const Index n : ranks.gather(chunks_before)) passed += n;
+    if (ranks.rank() == 0 && passed > 0)
+        std::printf("%s: %d ranks: %td of %td chunks of ranks before are read, %.1f %%\n", name,
+                    ranks.count(), read, passed,
+                    100.0 * static_cast<double>(read) / static_cast<double>(passed));
+}
+
 template <class Model>
 void compare_logits(const char* name, const Model& model, Ranks& ranks, Index tokens) {
     const Index d = model.d_model(), V = model.vocab_size();
     const auto text = random_text(tokens, static_cast<int>(V));
-    const BankPolicy policy{.open_groups = 2};
     std::vector<float> hidden(static_cast<std::size_t>(tokens * d));  // of one process
     const double one = seconds(ranks, [&] {
-        auto state = model.new_state(Model::prefill_tile, policy);
+        auto state = model.new_state(Model::prefill_tile, {.open_groups = 2});
         model.run(std::span(text), state, Form::parallel,
                   [&](MatrixView<const float> rows, std::size_t first) {
                       for (Index i = 0; i < rows.rows(); ++i)
@@ -78,7 +106,9 @@ void compare_logits(const char* name, const Model& model, Ranks& ranks, Index to
     double largest = 0.0;
     std::vector<double> differences;  // the largest of a token
     std::vector<float> memory(static_cast<std::size_t>(2 * Model::prefill_tile * V));
-    auto state = model.new_state(Model::prefill_tile, policy);
+    const Index chunk = std::max<Index>(1, model.config.retrieval_chunk_size);
+    const auto reads = std::make_shared<ChunksRead>(tokens / chunk + 1);
+    auto state = model.new_state(Model::prefill_tile, {.open_groups = 2, .reads = reads});
     std::vector<float> found(static_cast<std::size_t>(tokens * d));
     std::size_t begin = text.size(), end = 0;
     const std::int64_t before = ranks.traffic().bytes_sent;
@@ -121,6 +151,7 @@ void compare_logits(const char* name, const Model& model, Ranks& ranks, Index to
             "more than %g; %.1f s, one process on each rank %.1f s; a rank sends %.0f "
             "bytes\n",
             name, tokens, ranks.count(), difference / largest, beyond, bound, over, one, most);
+    if (!state.banks().empty()) print_share(name, ranks, *reads, static_cast<Index>(begin) / chunk);
 }
 
 template <class Model>
@@ -171,6 +202,22 @@ void compare(const char* name, Ranks& ranks, Index tokens, Index of_gradient) {
     compare_gradients(name, model, ranks, of_gradient);
 }
 
+// Of a trained model, and the bytes of a file.
+void read_chunks(const char* path, const char* text_path, Ranks& ranks) {
+    const MappedFile file(text_path);
+    std::vector<token_id> text;
+    for (const char byte : file.text()) text.push_back(static_cast<unsigned char>(byte));
+    const auto model = open<float>(path, Kernels<Sizes<32>, Sizes<32>>{});
+    const Index chunk = std::max<Index>(1, model.config.retrieval_chunk_size);
+    const auto reads = std::make_shared<ChunksRead>(std::ssize(text) / chunk + 1);
+    auto state = model.new_state(RuntimeModel<float>::prefill_tile, {.reads = reads});
+    std::size_t begin = text.size();
+    run_over_ranks(
+        model, std::span<const token_id>(text), state, ranks,
+        [&](MatrixView<const float>, std::size_t first) { begin = std::min(begin, first); });
+    print_share(path, ranks, *reads, static_cast<Index>(begin) / chunk);
+}
+
 // The number of tokens that a word says; 0 for another word.
 Index tokens_of(std::string_view word) {
     Index tokens = 0;
@@ -183,12 +230,19 @@ Index tokens_of(std::string_view word) {
 int main(int argc, char** argv) {
     const Index tokens = argc > 1 ? tokens_of(argv[1]) : 1'000'000,
                 of_gradient = argc > 2 ? tokens_of(argv[2]) : 65536;
-    if (argc > 3 || tokens < 1 || of_gradient < 1) {
-        std::fprintf(stderr, "usage: long_text_report [TOKENS [TOKENS OF THE GRADIENT]]\n");
+    const bool of_checkpoint = argc == 3 && tokens < 1;
+    if (!of_checkpoint && (argc > 3 || tokens < 1 || of_gradient < 1)) {
+        std::fprintf(stderr,
+                     "usage: long_text_report [TOKENS [TOKENS OF THE GRADIENT]], or\n"
+                     "       long_text_report MODEL TEXT\n");
         return 2;
     }
     MpiRanks ranks;
     try {
+        if (of_checkpoint) {
+            read_chunks(argv[1], argv[2], ranks);
+            return 0;
+        }
         compare<HydraLM<windowed>>("D D S", ranks, tokens, of_gradient);
         compare<HydraLM<retrieving>>("D S R", ranks, tokens, of_gradient);
     } catch (const Error& error) {
