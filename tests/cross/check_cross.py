@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The model inside a binary, for other processors: built by cross compilers, run by qemu-user. It
 must begin the text that it writes here (roundings differ, and a byte that is drawn otherwise changes
-the rest), end it in words, and be as small. And the tests of matrix products in every format, for
-aarch64. Arguments: the program hydralm, and the example for this machine, built."""
+the rest), end it in words, and be as small. And the tests of the kernels that most of the time goes
+into, for aarch64. Arguments: the program hydralm, and the example for this machine, built."""
 
 import functools
 import pathlib
@@ -27,10 +27,14 @@ TARGETS = (
     ("arm-linux-gnueabihf", ["-mfpu=neon-vfpv4"], "qemu-arm", []),
 )
 # Of tests/kernels, and what the output must name.
-PRODUCTS = (
+KERNELS = (
     ("matmul_test", "passed"),
     ("bf16_matmul_test", "passed"),
     ("quantised_matmul_test", "neon-dotprod runs"),
+    ("delta_rule_test", "passed"),
+    ("window_attention_test", "passed"),
+    ("short_conv_test", "passed"),
+    ("rms_norm_test", "passed"),
 )
 FLAGS = ["-std=c++20", "-Os", "-DNDEBUG", "-fno-exceptions", "-fno-rtti", "-ffunction-sections",
          "-fdata-sections", "-Wall", "-Wextra", "-pthread", "-s", "-Wl,--gc-sections"]
@@ -78,7 +82,7 @@ def check(target, flags, qemu, machine):
         return f"{where}: {size} bytes, more than {MOST_BYTES}" if size > MOST_BYTES else None
 
 
-def check_products(test, named):
+def check_kernel(test, named):
     if not folder_of("catch2", "catch2/catch.hpp"):
         print(f"aarch64: {test} not run: there is no Catch2 2, which needs no library of another machine")
         return None
@@ -86,6 +90,7 @@ def check_products(test, named):
     with tempfile.TemporaryDirectory() as name:
         directory = pathlib.Path(name)
         said = subprocess.run(["aarch64-linux-gnu-g++", "-std=c++20", "-O1", "-Wall", "-pthread",
+                               f'-DHYDRALM_GOLDEN_DIR="{tests / "golden"}"',
                                *includes(directory), "-isystem", directory, "-I", tests,
                                tests / "support" / "main.cpp", tests / "kernels" / f"{test}.cpp",
                                "-o", directory / test], capture_output=True, text=True)
@@ -100,4 +105,4 @@ def check_products(test, named):
 
 
 compiling.run_all([functools.partial(check, *target) for target in TARGETS] +
-                  [functools.partial(check_products, *test) for test in PRODUCTS])
+                  [functools.partial(check_kernel, *test) for test in KERNELS])
