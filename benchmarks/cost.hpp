@@ -89,12 +89,17 @@ struct MixerCost {
 private:
     // Retrieval: summaries that a head scores for a token, and keys that it attends to.
     double scored(double t) const {
-        const double past = std::floor(t / c.retrieval_chunk_size), group = 64;
+        const double past = std::floor(t / c.retrieval_chunk_size);
         if (policy.bounded())
             return std::min(past, double(policy.exact_chunks + policy.pooled_chunks) + 1);
-        const double whole = std::floor(past / group), open = double(policy.open_groups);
-        if (open == 0 || whole <= open) return past;
-        return whole + group * open + (past - group * whole);
+        return scored_nodes(0, past);
+    }
+    // Of so many nodes of a height.
+    double scored_nodes(Index height, double nodes) const {
+        const double group = chunk_group, above = std::floor(nodes / group),
+                     open = double(open_nodes(height + 1, policy.open_groups));
+        if (policy.open_groups == 0 || height + 1 == tree_heights || above <= open) return nodes;
+        return scored_nodes(height + 1, above) + group * open + (nodes - group * above);
     }
     double read(double t) const {
         const double C = c.retrieval_chunk_size, past = std::floor(t / C), own = t - C * past + 1;

@@ -1,4 +1,4 @@
-// The chunks that queries score highest, against the reference: flat and in two levels, ties,
+// The chunks that queries score highest, against the reference: flat and by a tree, ties,
 // scores that are not numbers, whatever is searched together.
 #include "hydralm/kernels/chunk_search/search.hpp"
 
@@ -22,7 +22,7 @@ T small_number(Random& random) {
     return static_cast<T>(random.below(5)) - T(2);
 }
 
-// Vectors [width, 64] for so many chunks or groups, and 64 of them a page.
+// Vectors [width, 64] for so many nodes of a height, and 64 of them a page.
 template <class T>
 struct Vectors {
     Index width;
@@ -50,20 +50,21 @@ template <class T>
 struct Case {
     Index width, count;
     Random random{static_cast<std::uint64_t>(100 * width + count)};
-    Vectors<T> chunks, groups;
+    std::vector<Vectors<T>> nodes;  // by height
 
-    Case(Index vector_width, Index chunk_count)
-        : width(vector_width),
-          count(chunk_count),
-          chunks(count, width, random),
-          groups(ceil_div(count, chunk_group), width, random) {
-        // A chunk and a group whose scores are not numbers: the last choice.
-        chunks.values[chunks.place(0, count / 2)] = groups.values[groups.place(0, 0)] =
-            std::numeric_limits<T>::quiet_NaN();
+    Case(Index vector_width, Index chunk_count) : width(vector_width), count(chunk_count) {
+        for (Index h = 0; h < tree_heights; ++h) {
+            nodes.emplace_back(ceil_div(count, node_chunks(h)), width, random);
+            // One whose score is not a number: the last choice.
+            nodes.back().values[nodes.back().place(0, h == 0 ? count / 2 : 0)] =
+                std::numeric_limits<T>::quiet_NaN();
+        }
     }
-    const T* summaries(Index g) const noexcept { return chunks.page(g); }
-    const T* group_summaries(Index level) const noexcept { return groups.page(level); }
-    void fetch_summaries(Index) const noexcept {}
+    const T* summaries(Index height, Index i) const noexcept { return of(height).page(i); }
+    void fetch_summaries(Index, Index) const noexcept {}
+    const Vectors<T>& of(Index height) const noexcept {
+        return nodes[static_cast<std::size_t>(height)];
+    }
 };
 
 // `rows` queries whose pasts end at and before `end`, together and each by itself.
@@ -102,8 +103,7 @@ void check(const Case<T>& past, Index rows, Index first, Index end, Index top_k,
             const auto expected = kernels::detail::best_of(
                 kernels::detail::scored_chunks<T>(
                     from[static_cast<std::size_t>(i)], to[static_cast<std::size_t>(i)], open,
-                    [&](Index c) { return past.chunks.score(q.row(i), c); },
-                    [&](Index g) { return past.groups.score(q.row(i), g); }),
+                    [&](Index h, Index n) { return past.of(h).score(q.row(i), n); }),
                 top_k);
             bool same = true;
             for (Index j = 0; j < top_k; ++j) {
@@ -128,7 +128,7 @@ void check(const Case<T>& past, Index rows, Index first, Index end, Index top_k,
 TEMPLATE_TEST_CASE("the chunks of the past that queries score highest are those of the reference",
                    "[chunk_search]", float, double) {
     for (const Index width : {1, 4, 9}) {
-        const Case<TestType> few(width, 70), many(width, 64 * 5 + 7), levels(width, 64 * 66 + 1);
+        const Case<TestType> few(width, 70), many(width, 64 * 5 + 7);
         for (const Index rows : {1, 3, 32})
             for (const Index top_k : {1, 2, 5, 80}) {
                 for (const Index end : {0, 1, 63, 64, 65, 70})
@@ -137,6 +137,17 @@ TEMPLATE_TEST_CASE("the chunks of the past that queries score highest are those 
                     for (const Index end : {0, 63, 64, 64 * 4, 64 * 5 + 7})
                         check(many, rows, 0, end, top_k, open);
             }
-        check(levels, 32, 0, 64 * 66 + 1, 3, 2);
+    }
+}
+
+TEMPLATE_TEST_CASE("the chunks of a long past are found by a tree of as many heights as it has",
+                   "[chunk_search]", float, double) {
+    // More nodes than are opened of heights 2 and 3.
+    for (const Index count : {64 * 66 + 1, 17 * 64 * 64 + 64 * 5 + 9, 17 * 64 * 64 * 64 + 77}) {
+        const Case<TestType> past(2, count);
+        for (const Index open : {1, 2, 16})
+            for (const Index whole : {1, 64, 64 * 64})
+                for (const Index before : {0, 1})
+                    check(past, 32, 0, count / whole * whole - before, 5, open);
     }
 }

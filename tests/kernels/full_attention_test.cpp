@@ -178,7 +178,11 @@ std::vector<T> run_sparse(Case<T, D, C>& c, const SparsePast& sparse, Index open
     const kernels::KeyValuePage<T, PageD, C> page(D);
     using Bounds = kernels::KeyBounds<T, PageD, C>;
     const Index bytes = c.Hkv * Bounds::bytes(page);
-    const Pages groups(c.N, C * 64, bytes, 0xff), levels(c.N, C * 64 * 64, bytes, 0xff);
+    std::vector<Pages> tree;
+    std::array<PageView, tree_heights> nodes;
+    for (Index h = 0; h < tree_heights; ++h)
+        nodes[static_cast<std::size_t>(h)] =
+            tree.emplace_back(c.N, C * node_chunks(h + 1), bytes, 0xff).view();
     AlignedBuffer<std::byte> memory(
         kernels::sparse_attention_workspace_bytes<T, PageD, C>(piece, c.H / c.Hkv, page));
     Rows<T> out(c.N, c.H * D);
@@ -189,7 +193,7 @@ std::vector<T> run_sparse(Case<T, D, C>& c, const SparsePast& sparse, Index open
             Arena arena(memory.span());
             const Index n = std::min(piece, c.N - first);
             const kernels::FullAttentionPast<T, PageD, C> past{c.pages.view(), c.format, g, page};
-            const Bounds bounds{groups.view(), levels.view(), g, sparse, open, page};
+            const Bounds bounds{nodes, g, sparse, open, page};
             for (Index t = first; t < first + n; ++t) {
                 past.put(t, c.k.view().row(t) + g * D, c.v.view().row(t) + g * D);
                 if ((t + 1) % C == 0) bounds.summarise(past, t / C, scratch.data());
@@ -220,6 +224,41 @@ void check_sparse(Index N, Index H, Index Hkv, BankFormat format, const SparsePa
     INFO(where);
     CHECK(same_bits(run_sparse<dynamic>(by_token, sparse, open, 1), out));
     CHECK(same_bits(run_sparse<D>(cut, sparse, open, C + 3), out));
+}
+
+// Every node's bounds, of the keys of all its tokens.
+template <class T, Index D, Index C>
+void check_bounds(Index N) {
+    Case<T, D, C> c(N, 2, 2, BankFormat::exact, 7);
+    const kernels::KeyValuePage<T, D, C> page(D);
+    using Bounds = kernels::KeyBounds<T, D, C>;
+    std::vector<Pages> tree;
+    std::array<PageView, tree_heights> nodes;
+    for (Index h = 0; h < tree_heights; ++h)
+        nodes[static_cast<std::size_t>(h)] =
+            tree.emplace_back(N, C * node_chunks(h + 1), 2 * Bounds::bytes(page), 0xff).view();
+    const Bounds bounds{nodes, 1, {}, 0, page};
+    for (Index t = 0; t < N; ++t) {
+        c.past(1).put(t, c.k.view().row(t) + D, c.v.view().row(t) + D);
+        if ((t + 1) % C == 0) bounds.summarise(c.past(1), t / C, nullptr);
+    }
+    for (Index h = 0; h < tree_heights; ++h)
+        for (Index n = 0; n < N / (C * node_chunks(h)); ++n) {
+            const T* const found = bounds.summaries(h, n / chunk_group) + n % chunk_group;
+            std::array<T, 2 * D> most;
+            most.fill(-std::numeric_limits<T>::infinity());
+            for (Index t = n * C * node_chunks(h); t < (n + 1) * C * node_chunks(h); ++t)
+                for (std::size_t d = 0; d < D; ++d) {
+                    const T x = c.k.view()(t, D + static_cast<Index>(d));
+                    most[d] = std::max(most[d], x);
+                    most[D + d] = std::max(most[D + d], -x);
+                }
+            bool same = true;
+            for (std::size_t d = 0; d < most.size(); ++d)
+                same = same && found[static_cast<Index>(d) * chunk_group] == most[d];
+            INFO("height " << h << ", node " << n);
+            CHECK(same);
+        }
 }
 
 // Gradients by way of pages, in calls of at most piece tokens, the last first.
@@ -331,6 +370,10 @@ TEMPLATE_TEST_CASE("attention to a window of the past, heads of a size read at r
         check_window<TestType, 4, 8>(29, 2, 1, window);
         check_window<TestType, 12, 8>(45, 6, 2, window);
     }
+}
+
+TEST_CASE("A node's bounds are those of all the keys in it", "[full_attention]") {
+    check_bounds<float, 4, 8>(8 * (64 * 64 * 2 + 64 + 1) + 5);
 }
 
 TEMPLATE_TEST_CASE("attention to the chunks that a query chooses is its reference",

@@ -42,6 +42,18 @@ struct Case {
         bool operator==(const Result&) const = default;
     };
 
+    // n tokens into the bank.
+    void keep(Index first, Index n) {
+        std::vector<T> scratch(static_cast<std::size_t>(Head::scratch_elements),
+                               std::numeric_limits<T>::quiet_NaN());
+        bank.reserve(first, first + n);
+        const Head head(retrieval_past(bank), 0);
+        for (Index t = first; t < first + n; ++t) {
+            head.put(t, k.view().row(t), v.view().row(t), gates[static_cast<std::size_t>(t)]);
+            if ((t + 1) % C == 0) head.summarise(t / C, scratch.data());
+        }
+    }
+
     // Through the bank, in calls of at most piece tokens.
     Result run(Index piece) {
         const Index N = q.view().rows();
@@ -54,16 +66,10 @@ struct Case {
                 Selection::bytes(n, top_k) + kernels::retrieval_route_workspace_bytes<T, D>() +
                 kernels::retrieval_attend_workspace_bytes<T, D, C>(n, top_k));
             std::memset(memory.data(), 0xff, static_cast<std::size_t>(memory.size()));  // NaN
-            std::vector<T> scratch(static_cast<std::size_t>(Head::scratch_elements),
-                                   std::numeric_limits<T>::quiet_NaN());
             Arena arena(memory.span());
             const auto selection = Selection::take(arena, n, top_k);
-            bank.reserve(first, first + n);
+            keep(first, n);
             const Head head(retrieval_past(bank), 0);
-            for (Index t = first; t < first + n; ++t) {
-                head.put(t, k.view().row(t), v.view().row(t), gates[static_cast<std::size_t>(t)]);
-                if ((t + 1) % C == 0) head.summarise(t / C, scratch.data());
-            }
             const auto rows = q.view().middle_rows(first, n);
             kernels::retrieval_route<D, C, T>(rows, first, head, lambda, local, selection, arena);
             kernels::retrieval_attend<D, C, T>(rows, first, head, selection,
@@ -198,8 +204,41 @@ TEST_CASE("Two levels choose the chunks of the best groups", "[retrieval]") {
             check<double, 8, 2>(N, 3, {.open_groups = open}, 5);
             check<double, 4, 1>(N, 4, {.format = BankFormat::bf16, .open_groups = open}, 6);
         }
-    // More groups than a level page holds.
+    // More groups than a page of their sums holds.
     check<double, 4, 1>(64 * 64 + 64 * 3 + 5, 2, {.open_groups = 2}, 7);
+}
+
+TEST_CASE("A node's sum is that of all the summaries in it, in a bank that was filled too",
+          "[retrieval]") {
+    constexpr Index D = 4, C = 1, N = 64 * 64 * 2 + 70;
+    Case<double, D, C> given(N, 1, {}, 13);
+    given.keep(0, N);
+    PageBank filled(given.bank.layout());
+    filled.make_pages(N);
+    std::vector<std::byte> bytes;
+    given.bank.for_each_page(N, [&](std::span<const std::byte> page) {
+        bytes.insert(bytes.end(), page.begin(), page.end());
+    });
+    auto next = bytes.begin();
+    filled.for_each_page(N, [&](std::span<std::byte> page) {
+        std::copy_n(next, page.size(), page.begin());
+        next += static_cast<std::ptrdiff_t>(page.size());
+    });
+    filled.derive(N);
+    const kernels::RetrievalHead<double, D, C> head(retrieval_past(given.bank), 0),
+        other(retrieval_past(filled), 0);
+    const auto element = [](const auto& of, Index height, Index n, Index d) {
+        return of.summaries(height, n / chunk_group)[d * chunk_group + n % chunk_group];
+    };
+    for (Index height = 1; height < tree_heights; ++height)
+        for (Index n = 0; n < N / node_chunks(height); ++n)
+            for (Index d = 0; d < D; ++d) {
+                double sum = 0;
+                for (Index c = n * node_chunks(height); c < (n + 1) * node_chunks(height); ++c)
+                    sum += given.gates[static_cast<std::size_t>(c)] * given.k.view()(c, d);
+                CHECK(element(head, height, n, d) == Approx(sum).margin(1e-10));
+                CHECK(element(other, height, n, d) == element(head, height, n, d));
+            }
 }
 
 TEST_CASE("Two levels with every group open are flat routing, bit for bit", "[retrieval]") {

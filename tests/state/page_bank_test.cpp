@@ -34,6 +34,17 @@ constexpr PageLayout of_window{
     .window = 10,
     .kinds = {PageKind{.chunks = 1, .kept = Kept::window, .bytes = {128, 64, 64}}}};
 
+// Of 64 pages of one kind a column each in one of the next; derived: the first byte of a page.
+constexpr PageLayout of_a_tree{
+    .chunk_tokens = 4,
+    .kinds = {PageKind{.chunks = 1, .kept = Kept::whole, .bytes = {64, 64, 64}},
+              PageKind{.chunks = 64, .kept = Kept::whole, .bytes = {64, 64, 64}},
+              PageKind{
+                  .chunks = 4096, .kept = Kept::whole, .bytes = {64, 64, 64}, .derived = true}},
+    .derive = [](const std::byte* page, Index bytes, std::byte* derived, Index column) {
+        derived[column] = bytes == 64 ? page[0] : std::byte{0};
+    }};
+
 std::vector<std::byte> contents(const PageBank& bank, std::int64_t position) {
     std::vector<std::byte> all;
     bank.for_each_page(position, [&](std::span<const std::byte> page) {
@@ -135,6 +146,33 @@ TEST_CASE("A bank filled from the pages of another goes on as it", "[page_bank]"
             filled.clear();
             CHECK(filled.bytes() == 0);
         }
+}
+
+TEST_CASE("Derived pages exist once they have a column, and are made from the others",
+          "[page_bank]") {
+    PageBank bank(of_a_tree);
+    bank.reserve(0, 255);
+    CHECK(bank.bytes() == (64 + 1) * 64);
+    bank.reserve(255, 256);  // 64 chunks are whole
+    CHECK(bank.bytes() == (64 + 1 + 1) * 64);
+    constexpr Index N = 4096 * 4 + 3 * 256 + 5, groups = 64 + 3;
+    bank.reserve(256, N);
+    for (Index g = 0; g < groups; ++g) bank.pages(1).page(g)[0] = static_cast<std::byte>(g + 1);
+    CHECK(bank.bytes(N) == (ceil_div(N, 4) + groups + 1) * 64);
+    CHECK(bank.bytes() == bank.bytes(N) + 2 * 64);
+    CHECK(static_cast<Index>(contents(bank, N).size()) == bank.bytes(N));
+    bank.derive(N);
+    const PageBank snapshot = bank;
+    for (Index g = 0; g < groups; ++g)
+        CHECK(snapshot.pages(2).page(g / 64)[g % 64] == static_cast<std::byte>(g + 1));
+    bank.reserve(N, N + 1);  // no column is written: the page stays shared
+    CHECK(bank.pages(2).page(1) == snapshot.pages(2).page(1));
+    bank.reserve(N + 1, N + 256);
+    CHECK(bank.pages(2).page(1) != snapshot.pages(2).page(1));
+    CHECK(bank.pages(2).page(0) == snapshot.pages(2).page(0));
+    PageBank filled(of_a_tree);
+    filled.make_pages(N);
+    CHECK(filled.bytes() == snapshot.bytes());
 }
 
 TEST_CASE("A window's bank has what its tokens read, however long the stream", "[page_bank]") {

@@ -41,9 +41,27 @@ struct PastBounds {
     }
 };
 
-// Where tokens choose chunks they may look for them in groups, and for groups in levels.
-inline constexpr Index chunk_group = 64;       // chunks in a group, groups in a level
+// Where tokens choose chunks they may look for them in a tree: 64 chunks are a group, and 64 nodes
+// of one height a node of the next. Of every height some are opened.
+inline constexpr Index chunk_group = 64;       // chunks in a group, nodes in a node
 inline constexpr Index most_open_groups = 16;  // that a token looks into
+// Heights 0, a chunk, to 3: of 2^31 chunks, 8,192 nodes are of the last.
+inline constexpr Index tree_heights = 4;
+// Chunks that a node of this height stands for: 64^height.
+constexpr Index node_chunks(Index height) noexcept {
+    return height == 0 ? 1 : chunk_group * node_chunks(height - 1);
+}
+// Nodes of a height above 0 that a token looks into which looks into so many groups. Above groups
+// the most, so that of 65,536 chunks all groups have a score: a sum of many says less of each.
+constexpr Index open_nodes(Index height, Index open_groups) noexcept {
+    return height == 1 ? open_groups : most_open_groups;
+}
+// f(height, n) for every node of a height above 0 whose last chunk is c, from below.
+template <class F>
+constexpr void for_nodes_ended_by(Index c, const F& f) noexcept {
+    for (Index h = 1; h < tree_heights && (c + 1) % node_chunks(h) == 0; ++h)
+        f(h, c / node_chunks(h));
+}
 
 // Of the whole past a token in chunk m reads chunks m − recent … m, its own up to itself, and of
 // those before them the `chunks` that its query scores highest.

@@ -3,13 +3,13 @@
 #pragma once
 
 #include "hydralm/kernels/full_attention/full_attention.hpp"
-#include "hydralm/state/page_bank.hpp"
+#include "hydralm/layers/tree_pages.hpp"
 
 namespace HYDRALM_NAMESPACE {
 
 // Chunk pages with keys and values of every group of heads; where chunks are chosen
-// (BankPolicy::sparse), group pages with the bounds of 64 chunks, and level pages with those of 64
-// groups. window: of so many tokens alone, which are all read.
+// (BankPolicy::sparse), pages with the bounds of 64 chunks, of 64 groups, and so on. window: of so
+// many tokens alone, which are all read.
 template <Real T, Index D, Index C>
 constexpr PageLayout full_attention_layout(const kernels::KeyValuePage<T, D, C>& page, Index heads,
                                            Index groups, Index window = 0) noexcept {
@@ -23,11 +23,8 @@ constexpr PageLayout full_attention_layout(const kernels::KeyValuePage<T, D, C>&
             .bytes = {chunk(BankFormat::exact), chunk(BankFormat::bf16), chunk(BankFormat::int8)}}},
         .parts = groups};
     if (window > 0) return layout;
-    const Index bounds = groups * kernels::KeyBounds<T, D, C>::bytes(page);
-    constexpr Index group = chunk_group;
-    layout.kinds[1] = {.chunks = group, .kept = Kept::sparse, .bytes = {bounds, bounds, bounds}};
-    layout.kinds[2] = {
-        .chunks = group * group, .kept = Kept::sparse, .bytes = {bounds, bounds, bounds}};
+    add_tree_pages<T, kernels::bound_nodes<T>>(layout, Kept::sparse, Kept::sparse,
+                                               groups * kernels::KeyBounds<T, D, C>::bytes(page));
     layout.heads = heads;
     return layout;
 }
@@ -42,7 +39,7 @@ template <Real T, Index D, Index C>
 kernels::KeyBounds<T, D, C> key_bounds(const PageBank& bank, Index g,
                                        const kernels::KeyValuePage<T, D, C>& page) noexcept {
     const BankPolicy& policy = bank.policy();
-    return {bank.pages(1), bank.pages(2), g, policy.sparse, policy.open_groups, page};
+    return {tree_pages(bank), g, policy.sparse, policy.open_groups, page};
 }
 
 // Keys and values [N, D] of group g, rotated, into the pages of tokens from position on; with the

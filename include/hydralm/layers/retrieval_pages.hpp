@@ -3,41 +3,36 @@
 #pragma once
 
 #include "hydralm/kernels/retrieval/head.hpp"
-#include "hydralm/state/page_bank.hpp"
+#include "hydralm/layers/tree_pages.hpp"
 
 namespace HYDRALM_NAMESPACE {
 
 // Chunk pages with keys, values and gates; group pages with the summaries of 64 chunks, and in
-// bounded memory their means; level pages with the sums of 64 groups. Head: a RetrievalHead. top_k:
-// past chunks that a token reads beside its own. chunk_tokens: of a chunk.
+// bounded memory their means; pages with the sums of 64 groups, and so on. Head: a RetrievalHead.
+// top_k: past chunks that a token reads beside its own. chunk_tokens: of a chunk.
 template <class Head>
 constexpr PageLayout retrieval_layout(Index heads, Index top_k = 0,
                                       Index chunk_tokens = Head::most_tokens) noexcept {
-    constexpr Index group = kernels::RetrievalPast::group;
-    const Index summaries = heads * Head::summary_bytes;
+    using T = typename Head::Scalar;
     const auto chunk = [heads](BankFormat format) { return heads * Head::chunk_bytes(format); };
-    return {.chunk_tokens = chunk_tokens,
-            .kinds = {PageKind{.chunks = 1,
-                               .kept = Kept::exact,
-                               .bytes = {chunk(BankFormat::exact), chunk(BankFormat::bf16),
-                                         chunk(BankFormat::int8)}},
-                      PageKind{.chunks = group,
-                               .kept = Kept::pooled,
-                               .bytes = {summaries, summaries, summaries},
-                               .bounded_bytes = heads * Head::mean_bytes},
-                      PageKind{.chunks = group * group,
-                               .kept = Kept::free,
-                               .bytes = {summaries, summaries, summaries}}},
-            .parts = heads,
-            .reads = heads * (top_k + 1)};
+    PageLayout layout{
+        .chunk_tokens = chunk_tokens,
+        .kinds = {PageKind{
+            .chunks = 1,
+            .kept = Kept::exact,
+            .bytes = {chunk(BankFormat::exact), chunk(BankFormat::bf16), chunk(BankFormat::int8)}}},
+        .parts = heads,
+        .reads = heads * (top_k + 1)};
+    add_tree_pages<T, kernels::sum_nodes<T>>(layout, Kept::pooled, Kept::free,
+                                             heads * Head::summary_bytes, heads * Head::mean_bytes);
+    return layout;
 }
 
 // Of a bank with that layout; valid until its next reserve.
 inline kernels::RetrievalPast retrieval_past(const PageBank& bank) noexcept {
     const BankPolicy& policy = bank.policy();
     return {.chunks = bank.pages(0),
-            .groups = bank.pages(1),
-            .levels = bank.pages(2),
+            .summaries = tree_pages(bank),
             .heads = bank.layout().parts,
             .format = policy.format,
             .bounds = policy.bounds(),

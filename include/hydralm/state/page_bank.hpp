@@ -32,6 +32,9 @@ struct PageKind {
     Kept kept = Kept::whole;
     std::array<Index, 3> bytes{};  // of a page, by format
     Index bounded_bytes = 0;       // more of them where memory is bounded
+    // 64 columns, each of a page of the kind before (PageLayout::derive): a page exists once the
+    // first of them does, and is in no file. Its chunks are a multiple of 64.
+    bool derived = false;
 };
 
 // What a module declares of what grows.
@@ -39,10 +42,12 @@ struct PageLayout {
     Index chunk_tokens = 1;
     Index window = 0;  // of Kept::window: tokens that one reads, its own included
     // The first is of one chunk a page, and lies where the policy says; the others, on the heap.
-    std::array<PageKind, 3> kinds{};
+    std::array<PageKind, 1 + tree_heights> kinds{};
     Index parts = 1;  // of a page of the first kind, read each for itself
     Index reads = 0;  // of such parts, by a token, at most; 0: of every page
     Index heads = 0;  // of a token, each of which reads parts as BankPolicy::sparse says
+    // Makes a column of a page of a derived kind, of so many bytes, from a page of the kind before.
+    void (*derive)(const std::byte* page, Index bytes, std::byte* derived, Index column) = nullptr;
 };
 
 // A value: copies share pages. One thread at a time, as the stream it belongs to; different banks
@@ -111,9 +116,13 @@ public:
                    .found = std::to_string(end) + " tokens",
                    .fix = "begin the stream anew, or use a model of longer chunks"});
         drop_before(begin);
-        for (std::size_t k = 0; k < kinds; ++k)
-            if (const Index chunks = layout_.kinds[k].chunks; has(k))
-                tables_[k].own(first / chunks, last / chunks);
+        for (std::size_t k = 0; k < kinds; ++k) {
+            if (!has(k)) continue;
+            const PageKind& kind = layout_.kinds[k];
+            if (!kind.derived) tables_[k].own(first / kind.chunks, last / kind.chunks);
+            else if (const Index n = columns(kind, end); n > columns(kind, begin))
+                tables_[k].own(first / kind.chunks, (n - 1) / chunk_group);
+        }
     }
     // Told before tokens are computed whose memory is reserved: the source of pages may let go of
     // what others read.
@@ -139,10 +148,12 @@ public:
         for (detail::PageTable& table : tables_) table.clear();
     }
 
-    // f(span of bytes) for every page that holds what tokens from position on read, in order.
+    // f(span of bytes) for every page that holds what tokens from position on read, in order, but
+    // those of derived kinds.
     template <class F>
     void for_each_page(std::int64_t position, const F& f) const {
         for (std::size_t k = 0; k < kinds; ++k) {
+            if (layout_.kinds[k].derived) continue;
             const detail::PageTable& table = tables_[k];
             const Range held = held_at(k, position);
             for (Index i = held.first; i < held.end; ++i) {
@@ -155,10 +166,22 @@ public:
     Index bytes(std::int64_t position) const noexcept {
         Index sum = 0;
         for (std::size_t k = 0; k < kinds; ++k)
-            sum += held_at(k, position).size() * tables_[k].page_bytes();
+            if (!layout_.kinds[k].derived)
+                sum += held_at(k, position).size() * tables_[k].page_bytes();
         return sum;
     }
-    // Makes those pages in a bank that is empty. Throws as reserve does when memory runs out.
+    // Fills the pages of derived kinds, those of the others being filled.
+    void derive(std::int64_t position) const noexcept {
+        for (std::size_t k = 1; k < kinds; ++k) {
+            const PageKind& kind = layout_.kinds[k];
+            if (!kind.derived || !has(k)) continue;
+            for (Index n = 0; n < columns(kind, position); ++n)
+                layout_.derive(tables_[k - 1].at(n), tables_[k].page_bytes(),
+                               tables_[k].at(n / chunk_group), n % chunk_group);
+        }
+    }
+    // Makes all pages for tokens up to position in a bank that is empty. Throws as reserve does
+    // when memory runs out.
     void make_pages(std::int64_t position) {
         drop_before(position);
         for (std::size_t k = 0; k < kinds; ++k) {
@@ -234,10 +257,15 @@ private:
     Index first_in_window(std::int64_t position) const noexcept {
         return chunk_of(std::max<std::int64_t>(0, position + 1 - layout_.window));
     }
+    // Of pages of a derived kind, complete before the token at position.
+    Index columns(const PageKind& kind, std::int64_t position) const noexcept {
+        return chunk_of(position) / (kind.chunks / chunk_group);
+    }
     // The pages of kind k that tokens from position on can read.
     Range held_at(std::size_t k, std::int64_t position) const noexcept {
         if (!has(k)) return {0, 0};
         const PageKind& kind = layout_.kinds[k];
+        if (kind.derived) return {0, ceil_div(columns(kind, position), chunk_group)};
         const PastBounds bounds = policy_.bounds();
         const Index m = chunk_of(position), chunks = position == 0 ? 0 : chunk_of(position - 1) + 1,
                     end = ceil_div(chunks, kind.chunks);

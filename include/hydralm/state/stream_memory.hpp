@@ -160,6 +160,7 @@ public:
                 std::copy_n(bank_bytes.data(), page.size(), page.data());
                 bank_bytes = bank_bytes.subspan(page.size());
             });
+            filled.derive(position);
         }
         banks_ = std::move(banks);
         std::copy_n(bytes.data(), bytes_.size(), bytes_.data());

@@ -83,6 +83,13 @@ private:
                 own.banks(b)[bank].for_each_page(peer.position, f);
         }
     }
+    template <class F>
+    void for_banks(Index i, const F& f) const {
+        const LayerState& layer = layers_[static_cast<std::size_t>(i)];
+        const Streams own = streams_.at(layer.place);
+        for (Index b = 0; b < own.count(); ++b)
+            for (Index bank = 0; bank < layer.extent.banks; ++bank) f(own.banks(b)[bank]);
+    }
     Index bytes(Index i, const Peer& peer) const {
         std::size_t sum = 0;
         each_part(i, peer, [&](std::span<const std::byte> part) { sum += part.size(); });
@@ -121,6 +128,7 @@ private:
             std::copy_n(next, part.size(), part.data());
             next += part.size();
         });
+        for_banks(in, [&](const PageBank& bank) { bank.derive(from_.position); });
     }
     // So many steps in which others compute.
     void wait(int steps) noexcept {

@@ -27,25 +27,34 @@ std::vector<std::pair<T, Index>> best_of(std::vector<std::pair<T, Index>> scored
     return scored;
 }
 
-// (score(c), c) of chunks first ≤ c < end; with open groups of those behind the last whole group of
-// 64, and of those of the groups g with the best group_score(g).
-template <Real T, class Score, class GroupScore>
-std::vector<std::pair<T, Index>> scored_chunks(Index first, Index end, Index open_groups,
-                                               const Score& score, const GroupScore& group_score) {
-    std::vector<std::pair<T, Index>> scored, groups;
+// (score(height, n), n) of the nodes first ≤ n < end of a height, 0 that of chunks. With open
+// groups of those behind the last whole node of the next height, and of those in the nodes there
+// with the best scores, open_nodes of them, found alike. Of the last height, of all.
+template <Real T, class Score>
+std::vector<std::pair<T, Index>> scored_nodes(Index height, Index first, Index end,
+                                              Index open_groups, const Score& score) {
+    std::vector<std::pair<T, Index>> scored;
     const auto add = [&](Index from, Index to) {
-        for (Index c = from; c < to; ++c) scored.emplace_back(score(c), c);
+        for (Index n = from; n < to; ++n) scored.emplace_back(score(height, n), n);
     };
-    if (open_groups == 0) {
+    if (open_groups == 0 || height + 1 == tree_heights) {
         add(first, end);
         return scored;
     }
-    const Index whole = end / chunk_group;
-    for (Index g = 0; g < whole; ++g) groups.emplace_back(group_score(g), g);
-    for (const auto& [unused, g] : best_of(groups, open_groups))
-        add(g * chunk_group, (g + 1) * chunk_group);
-    add(whole * chunk_group, end);
+    const Index above = end / chunk_group;
+    for (const auto& [unused, n] :
+         best_of(scored_nodes<T>(height + 1, 0, above, open_groups, score),
+                 open_nodes(height + 1, open_groups)))
+        add(n * chunk_group, (n + 1) * chunk_group);
+    add(above * chunk_group, end);
     return scored;
+}
+
+// The same of chunks.
+template <Real T, class Score>
+std::vector<std::pair<T, Index>> scored_chunks(Index first, Index end, Index open_groups,
+                                               const Score& score) {
+    return scored_nodes<T>(0, first, end, open_groups, score);
 }
 
 }  // namespace HYDRALM_NAMESPACE::kernels::detail

@@ -1,9 +1,10 @@
 // The chunks of the past that a query scores highest, by vectors that stand for them: r_c = q·s_c.
 //
-// Scores exist for 32 queries and 64 chunks at a time; a query keeps its best in order. In two
-// levels, vectors that stand for 64 chunks choose the groups whose chunks are scored. A query's
-// result does not depend on how many are searched together. Matches chunk_search/reference.hpp
-// wherever rounding leaves the order of the scores.
+// Scores exist for 32 queries and 64 chunks at a time; a query keeps its best in order. In a tree,
+// vectors that stand for 64 chunks choose the groups whose chunks are scored, and such that stand
+// for 64 groups the groups that are; as many heights as the past is long. A query's result does not
+// depend on how many are searched together. Matches chunk_search/reference.hpp wherever rounding
+// leaves the order of the scores.
 #pragma once
 
 #include <algorithm>
@@ -21,7 +22,7 @@ namespace detail {
 
 inline constexpr Index search_rows = 32;  // queries that share a product
 
-// The best so far of one query, best first: chunks, or groups of them.
+// The best so far of one query, best first: chunks, or nodes of one height.
 template <Real T>
 struct BestChunks {
     Index top_k;
@@ -64,110 +65,130 @@ struct BestChunks {
     }
 };
 
-// Scratch that a search in two levels takes for so many rows: the groups that a query opens, and
-// all of them by group.
+// Scratch that a search of one height takes for so many rows: the nodes above that a query opens,
+// and all of them by node.
 template <Real T>
-struct OpenGroups {
+struct OpenNodes {
     struct Read {
-        std::int32_t group, query;
+        std::int32_t node, query;
     };
-    T* scores;             // [rows, open]
-    std::int32_t* groups;  // [rows, open]
-    Read* reads;           // [rows · open]
-    T* queries;            // [rows, width]
+    T* scores;            // [rows, open]
+    std::int32_t* nodes;  // [rows, open]
+    Read* reads;          // [rows · open]
+    T* queries;           // [rows, width]
 
     static constexpr Index bytes(Index rows, Index width) noexcept {
         const Index most = rows * most_open_groups;
         return arena_bytes<T>(most) + arena_bytes<std::int32_t>(most) + arena_bytes<Read>(most) +
                arena_bytes<T>(rows * width);
     }
-    OpenGroups(Arena& arena, Index rows, Index width) noexcept
+    OpenNodes(Arena& arena, Index rows, Index width) noexcept
         : scores(arena.take<T>(rows * most_open_groups)),
-          groups(arena.take<std::int32_t>(rows * most_open_groups)),
+          nodes(arena.take<std::int32_t>(rows * most_open_groups)),
           reads(arena.take<Read>(rows * most_open_groups)),
           queries(arena.take<T>(rows * width)) {}
 };
 
-// Adds to best[i] the chunks of the best open_groups groups among the first whole[i] ≤ whole[i +
-// 1], for the rows of q. scores: scratch [rows, group].
-template <Real T, class Summaries>
-void search_groups(MatrixView<const T> q, const Summaries& past, Index open, const Index* whole,
-                   BestChunks<T>* best, T* scores, Arena& arena) noexcept {
-    constexpr Index group = chunk_group;
-    const Arena::Scope scope(arena);
-    const Index count = q.rows(), D = q.cols();
-    const OpenGroups<T> scratch(arena, count, D);
-    std::array<BestChunks<T>, search_rows> opened;
-    for (Index i = 0; i < count; ++i)
-        opened[static_cast<std::size_t>(i)] = {open, scratch.scores + i * open,
-                                               scratch.groups + i * open};
-    for (Index g = 0; g < whole[count - 1]; g += group) {
-        product<T>(count, group, D, {q.row(0), q.stride(), 1}, past.group_summaries(g / group),
-                   group, scores, group, false);
+// What queries that share products look for, and in what.
+template <Real T, class Tree>
+struct ChunkSearch {
+    MatrixView<const T> q;  // at most search_rows
+    const Tree& tree;
+    Index open_groups;  // that a query looks into; 0: all
+    T* scores;          // scratch [rows, chunk_group]
+    Arena& arena;
+
+    using Best = BestChunks<T>;
+    using Ends = std::array<Index, search_rows>;
+
+    // Adds to best[i] the nodes of this height from first[i] on, which is 0 where nodes are opened,
+    // and before end[i].
+    void add_nodes(Index height, const Index* first, const Index* end, Best* best) const noexcept {
+        const Index count = q.rows();
+        Ends begin, above;
+        for (Index i = 0; i < count; ++i) above[at(i)] = end[i] / chunk_group;
+        // With no more nodes above than are opened all that is in them has a score.
+        const bool climb = open_groups > 0 && height + 1 < tree_heights &&
+                           above[at(count - 1)] > open_nodes(height + 1, open_groups);
         for (Index i = 0; i < count; ++i)
-            if (const Index n = std::min(group, whole[i] - g); n > 0)
-                opened[static_cast<std::size_t>(i)].add(n, scores + i * group, g);
+            begin[at(i)] = climb ? above[at(i)] * chunk_group : first[i];
+        if (climb) add_opened(height, above, best);
+        for (Index g = begin[0] / chunk_group; g * chunk_group < end[count - 1]; ++g) {
+            score({q.row(0), q.stride(), 1}, count, height, g);
+            for (Index i = 0; i < count; ++i) {
+                const Index from = std::max(begin[at(i)], g * chunk_group),
+                            to = std::min(end[i], (g + 1) * chunk_group);
+                if (from < to)
+                    best[i].add(to - from, scores + i * chunk_group + from - g * chunk_group, from);
+            }
+        }
     }
-    auto* end = scratch.reads;
-    for (Index i = 0; i < count; ++i)
-        for (Index j = 0; j < opened[static_cast<std::size_t>(i)].count; ++j)
-            *end++ = {scratch.groups[i * open + j], static_cast<std::int32_t>(i)};
-    std::sort(scratch.reads, end, [](const auto& a, const auto& b) {
-        return a.group != b.group ? a.group < b.group : a.query < b.query;
-    });
-    for (auto* read = scratch.reads; read != end;) {
-        const auto* const first = read;
-        for (; read != end && read->group == first->group; ++read)
-            std::copy_n(q.row(read->query), D, scratch.queries + (read - first) * D);
-        if (read != end) past.fetch_summaries(read->group);
-        product<T>(read - first, group, D, {scratch.queries, D, 1}, past.summaries(first->group),
-                   group, scores, group, false);
-        for (const auto* r = first; r != read; ++r)
-            best[r->query].add(group, scores + (r - first) * group, first->group * group);
+
+private:
+    static constexpr std::size_t at(Index i) noexcept { return static_cast<std::size_t>(i); }
+
+    // scores of so many rows with the nodes of this height in node g of the next.
+    void score(Broadcast<T> rows, Index count, Index height, Index g) const noexcept {
+        product<T>(count, chunk_group, q.cols(), rows, tree.summaries(height, g), chunk_group,
+                   scores, chunk_group, false);
     }
-}
+    // Adds to best[i] the nodes of this height in the best of those above that are before end[i].
+    void add_opened(Index height, const Ends& end, Best* best) const noexcept {
+        const Arena::Scope scope(arena);
+        const Index count = q.rows(), D = q.cols(), open = open_nodes(height + 1, open_groups);
+        const OpenNodes<T> scratch(arena, count, D);
+        std::array<Best, search_rows> opened;
+        for (Index i = 0; i < count; ++i)
+            opened[at(i)] = {open, scratch.scores + i * open, scratch.nodes + i * open};
+        add_nodes(height + 1, Ends{}.data(), end.data(), opened.data());
+        auto* last = scratch.reads;
+        for (Index i = 0; i < count; ++i)
+            for (Index j = 0; j < opened[at(i)].count; ++j)
+                *last++ = {scratch.nodes[i * open + j], static_cast<std::int32_t>(i)};
+        std::sort(scratch.reads, last, [](const auto& a, const auto& b) {
+            return a.node != b.node ? a.node < b.node : a.query < b.query;
+        });
+        for (auto* read = scratch.reads; read != last;) {
+            const auto* const first = read;
+            for (; read != last && read->node == first->node; ++read)
+                std::copy_n(q.row(read->query), D, scratch.queries + (read - first) * D);
+            if (read != last) tree.fetch_summaries(height, read->node);
+            score({scratch.queries, D, 1}, read - first, height, first->node);
+            for (const auto* r = first; r != read; ++r)
+                best[r->query].add(chunk_group, scores + (r - first) * chunk_group,
+                                   first->node * chunk_group);
+        }
+    }
+};
 
 }  // namespace detail
 
 // Bytes of arena that search_chunks takes for so many queries.
 template <Real T>
 constexpr Index chunk_search_workspace_bytes(Index rows, Index width) noexcept {
-    return arena_bytes<T>(rows * chunk_group) + detail::OpenGroups<T>::bytes(rows, width);
+    return arena_bytes<T>(rows * chunk_group) +
+           (tree_heights - 1) * detail::OpenNodes<T>::bytes(rows, width);
 }
 
 // Adds to best[i] the chunks first[i] ≤ c < end[i] by their scores, for the rows of q [n, width], n
-// ≤ 32; first and end ascend. With open groups only those behind the last whole group and those of
-// the best groups, from chunk 0 on whatever first says. What it searches has
-//   summaries(g)            [width, 64]: column c mod 64 is s_c, of the chunks c of group g = c/64
-//   group_summaries(level)  the same of 64 groups, where there are open groups
-//   fetch_summaries(g)      begins to bring them into the cache
+// ≤ 32; first and end ascend. With open groups first is 0, and a chunk has a score when it is
+// behind the last whole group, or in one of the best groups; a group, when it is behind the last
+// whole node of 64 groups, or in one of the best 16 of those; and so on, up to the last height, of
+// which all have a score. What it searches has
+//   summaries(height, i)        [width, 64]: column n mod 64 is s of node n of this height, of
+//   those
+//                               in node i = n/64 of the next; height 0: of chunks
+//   fetch_summaries(height, i)  begins to bring them into the cache
 // Any stride. No allocation, no errors. Cost: 2·width FLOP a query and chunk; with open groups
-// 2·width a group and 128·width an open group.
-template <Real T, class Summaries>
-void search_chunks(MatrixView<const T> q, const Summaries& past, Index open_groups,
-                   const Index* first, const Index* end, detail::BestChunks<T>* best,
-                   Arena& arena) noexcept {
-    constexpr Index group = chunk_group;
+// 128·width for each open node, of which a height has no more than there are, and for what is
+// behind them.
+template <Real T, class Tree>
+void search_chunks(MatrixView<const T> q, const Tree& tree, Index open_groups, const Index* first,
+                   const Index* end, detail::BestChunks<T>* best, Arena& arena) noexcept {
     const Arena::Scope scope(arena);
-    const Index count = q.rows();
-    T* const scores = arena.take<T>(count * group);
-    std::array<Index, detail::search_rows> begin, whole;  // chunks, groups
-    for (Index i = 0; i < count; ++i) {
-        const auto at = static_cast<std::size_t>(i);
-        whole[at] = end[i] / group;
-        begin[at] = open_groups > 0 ? whole[at] * group : first[i];
-    }
-    if (open_groups > 0)
-        detail::search_groups<T>(q, past, open_groups, whole.data(), best, scores, arena);
-    for (Index g = begin[0] / group; g * group < end[count - 1]; ++g) {
-        detail::product<T>(count, group, q.cols(), {q.row(0), q.stride(), 1}, past.summaries(g),
-                           group, scores, group, false);
-        for (Index i = 0; i < count; ++i) {
-            const Index from = std::max(begin[static_cast<std::size_t>(i)], g * group),
-                        to = std::min(end[i], (g + 1) * group);
-            if (from < to) best[i].add(to - from, scores + i * group + from - g * group, from);
-        }
-    }
+    T* const scores = arena.take<T>(q.rows() * chunk_group);
+    detail::ChunkSearch<T, Tree>{q, tree, open_groups, scores, arena}.add_nodes(0, first, end,
+                                                                                best);
 }
 
 }  // namespace HYDRALM_NAMESPACE::kernels

@@ -60,8 +60,8 @@ void full_attention_reference(MatrixView<const T> q, MatrixView<const T> keys,
 // The same over some chunks of the past. A query of a token in chunk m = ⌊t/chunk⌋ reads the tokens
 // up to its own of the chunks m − recent … m, and of those of the chunks c before them that have
 // the largest bounds r_c = Σ_d max_{j∈c} q_d k_jd of their scores: sparse.chunks of them, ties to
-// the earlier; with open groups only of the chunks behind the last whole group of 64 chunks, and of
-// the groups with the largest bounds.
+// the earlier; with open groups of those that a tree of such bounds leads to
+// (chunk_search/reference.hpp).
 template <Real T>
 void sparse_attention_reference(MatrixView<const T> q, MatrixView<const T> keys,
                                 MatrixView<const T> values, Index heads, Index groups, Index chunk,
@@ -71,23 +71,20 @@ void sparse_attention_reference(MatrixView<const T> q, MatrixView<const T> keys,
     for (Index i = 0; i < q.rows(); ++i)
         for (Index h = 0; h < heads; ++h) {
             const Index at = h * groups / heads * D, t = past + i, m = t / chunk;
-            const auto bound = [&](Index tokens) {  // of the n-th run of so many
-                return [&, tokens](Index n) {
-                    T sum(0);
-                    for (Index d = 0; d < D; ++d) {
-                        T most = -std::numeric_limits<T>::infinity();
-                        for (Index j = n * tokens; j < (n + 1) * tokens; ++j)
-                            most = std::max(most, q(i, h * D + d) * keys(j, at + d));
-                        sum += most;
-                    }
-                    return sum;
-                };
+            const auto bound = [&](Index height, Index n) {
+                const Index tokens = chunk * node_chunks(height);
+                T sum(0);
+                for (Index d = 0; d < D; ++d) {
+                    T most = -std::numeric_limits<T>::infinity();
+                    for (Index j = n * tokens; j < (n + 1) * tokens; ++j)
+                        most = std::max(most, q(i, h * D + d) * keys(j, at + d));
+                    sum += most;
+                }
+                return sum;
             };
             const Index recent = sparse.first_recent(m);
-            auto read =
-                detail::best_of(detail::scored_chunks<T>(0, recent, open_groups, bound(chunk),
-                                                         bound(chunk * chunk_group)),
-                                sparse.chunks);
+            auto read = detail::best_of(detail::scored_chunks<T>(0, recent, open_groups, bound),
+                                        sparse.chunks);
             for (Index c = recent; c <= m; ++c) read.emplace_back(T(0), c);
             const auto for_tokens = [&](const auto& f) {
                 for (const auto& [unused, c] : read)

@@ -3,7 +3,10 @@
 // do.
 #pragma once
 
+#include <array>
+
 #include "hydralm/kernels/chunk_search/search.hpp"
+#include "hydralm/kernels/chunk_search/tree.hpp"
 #include "hydralm/kernels/key_value_page.hpp"
 #include "hydralm/simd/expression.hpp"
 
@@ -14,9 +17,9 @@ struct RetrievalPast {
     static constexpr Index group = chunk_group;
 
     PageView chunks{};  // keys, values and gates of C tokens
-    PageView
-        groups{};  // summaries of 64 chunks; in bounded memory, behind those of all heads, means
-    PageView levels{};  // sums of 64 groups; none in bounded memory
+    // Summaries of 64 chunks, in bounded memory, behind those of all heads, means; then, but in
+    // bounded memory, sums of 64 groups, and of 64 nodes of every height but the last.
+    std::array<PageView, tree_heights> summaries{};
     Index heads = 1;
     BankFormat format = BankFormat::exact;
     PastBounds bounds{};
@@ -29,6 +32,7 @@ struct RetrievalPast {
 template <Real T, Index D, Index C, bool Open = false>
 class RetrievalHead {
 public:
+    using Scalar = T;
     using Page = KeyValuePage<T, D, C>;
     static constexpr Index key_stride = Page::key_stride;
     static constexpr Index value_stride = Page().value_stride();
@@ -36,8 +40,8 @@ public:
     static constexpr Index most_tokens = C;
     constexpr Index chunk_tokens() const noexcept { return Open ? past_.chunk_tokens : C; }
 
-    // That a head takes of a chunk page; of a group's summaries, or its sums in a level page; of
-    // its means in bounded memory.
+    // That a head takes of a chunk page; of a page of summaries or sums; of a group's means in
+    // bounded memory.
     static constexpr Index chunk_bytes(BankFormat format) noexcept {
         return gate_bytes + Page().bytes(format);
     }
@@ -54,13 +58,13 @@ public:
     // In any format, [key_stride].
     T* gates(Index c) const noexcept { return reinterpret_cast<T*>(part(c)); }
 
-    T* summaries(Index g) const noexcept {  // [D, group]: column c mod group is s_c
-        return reinterpret_cast<T*>(past_.groups.page(g) + head_ * summary_bytes);
+    // [D, group]: column n mod group is Σ s_c over node n of this height, of those in node i of the
+    // next.
+    T* summaries(Index height, Index i) const noexcept {
+        const PageView& pages = past_.summaries[static_cast<std::size_t>(height)];
+        return reinterpret_cast<T*>(pages.page(i) + head_ * summary_bytes);
     }
-    T* group_summaries(
-        Index level) const noexcept {  // [D, group]: column g mod group is Σ s_c of a group
-        return reinterpret_cast<T*>(past_.levels.page(level) + head_ * summary_bytes);
-    }
+    T* summaries(Index g) const noexcept { return summaries(0, g); }
     // In bounded memory, [D] each: the mean value of chunk c; the decayed means of the summaries
     // and of the mean values of chunks 0 … c.
     T* mean_value(Index c) const noexcept { return means(c); }
@@ -76,8 +80,8 @@ public:
 
     // Begins to bring what read reads into the cache. What a query chose lies anywhere in memory.
     void fetch(Index c) const noexcept { fetch(page(c), Page().bytes(past_.format)); }
-    void fetch_summaries(Index g) const noexcept {
-        fetch(reinterpret_cast<const std::byte*>(summaries(g)), summary_bytes);
+    void fetch_summaries(Index height, Index i) const noexcept {
+        fetch(reinterpret_cast<const std::byte*>(summaries(height, i)), summary_bytes);
     }
 
     // Token t: unit key and value [D], gate γ.
@@ -89,7 +93,7 @@ public:
     }
 
     // What is kept of chunk c once it is whole, from what was put: s_c = Σ_j γ_j k̂_j in the order
-    // of positions; in bounded memory its means; else, at the end of a group, the group's sum.
+    // of positions; in bounded memory its means; else the sums of the nodes that it ends.
     void summarise(Index c, T* scratch) const noexcept {
         const T* const k = Page().read_keys(page(c), past_.format, scratch);
         const T* const g = gates(c);
@@ -103,7 +107,10 @@ public:
             for (Index i = 0; i < block; ++i) s[(d + i) * group] = sum[i];
         }
         if (past_.bounds.bounded()) keep_means(c, s, scratch);
-        else if (c % group == group - 1) sum_group(c / group);
+        else
+            for_nodes_ended_by(c, [&](Index height, Index n) {
+                sum_nodes<T>(D, summaries(height - 1, n), summaries(height, n / group) + n % group);
+            });
     }
 
 private:
@@ -114,8 +121,8 @@ private:
     }
     std::byte* page(Index c) const noexcept { return part(c) + gate_bytes; }
     T* means(Index c) const noexcept {
-        return reinterpret_cast<T*>(past_.groups.page(c / group) + past_.heads * summary_bytes +
-                                    head_ * mean_bytes) +
+        return reinterpret_cast<T*>(past_.summaries[0].page(c / group) +
+                                    past_.heads * summary_bytes + head_ * mean_bytes) +
                c % group * 3 * D;
     }
 
@@ -141,15 +148,6 @@ private:
         for (Index d = 0; d < D; ++d) {  // by hand: all but mean lie group apart
             blend(far_summary(c), summary_before, d, summary[d * group]);
             blend(far_value(c), value_before, d, mean[d]);
-        }
-    }
-    void sum_group(Index g) const noexcept {
-        const T* const s = summaries(g);
-        T* const column = group_summaries(g / group) + g % group;
-        for (Index d = 0; d < D; ++d) {  // by hand: sums of rows lie group apart
-            T sum(0);
-            for (Index i = 0; i < group; ++i) sum += s[d * group + i];
-            column[d * group] = sum;
         }
     }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <vector>
 
@@ -15,10 +16,12 @@ namespace HYDRALM_NAMESPACE::kernels {
 //   p = softmax({λ r_c : c kept} ∪ {ℓ : m})
 //   o_t = Σ_c p_c Σ_j softmax_j(q̂_t·k̂_j) v_j, j over chunk c, causal in m
 // With open groups only chunks after the last whole group of 64, and those of the groups with the
-// largest q̂_t·Σ_{c∈g} s_c, have a score. In bounded memory (E exact chunks, P pooled) the
-// chunks c < m − E give Σ_j v_j / C instead, and those before m − E − P are one, under the number
-// of the last of them: means of s_c and Σ_j v_j / C with weights (1 − 1/P)^age over their sum. q
-// (scaled by τ), k (unit), v, out [N, D]; gates [N]; selected [N, top_k], ascending, −1 behind.
+// largest q̂_t·Σ_{c∈g} s_c, have a score; of groups, alike, those after the last whole node of 64,
+// and those of the best nodes; and so on (chunk_search/reference.hpp). In bounded memory (E exact
+// chunks, P pooled) the chunks c < m − E give Σ_j v_j / C instead, and those before m − E − P are
+// one, under the number of the last of them: means of s_c and Σ_j v_j / C with weights (1 −
+// 1/P)^age over their sum. q (scaled by τ), k (unit), v, out [N, D]; gates [N]; selected [N,
+// top_k], ascending, −1 behind.
 template <Real T>
 void retrieval_attention_reference(MatrixView<const T> q, MatrixView<const T> k,
                                    MatrixView<const T> v, const T* gates, Index chunk, Index top_k,
@@ -26,14 +29,14 @@ void retrieval_attention_reference(MatrixView<const T> q, MatrixView<const T> k,
                                    MatrixView<std::int32_t> selected, const PastBounds& bounds = {},
                                    Index open_groups = 0) {
     using Row = std::vector<T>;
-    constexpr Index group = chunk_group;
     const Index N = q.rows(), D = q.cols();
     const auto dot = [D](const T* a, const T* b) {
         T sum(0);
         for (Index d = 0; d < D; ++d) sum += a[d] * b[d];
         return sum;
     };
-    std::vector<Row> summaries, means, sums, far_summaries, far_means;
+    std::array<std::vector<Row>, tree_heights> nodes;  // sums of 64^height summaries
+    std::vector<Row>&summaries = nodes[0], means, far_summaries, far_means;
     const auto row = [](const std::vector<Row>& rows, Index i) {
         return rows[static_cast<std::size_t>(i)].data();
     };
@@ -57,19 +60,23 @@ void retrieval_attention_reference(MatrixView<const T> q, MatrixView<const T> k,
                     s[static_cast<std::size_t>(d)] += gates[j] * k(j, d);
                     mean[static_cast<std::size_t>(d)] += v(j, d) / static_cast<T>(chunk);
                 }
-            if ((m - 1) % group == 0) sums.emplace_back(static_cast<std::size_t>(D), T(0));
-            for (std::size_t d = 0; d < s.size(); ++d) sums.back()[d] += s[d];
             summaries.push_back(std::move(s));
+            for (std::size_t h = 1; h < nodes.size(); ++h) {
+                if (m % node_chunks(static_cast<Index>(h)) != 0) break;
+                Row& sum = nodes[h].emplace_back(static_cast<std::size_t>(D), T(0));
+                for (auto x = nodes[h - 1].end() - chunk_group; x != nodes[h - 1].end(); ++x)
+                    for (std::size_t d = 0; d < sum.size(); ++d) sum[d] += (*x)[d];
+            }
             means.push_back(std::move(mean));
             if (bounds.bounded()) far_summaries.push_back(decayed(summaries));
             if (bounds.bounded()) far_means.push_back(decayed(means));
         }
         const Index exact = bounds.first_exact(m), scored = bounds.first_scored(m);
-        const auto score = [&](const std::vector<Row>& of) {
-            return [&](Index i) { return dot(q.row(t), row(of, i)); };
-        };
-        auto kept = detail::scored_chunks<T>(scored, m, open_groups, score(summaries), score(sums));
-        if (scored > 0) kept.emplace_back(score(far_summaries)(scored - 1), scored - 1);
+        auto kept = detail::scored_chunks<T>(scored, m, open_groups, [&](Index height, Index i) {
+            return dot(q.row(t), row(nodes[static_cast<std::size_t>(height)], i));
+        });
+        if (scored > 0)
+            kept.emplace_back(dot(q.row(t), row(far_summaries, scored - 1)), scored - 1);
         kept = detail::best_of(kept, top_k);
         for (Index i = 0; i < top_k; ++i)
             selected(t, i) =
