@@ -56,10 +56,11 @@ def answer(program, *words, **how):
 
 
 def train(program, text, out, options, **how):
-    """Trains a model on text, to the file out alone: nothing to go on from is kept. options: {name
-    without --: value}. What the program reports."""
+    """Trains a model on text, or where that is None on the task that options name, to the file out
+    alone: nothing to go on from is kept. options: {name without --: value}. What the program
+    reports."""
+    options = options if text is None else {"text": text, **options}
     words = [word for name, value in options.items() for word in (f"--{name}", value)]
-    trained = answer(program, "train", "--text", text, "--out", out, "--save-every", 0, *words,
-                     **how)
+    trained = answer(program, "train", "--out", out, "--save-every", 0, *words, **how)
     shutil.rmtree(out.with_suffix(".training"))
     return trained

@@ -5,7 +5,8 @@ Usage: sparse_report.py PROGRAM TEXT [--stream TOKENS]
 
 A small model with `full` layers is trained on the first nine tenths of TEXT, on one thread, and reads
 the rest by full and by sparse reading: text that it never saw, passages that it meets again far behind
-them, and a stream with its pages in a file. Beside them the same model with its `full` layers silent.
+them, and a stream with its pages in a file. Another is trained to recall pairs, and asked for them.
+Beside them the same models with their `full` layers silent.
 """
 
 import json
@@ -22,6 +23,12 @@ from report import machine, table
 CONFIG = {"vocab_size": 256, "d_model": 128, "n_layers": 4, "n_heads": 4, "n_kv_heads": 2,
           "swa_rope_base": 1e6, "layer_types": ["deltanet", "full", "deltanet", "full"]}
 CHUNK, TRAINED = 64, 1024
+# Recall of pairs, all of which stand at the beginning: it is learned on dense ones.
+RECALL_CONFIG = {"vocab_size": 512, "d_model": 128, "n_layers": 2, "n_heads": 1, "mlp_mult": 2.0,
+                 "swa_rope_base": 1e6, "layer_types": ["deltanet", "full"]}
+RECALL_STAGES = [dict(zip(("length", "pairs", "queries", "batch", "steps"), stage))
+                 for stage in ((32, 8, 8, 48, 450), (64, 16, 16, 24, 150), (128, 32, 32, 12, 150),
+                               (256, 64, 64, 8, 300), (1024, 64, 64, 4, 200))]
 SIZES = (1024, 4096, 16384, 65536)
 DISTANCES = (1024, 4096, 16384)
 PASSAGES, PASSAGE = 8, 128
@@ -40,12 +47,12 @@ def answer(program, *words):
     return report.answer(program, *words, threads=1)
 
 
-def silenced(model):
-    """A copy of the model whose `full` layers add nothing."""
+def silenced(model, config):
+    """A copy of the model of this config whose `full` layers add nothing."""
     content = bytearray(model.read_bytes())
     begin = 8 + int.from_bytes(content[:8], "little")
     tensors = json.loads(content[8:begin])
-    for layer, kind in enumerate(CONFIG["layer_types"]):
+    for layer, kind in enumerate(config["layer_types"]):
         if kind == "full":
             first, last = tensors[f"blocks.{layer}.mixer.o_proj.weight"]["data_offsets"]
             content[begin + first:begin + last] = bytes(last - first)
@@ -57,6 +64,29 @@ def silenced(model):
 def bits(program, model, path, reading):
     return -answer(program, "score", "--model", model, "--text", path,
                    *reading)["log_likelihood"] / math.log(2)
+
+
+def readings(model, config):
+    """(title, model, options) of every way to read."""
+    return [*((title, model, reading) for title, reading in READS.items()),
+            (SILENT, silenced(model, config), ())]
+
+
+def recalled(program, directory):
+    """A row for every way to read of a model trained to recall pairs: the part that it recalls."""
+    config, stages = directory / "recall.json", directory / "stages.json"
+    config.write_text(json.dumps(RECALL_CONFIG))
+    stages.write_text(json.dumps(RECALL_STAGES))
+    model = directory / "recall.safetensors"
+    report.train(program, None, model, {"config": config, "task": "mqar", "stages": stages, "seed": 1,
+                                        "lr": 2e-3, "eval-every": 0}, threads=1)
+    length, pairs = RECALL_STAGES[-1]["length"], RECALL_STAGES[-1]["pairs"]
+    rows = []
+    for title, of, reading in readings(model, RECALL_CONFIG):
+        score = answer(program, "task", "mqar", "--evaluate", "--model", of, "--lengths", length,
+                       "--facts", pairs, "--count", 16, "--seed", 11, *reading)["lengths"][0]
+        rows.append([title, f"{score['accuracy']:.3f} of {score['answers']:,}"])
+    return rows
 
 
 def met_again(program, model, directory, passages, before, reading):
@@ -84,8 +114,7 @@ def main():
         training = report.train(program, seen_file, model, {
             "config": config, "seed": 1, "steps": 700, "batch": 2, "seq-len": TRAINED,
             "eval-every": 0}, threads=1)
-        models = [*((title, model, reading) for title, reading in READS.items()),
-                  (SILENT, silenced(model), ())]
+        models = readings(model, CONFIG)
         files = [directory / f"{size}.txt" for size in SIZES]
         for size, path in zip(SIZES, files):
             path.write_bytes(unseen[:size])
@@ -97,6 +126,7 @@ def main():
         path = directory / "passages.txt"
         path.write_bytes(passages)
         first = bits(program, model, path, ()) / (len(passages) - 1)
+        pairs = recalled(program, directory)
         streamed = []
         for form in ("exact", "int8"):
             for title in ("16 chunks and the last", "the same, of 4 groups of 64"):
@@ -128,6 +158,13 @@ Bits per byte of text that it never saw, the first so many bytes of it; beyond {
 take {first:.3f}.
 
 {table(["a head of a byte reads", *(f"{n:,}" for n in DISTANCES)], again)}
+
+## Pairs
+
+Gated DeltaNet and `full`, once: d {RECALL_CONFIG['d_model']}, one head, trained to recall pairs of tokens, at last {RECALL_STAGES[-1]['pairs']} of them in {RECALL_STAGES[-1]['length']:,} tokens. They fill the first two
+chunks, and each is asked for once behind them.
+
+{table(["a head of a token reads", "recalled"], pairs)}
 
 ## A stream of {options.stream:,} bytes
 
