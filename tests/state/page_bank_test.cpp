@@ -175,6 +175,48 @@ TEST_CASE("Derived pages exist once they have a column, and are made from the ot
     CHECK(filled.bytes() == snapshot.bytes());
 }
 
+TEST_CASE(
+    "Where tokens look into some groups, what groups take beyond the budget lies with the chunks",
+    "[page_bank]") {
+    // Pages that others made, by their size; and what was said of them.
+    struct Source final : PageSource {
+        Index chunks = 0, groups = 0, expected = 0;
+        std::shared_ptr<std::byte> take(Index bytes) override {
+            ++(bytes == 128 ? chunks : groups);
+            return {new std::byte[static_cast<std::size_t>(bytes)]{},
+                    std::default_delete<std::byte[]>()};
+        }
+        void expect(Index bytes) noexcept override { expected = bytes; }
+        Index budget() const noexcept override { return 3 * 64; }
+    };
+    for (const Index open : {0, 2}) {
+        const auto source = std::make_shared<Source>();
+        PageBank bank(of_chunks, {.pages = source, .open_groups = open}), heap(of_chunks);
+        write(bank, 0, 32 * 3);
+        CHECK(source->chunks == 8 * 3);
+        CHECK(source->groups == 0);
+        bank.expect_reads(1);
+        const Index few = source->expected;
+        write(bank, 32 * 3, 32 * 10);
+        CHECK(source->chunks == 8 * 10);
+        CHECK(source->groups == (open > 0 ? 7 : 0));
+        CHECK(bank.lies_in_source(1) == (open > 0));
+        bank.expect_reads(1);
+        CHECK(source->expected - few == 8 * 7 * 128 + (open > 0 ? 7 * 64 + 2 * 65536 : 0));
+        write(heap, 0, 32 * 3);
+        write(heap, 32 * 3, 32 * 10);
+        CHECK(contents(bank, 320) == contents(heap, 320));
+        PageBank fork = bank;
+        write(fork, 320, 321);  // a group begins
+        write(bank, 320, 330);
+        CHECK(source->groups == (open > 0 ? 9 : 0));
+        write(heap, 320, 330);
+        CHECK(contents(bank, 330) == contents(heap, 330));
+        bank.set_open_groups(0);
+        CHECK(bank.lies_in_source(1) == (open > 0));
+    }
+}
+
 TEST_CASE("A window's bank has what its tokens read, however long the stream", "[page_bank]") {
     CHECK(PageBank(of_chunks).grows());
     CHECK(PageBank(whole).grows());

@@ -41,7 +41,9 @@ struct PageKind {
 struct PageLayout {
     Index chunk_tokens = 1;
     Index window = 0;  // of Kept::window: tokens that one reads, its own included
-    // The first is of one chunk a page, and lies where the policy says; the others, on the heap.
+    // The first is of one chunk a page, and lies where the policy says; so does what the second has
+    // beyond the budget there, where tokens look into some of its pages only
+    // (BankPolicy::open_groups); the others, on the heap.
     std::array<PageKind, 1 + tree_heights> kinds{};
     Index parts = 1;  // of a page of the first kind, read each for itself
     Index reads = 0;  // of such parts, by a token, at most; 0: of every page
@@ -60,11 +62,13 @@ public:
     // Throws Error for a policy that cannot be.
     explicit PageBank(const PageLayout& layout, const BankPolicy& policy = {})
         : layout_(layout), policy_(checked(policy, layout)) {
-        for (std::size_t k = 0; k < kinds; ++k)
-            if (has(k))
-                tables_[k] =
-                    detail::PageTable(page_bytes(layout.kinds[k], policy.format, policy.bounded()),
-                                      k == 0 ? policy.pages : nullptr);
+        for (std::size_t k = 0; k < kinds; ++k) {
+            if (!has(k)) continue;
+            const Index bytes = page_bytes(layout.kinds[k], policy.format, policy.bounded());
+            if (policy.pages != nullptr && k == 1 && policy.open_groups > 0)
+                tables_[k] = detail::PageTable(bytes, policy.pages, policy.pages->budget());
+            else tables_[k] = detail::PageTable(bytes, k == 0 ? policy.pages : nullptr);
+        }
     }
     PageBank(const PageBank&) = default;
     PageBank(PageBank&&) noexcept = default;
@@ -81,6 +85,8 @@ public:
         return k.chunks > 0 && !(k.kept == Kept::free && policy_.bounded()) &&
                !(k.kept == Kept::sparse && !policy_.sparse.on());
     }
+    // Whether the pages of a kind lie where BankPolicy::pages says, once there are many.
+    bool lies_in_source(std::size_t kind) const noexcept { return tables_[kind].has_source(); }
     // Whether its memory grows with the stream: not under a bounded policy, not for windows alone.
     bool grows() const noexcept {
         return !policy_.bounded() && std::ranges::any_of(layout_.kinds, [](const PageKind& kind) {
@@ -91,7 +97,8 @@ public:
     bool reads_sparsely() const noexcept { return layout_.heads > 0 && policy_.sparse.on(); }
     // Whether its tokens choose the chunks that they read, as all of retrieval layers do.
     bool chooses_chunks() const noexcept { return layout_.reads > 0 || reads_sparsely(); }
-    // How many groups the tokens to come look into; of what is kept nothing changes. Throws Error.
+    // How many groups the tokens to come look into; of what is kept nothing changes, nor does where
+    // it lies. Throws Error.
     void set_open_groups(Index groups) {
         BankPolicy policy = policy_;
         policy.open_groups = groups;
@@ -128,19 +135,27 @@ public:
     // what others read.
     void expect_reads(Index tokens) const noexcept {
         if (policy_.pages == nullptr) return;
-        const Index part = tables_[0].page_bytes() / layout_.parts + brought_in,
-                    all = tables_[0].bytes() + brought_in,
-                    reads =
-                        reads_sparsely() ? layout_.heads * policy_.sparse.reads() : layout_.reads;
-        policy_.pages->expect(reads > 0 ? std::min(tokens * reads * part, all) : all);
+        // Of a kind, by tokens each of which reads so many parts of its pages; 0: all.
+        const auto bytes = [&](std::size_t kind, Index reads) {
+            const detail::PageTable& table = tables_[kind];
+            if (table.source_bytes() == 0) return Index{0};
+            const Index part = table.page_bytes() / layout_.parts + brought_in,
+                        all = table.source_bytes() + brought_in;
+            return reads > 0 ? std::min(tokens * reads * part, all) : all;
+        };
+        const bool sparsely = reads_sparsely();
+        const Index heads = sparsely ? layout_.heads : layout_.parts;
+        policy_.pages->expect(bytes(0, sparsely ? heads * policy_.sparse.reads() : layout_.reads) +
+                              bytes(1, heads * policy_.open_groups));
     }
     // Told behind them.
     void release_reads() const noexcept {
         if (policy_.pages != nullptr) policy_.pages->release();
     }
-    // Told before a chunk page is read or written outside of that.
-    void expect_page() const noexcept {
-        if (policy_.pages != nullptr) policy_.pages->expect(tables_[0].page_bytes() + brought_in);
+    // Told before a page of a kind is read or written outside of that.
+    void expect_page(std::size_t kind = 0) const noexcept {
+        const detail::PageTable& table = tables_[kind];
+        if (table.source_bytes() > 0) policy_.pages->expect(table.page_bytes() + brought_in);
     }
 
     // Back to before the first token; pages are given back.
@@ -157,7 +172,7 @@ public:
             const detail::PageTable& table = tables_[k];
             const Range held = held_at(k, position);
             for (Index i = held.first; i < held.end; ++i) {
-                if (k == 0) expect_page();
+                expect_page(k);
                 f(std::span(table.at(i), static_cast<std::size_t>(table.page_bytes())));
             }
         }

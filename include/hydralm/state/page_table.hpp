@@ -15,10 +15,17 @@ namespace HYDRALM_NAMESPACE::detail {
 class PageTable {
 public:
     PageTable() = default;
-    explicit PageTable(Index page_bytes, std::shared_ptr<PageSource> source = nullptr)
-        : page_bytes_(page_bytes), source_(std::move(source)) {}
+    // on_heap: bytes that are taken from the heap before the source is asked.
+    explicit PageTable(Index page_bytes, std::shared_ptr<PageSource> source = nullptr,
+                       Index on_heap = 0)
+        : page_bytes_(page_bytes), source_(std::move(source)), on_heap_(on_heap) {}
 
     Index page_bytes() const noexcept { return page_bytes_; }
+    bool has_source() const noexcept { return source_ != nullptr; }
+    // Of pages that came from it.
+    Index source_bytes() const noexcept {
+        return has_source() ? std::max<Index>(0, bytes() - on_heap_) : 0;
+    }
     Index end() const noexcept { return first_ + count_; }
     PageView view() const noexcept { return {places_.data(), first_}; }
     std::byte* at(Index i) const noexcept { return view().page(i); }
@@ -76,13 +83,14 @@ private:
         return false;
     }
     Page new_page() const {
-        if (source_ != nullptr) return source_->take(page_bytes_);
+        if (has_source() && bytes() >= on_heap_) return source_->take(page_bytes_);
         const auto buffer = std::make_shared<AlignedBuffer<std::byte>>(page_bytes_);
         return {buffer, buffer->data()};
     }
 
     Index page_bytes_ = 0;
     std::shared_ptr<PageSource> source_;
+    Index on_heap_ = 0;
     Index first_ = 0, count_ = 0;
     std::vector<Page> pages_;         // count_ pages, then those that wait
     std::vector<std::byte*> places_;  // of each
