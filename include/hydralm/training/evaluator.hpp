@@ -17,7 +17,7 @@ class Evaluator {
 public:
     using T = typename Model::Scalar;
 
-    // Of batches of this shape. Allocates all that loss uses.
+    // Of batches of this shape. Allocates all that a batch takes.
     Evaluator(const Model& model, Index streams, Index length)
         : length_(length),
           workspace_(model.workspace_bytes(streams, length) +
@@ -28,7 +28,8 @@ public:
     // one to the next where the source says so. Leaves the source after them. On several ranks each
     // reads every so many-th batch, and all have the mean that one has. Throws Error for another
     // shape of batch, a token or label outside the vocabulary, what the source throws, and, on
-    // several ranks, for states that are carried: what one of them throws all do.
+    // several ranks, for states that are carried: what one of them throws all do. Allocates a
+    // number a batch.
     double loss(const Model& model, BatchSource& source, std::int64_t batches,
                 Ranks& ranks = one_rank()) {
         const std::int64_t R = ranks.count();
