@@ -1,10 +1,63 @@
 """What lies beyond the nine claims: targets, reported whether they are reached or not."""
 
+import json
+import pathlib
+import shutil
+
+from cell import Cell, Failed
 from claim import Claim, Verdict, mean
-from learned import asked, loss_plots, trained
+from learned import ask, asked, loss_plots, trained
 import plot
 
 D, S, R = "deltanet", "swa", "retrieval"
+
+# E1: the length record, by the model of examples/qa, its past in a file of 8-bit keys and values.
+
+QA = pathlib.Path(__file__).resolve().parent.parent.parent / "examples" / "qa"
+RECORD_LENGTHS = [2**e for e in (20, 22, 24, 26)]
+RECORD_FACTS, RECORD_QUERIES = 128, 8  # each fact is asked for once, of one text
+RECORD_BANK = {"bank": "mapped", "bank_dir": "/var/tmp", "bank_format": "int8", "open_groups": 16}
+RECORD_SECONDS, RECORD_BYTES = 20 * 60, 256 * 2**20
+
+
+def record_cells(budget):
+    """{tokens: cell}"""
+    if budget == "smoke":
+        return {}
+    config, stages = (json.loads((QA / name).read_text()) for name in ("config.json", "stages.json"))
+    made = trained("E1/model", config, "retrieval_qa", stages, 1, 200)
+    options = {"facts": RECORD_FACTS, "queries": RECORD_QUERIES,
+               "trailers": RECORD_FACTS // RECORD_QUERIES, **RECORD_BANK}
+    cells = {}
+    for length in RECORD_LENGTHS:
+        definition = {"record": {"length": length, "options": options}}
+
+        def run(work, cell, length=length):
+            need, free = 160 * length, shutil.disk_usage(RECORD_BANK["bank_dir"]).free
+            if free < need:
+                raise Failed(f"{RECORD_BANK['bank_dir']}: expected {need:,} free bytes, found {free:,}")
+            model = work.directory / work.result(made)["model"]
+            return ask(work, model, "retrieval_qa", length, 1, options, threads=2)
+        cells[length] = Cell(f"E1/{length}", definition, run, length / 50_000, (made,), alone=True,
+                             threads=2)
+    return cells
+
+
+def judge_record(budget, results):
+    found = {length: results[cell.name] for length, cell in record_cells(budget).items()}
+    rows = [("tokens", "answers", "accuracy", "seconds", "tokens/s", "resident at most, MiB")]
+    rows += [(f"{n:,}", r["answers"], f"{r['accuracy']:.3f}", f"{r['seconds']:.0f}",
+              f"{n / r['seconds']:,.0f}", f"{r['resident_bytes_peak'] / 2**20:.0f}")
+             for n, r in found.items()]
+    last = found[RECORD_LENGTHS[-1]]
+    picture = plot.lines("Recall and length", "tokens", "accuracy",
+                         [("D D D S R", [(n, r["accuracy"]) for n, r in found.items()])], x_log=2,
+                         y_limits=(0, 1))
+    return Verdict(last["accuracy"], last["accuracy"] >= 0.95 and last["seconds"] <= RECORD_SECONDS
+                   and last["resident_bytes_peak"] <= RECORD_BYTES, seeds=1, rows=tuple(rows),
+                   plots=(("e1_record.svg", picture),), note=(
+                       f"{RECORD_FACTS} facts in one text, each asked for once; trained on at most 1,024 tokens."))
+
 
 # E2: state tracking. Negative eigenvalues, no convolution, and a decay that begins close to 1.
 
@@ -180,6 +233,8 @@ def harder_claim(id, title, task, said, threshold):
 
 
 CLAIMS = (
+    Claim("E1", "The length record", "≥ 0.95 of 128 answers in 2^26 tokens, ≤ 20 minutes, ≤ 256 MiB resident",
+          "accuracy", lambda budget: list(record_cells(budget).values()), judge_record, target=True),
     Claim("E2", "State tracking", "parity 1.00 at 256 and S3 ≥ 0.99 at 512, three seeds", "accuracy",
           lambda budget: list(tracking_cells(budget).values()), judge_tracking,
           smoke="parity ≥ 0.95 at 32 tokens, trained on 16", target=True),

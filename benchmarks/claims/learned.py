@@ -77,14 +77,15 @@ def asked(name, model, task, length, count, seconds, **options):
     return Cell(name, definition, run, seconds, (model,))
 
 
-def ask(work, file, task, length, count, options):
+def ask(work, file, task, length, count, options, threads=1):
     words = []
     for key, value in options.items():
         words += ["--" + key.replace("_", "-")] + ([] if value is True else [value])
     score = work.call("hydralm", "task", task, "--evaluate", "--model", file, "--lengths", length,
-                      "--count", count, "--seed", 11, *words)
+                      "--count", count, "--seed", 11, *words, threads=threads)
     (entry,) = score["lengths"]
-    return {key: entry[key] for key in ("length", "accuracy", "by_quartile", "answers", "seconds")}
+    return {key: entry[key] for key in ("length", "accuracy", "by_quartile", "answers", "seconds",
+                                        "resident_bytes_peak")}
 
 
 # C2: recall of key-value pairs.

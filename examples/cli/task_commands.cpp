@@ -104,7 +104,8 @@ void evaluate(const Options& o, hydralm::TaskKind kind) {
                                      {"accuracy", score.accuracy()},
                                      {"by_quartile", quartiles},
                                      {"answers", score.answers},
-                                     {"seconds", seconds}});
+                                     {"seconds", seconds},
+                                     {"resident_bytes_peak", hydralm::peak_resident_bytes()}});
     }
     if (speaks()) std::printf("%s\n", result.dump().c_str());
 }

@@ -481,7 +481,9 @@ def task(directory):
     assert score.keys() == {"task", "zero_retrieval", "lengths"}, score
     assert [entry["length"] for entry in score["lengths"]] == [16, 32], score
     for entry in score["lengths"]:
-        assert entry.keys() == {"length", "accuracy", "by_quartile", "answers", "seconds"}, entry
+        assert entry.keys() == {"length", "accuracy", "by_quartile", "answers", "seconds",
+                                "resident_bytes_peak"}, entry
+        assert entry["resident_bytes_peak"] > 1_000_000, entry
         assert entry["answers"] == 5 and len(entry["by_quartile"]) == 4, entry
         assert 0 <= entry["accuracy"] <= 1, entry
     line = refusal("task", "retrieval_qa", "--evaluate", "--model", model)

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -26,6 +27,13 @@ inline std::int64_t resident_bytes() noexcept {
     long long total = 0, resident = 0;  // pages
     if (size <= 0 || std::sscanf(text.data(), "%lld %lld", &total, &resident) != 2) return 0;
     return resident * ::sysconf(_SC_PAGESIZE);
+}
+
+// The most that ever were; 0 where the system does not say.
+inline std::int64_t peak_resident_bytes() noexcept {
+    rusage usage{};
+    if (::getrusage(RUSAGE_SELF, &usage) != 0) return 0;
+    return std::int64_t{usage.ru_maxrss} * 1024;  // Linux's unit
 }
 
 struct StreamReport {
