@@ -1,7 +1,9 @@
-// Reductions over the lanes of a batch: in one order, and what they make of NaN.
+// Reductions over the lanes of a batch: in one order, and what they make of NaN. Quotients and
+// integers: rounded as those of one number.
 #include "hydralm/simd/batch.hpp"
 
 #include <array>
+#include <cmath>
 #include <limits>
 
 #include "hydralm/core/random.hpp"
@@ -27,6 +29,24 @@ TEMPLATE_TEST_CASE("reduce_add, reduce_max: halves folded onto each other", "[si
         const auto batch = simd::load<T>(x.data());
         CHECK(simd::reduce_add<T>(batch) == sums[0]);
         CHECK(simd::reduce_max<T>(batch) == tops[0]);
+    }
+}
+
+TEST_CASE("divide: exactly rounded; store_rounded: ties to even", "[simd]") {
+    constexpr auto lanes = static_cast<std::size_t>(simd::lanes<float>);
+    hydralm::Random random(2);
+    for (int round = 0; round < 1000; ++round) {
+        std::array<float, lanes> a, b, quotients;
+        for (float& v : a) v = 0.5F * static_cast<float>(random.below(513)) - 128;
+        for (float& v : b) v = static_cast<float>(random.normal());
+        const auto x = simd::load(a.data());
+        std::array<std::int32_t, lanes> whole;
+        simd::store_rounded(whole.data(), x);
+        simd::store(quotients.data(), simd::divide<float>(x, simd::load(b.data())));
+        for (std::size_t i = 0; i < lanes; ++i) {
+            CHECK(static_cast<float>(whole[i]) == std::nearbyint(a[i]));
+            CHECK(quotients[i] == a[i] / b[i]);
+        }
     }
 }
 

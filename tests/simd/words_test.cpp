@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -32,10 +33,7 @@ TEST_CASE("words: rounded to even, widened, and added where a comparison holds",
         for (float& v : x) v = 0.5F * static_cast<float>(random.below(513)) - 128;
         for (float& v : y) v = static_cast<float>(random.normal());
         const auto a = simd::load(x.data()), b = simd::load(y.data());
-        const auto halves = simd::widened(b);
-        std::array<double, 2 * simd::lanes<double>> wide;
-        simd::store(wide.data(), halves[0]);
-        simd::store(wide.data() + simd::lanes<double>, halves[1]);
+        const auto wide = std::bit_cast<std::array<double, lanes>>(simd::widened(b));
         const auto whole = simd::rounded(a), bits = simd::bits_of(b);
         const auto sums = stored(simd::add_where(a >= b, a, b));
         const auto counts = simd::add_where(a >= b, whole, bits);

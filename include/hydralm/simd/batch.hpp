@@ -75,9 +75,22 @@ void store_partial(T* p, const Batch<T>& x, Index n) noexcept {
     std::memcpy(p, buffer.data(), static_cast<std::size_t>(n) * sizeof(T));
 }
 
+namespace detail {
+
+// To the nearest integers, ties to even. |x| < 2³¹.
+[[gnu::always_inline]] inline auto nearest_integers(const Batch<float>& x) noexcept {
+#if defined(__x86_64__) || defined(__aarch64__)
+    return xsimd::nearbyint_as_int(x);
+#else  // xsimd 8.1 has ties go away from 0 where there is no instruction
+    return xsimd::to_int(xsimd::nearbyint(x));
+#endif
+}
+
+}  // namespace detail
+
 // To p[0, lanes<float>), rounded to nearest, ties to even. |x| < 2³¹.
 inline void store_rounded(std::int32_t* p, const Batch<float>& x) noexcept {
-    xsimd::nearbyint_as_int(x).store_unaligned(p);
+    detail::nearest_integers(x).store_unaligned(p);
 }
 
 // a·b + c, one rounding where the instruction set has a fused form. The same operation for every
@@ -101,6 +114,13 @@ T fma(T a, T b, T c) noexcept {
 #else
     return a * b + c;
 #endif
+}
+
+// a / b, exactly rounded: xsimd 8.1 multiplies floats of NEON by an estimate of 1 / b.
+template <Real T>
+[[gnu::always_inline]] inline Batch<T> divide(const Batch<T>& a, const Batch<T>& b) noexcept {
+    using Register = typename Batch<T>::register_type;
+    return Batch<T>(Register(Register(a) / Register(b)));
 }
 
 // Lane by lane, a where mask (a comparison of batches) holds, b elsewhere.

@@ -1,5 +1,6 @@
 // Words: integers of 32 bits, as many as a batch of floats has lanes; the bits of floats, and
-// tables of 16 entries that they are looked up in.
+// tables of 16 entries that they are looked up in. Doubles: half as many, also where xsimd has no
+// batches of them.
 #pragma once
 
 #include <algorithm>
@@ -19,6 +20,7 @@ using FloatRegister = Batch<float>::register_type;
 }  // namespace detail
 
 typedef std::uint32_t Words __attribute__((vector_size(sizeof(detail::FloatRegister))));
+typedef double Doubles __attribute__((vector_size(sizeof(detail::FloatRegister))));
 
 [[gnu::always_inline]] inline Words bits_of(const Batch<float>& x) noexcept {
     return Words(detail::FloatRegister(x));
@@ -62,23 +64,24 @@ template <class Mask>
 // To the nearest integer, ties to even, as two's complement. |x| < 2³¹.
 [[gnu::always_inline]] inline Words rounded(const Batch<float>& x) noexcept {
     using Register = xsimd::batch<std::int32_t, xsimd::default_arch>::register_type;
-    return Words(Register(xsimd::nearbyint_as_int(x)));
+    return Words(Register(detail::nearest_integers(x)));
 }
 
 // As doubles: the lower half of the lanes, and the upper.
-[[gnu::always_inline]] inline std::array<Batch<double>, 2> widened(const Batch<float>& x) noexcept {
+[[gnu::always_inline]] inline std::array<Doubles, 2> widened(const Batch<float>& x) noexcept {
 #if defined(__AVX512F__)  // g++ 12 converts the general form one by one
-    return {Batch<double>(_mm512_cvtps_pd(_mm512_castps512_ps256(x))),
-            Batch<double>(_mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1)))};
+    const __m256 upper = _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(x), 1));
+    return {Doubles(_mm512_cvtps_pd(_mm512_castps512_ps256(x))), Doubles(_mm512_cvtps_pd(upper))};
 #elif defined(__AVX__)
-    return {Batch<double>(_mm256_cvtps_pd(_mm256_castps256_ps128(x))),
-            Batch<double>(_mm256_cvtps_pd(_mm256_extractf128_ps(x, 1)))};
+    return {Doubles(_mm256_cvtps_pd(_mm256_castps256_ps128(x))),
+            Doubles(_mm256_cvtps_pd(_mm256_extractf128_ps(x, 1)))};
 #else
     const detail::FloatRegister all = x;
-    std::array<double, static_cast<std::size_t>(lanes<float>)> wide;
-    for (Index l = 0; l < lanes<float>; ++l)
-        wide[static_cast<std::size_t>(l)] = static_cast<double>(all[l]);
-    return {load(wide.data()), load(wide.data() + lanes<double>)};
+    std::array<Doubles, 2> wide;
+    for (Index h = 0, half = lanes<float> / 2; h < 2; ++h)
+        for (Index l = 0; l < half; ++l)
+            wide[static_cast<std::size_t>(h)][l] = static_cast<double>(all[h * half + l]);
+    return wide;
 #endif
 }
 

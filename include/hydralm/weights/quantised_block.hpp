@@ -73,7 +73,7 @@ struct Q8Block {
     static detail::OfGroup<float> nearest_scales(const detail::BlockGroup&,
                                                  const detail::Lanes& most,
                                                  const detail::Lanes&) noexcept {
-        return detail::stored(simd::abs<float>(most) / simd::broadcast(127.0F));
+        return detail::stored(simd::divide<float>(simd::abs<float>(most), simd::broadcast(127.0F)));
     }
     // The values nearest to w · inverse: of blocks with scales of 1 / inverse.
     static std::array<simd::Words, words> nearest_values(const detail::BlockGroup& w,
@@ -217,9 +217,11 @@ static_assert(sizeof(Q8Block) == 34 && sizeof(Q4Block) == 18);
 namespace detail {
 
 // Weights that are a block's already as they are, others with the nearest scale; in either case in
-// the form that exact_scale finds for what is kept. Of the first n blocks of a group.
+// the form that exact_scale finds for what is kept. Of the first n blocks of a group, of which
+// weights that are not finite, or that take another form, are overwritten. (By value, g++ would put
+// it on armv7's stack with less than its alignment.)
 template <class Block>
-QuantisedGroup<Block> quantise(BlockGroup w, Index n) noexcept {
+QuantisedGroup<Block> quantise(BlockGroup& w, Index n) noexcept {
     const Lanes most = w.extremes();
     const OfGroup<float> extremes = stored(most), may_be_exact = stored(w.may_be_exact(most));
     OfGroup<float> exact, wanted;
@@ -262,7 +264,8 @@ template <class Block, class F>
 void quantise(const float* w, Index stride, Index n, Index count, const F& put) noexcept {
     for (Index b = 0; b < n; b += group_size) {
         const Index size = std::min(group_size, n - b);
-        put(b, quantise<Block>(BlockGroup(w + b * stride, stride, size, count), size));
+        BlockGroup group(w + b * stride, stride, size, count);
+        put(b, quantise<Block>(group, size));
     }
 }
 template <class Block>

@@ -65,7 +65,8 @@ public:
         : count_(w.count()), wanted_(wanted) {
         const Lanes divisor = simd::select(simd::abs<float>(most) > simd::broadcast(0.0F), most,
                                            simd::broadcast(1.0F));
-        for (Index i = 0; i < count_; ++i) w_[static_cast<std::size_t>(i)] = w[i] / divisor;
+        for (Index i = 0; i < count_; ++i)
+            w_[static_cast<std::size_t>(i)] = simd::divide<float>(w[i], divisor);
     }
 
     // The largest weight is put at and around either end of the table, in 2 × 17 steps of 1.5; the
@@ -85,8 +86,7 @@ public:
     }
 
 private:
-    using Doubles = simd::Batch<double>;
-    using Halves = std::array<Doubles, 2>;  // of the group
+    using Halves = std::array<simd::Doubles, 2>;  // of the group
     static constexpr int steps = 17, factors = 2 * steps, half = steps / 2;
 
     static constexpr float factor(int i) noexcept {
@@ -182,31 +182,28 @@ private:
     // Whether c is better than the best of any block, which it becomes there: in double, of exact
     // products, the same fused or not.
     bool consider(const Lanes& c) noexcept {
-        Halves products{Doubles(0.0), Doubles(0.0)};
+        Halves products{};
         Lanes square = simd::broadcast(0.0F);
         for (Index i = 0; i < count_; ++i) {
             const Lanes w = weight(i), v = simd::lookup(table_values, nearest_entry(w * c));
             const auto wide_w = simd::widened(w), wide_v = simd::widened(v);
-            for (std::size_t h = 0; h < 2; ++h)
-                products[h] = simd::fma<double>(wide_w[h], wide_v[h], products[h]);
+            for (std::size_t h = 0; h < 2; ++h) products[h] += wide_w[h] * wide_v[h];
             square = simd::fma<float>(v, v, square);
         }
         const auto squares = simd::widened(square);
         bool any = false;
         for (std::size_t h = 0; h < 2; ++h) {
-            const Doubles scale = products[h] / squares[h], gain = products[h] * scale;
+            const simd::Doubles scale = products[h] / squares[h], gain = products[h] * scale;
             const auto better = gain > best_gain_[h];
-            any |= simd::reduce_max<double>(gain - best_gain_[h]) > 0;
-            best_scale_[h] = simd::select(better, scale, best_scale_[h]);
-            best_gain_[h] = simd::select(better, gain, best_gain_[h]);
+            best_scale_[h] = better ? scale : best_scale_[h];
+            best_gain_[h] = better ? gain : best_gain_[h];
+            for (Index b = 0; b < group_size / 2; ++b) any |= better[b] != 0;
         }
         return any;
     }
 
     OfGroup<float> best_scales() const noexcept {
-        std::array<double, static_cast<std::size_t>(group_size)> exact;
-        simd::store(exact.data(), best_scale_[0]);
-        simd::store(exact.data() + simd::lanes<double>, best_scale_[1]);
+        const auto exact = std::bit_cast<std::array<double, group_size>>(best_scale_);
         OfGroup<float> scales;
         std::transform(exact.begin(), exact.end(), scales.values.begin(),
                        [](double scale) { return static_cast<float>(scale); });
@@ -220,7 +217,7 @@ private:
     Lanes wanted_;
     OfBlock<Lanes> w_;  // [count, group_size]
     std::array<Lanes, static_cast<std::size_t>(factors)> gains_;
-    Halves best_scale_{Doubles(0.0), Doubles(0.0)}, best_gain_{Doubles(-1.0), Doubles(-1.0)};
+    Halves best_scale_{}, best_gain_{simd::Doubles{} - 1.0, simd::Doubles{} - 1.0};
 };
 
 }  // namespace HYDRALM_NAMESPACE::weights::detail
