@@ -2,7 +2,8 @@
 """The model inside a binary, for other processors: built by cross compilers, run by qemu-user. It
 must begin the text that it writes here (roundings differ, and a byte that is drawn otherwise changes
 the rest), end it in words, and be as small. And the tests of the kernels that most of the time goes
-into, for aarch64. Arguments: the program hydralm, and the example for this machine, built."""
+into, and of what promises the same bits everywhere, for aarch64. Arguments: the program hydralm, and
+the example for this machine, built."""
 
 import functools
 import pathlib
@@ -26,15 +27,18 @@ TARGETS = (
     ("aarch64-linux-gnu", [], "qemu-aarch64", ["-cpu", "cortex-a53"]),
     ("arm-linux-gnueabihf", ["-mfpu=neon-vfpv4"], "qemu-arm", []),
 )
-# Of tests/kernels, and what the output must name.
-KERNELS = (
-    ("matmul_test", "passed"),
-    ("bf16_matmul_test", "passed"),
-    ("quantised_matmul_test", "neon-dotprod runs"),
-    ("delta_rule_test", "passed"),
-    ("window_attention_test", "passed"),
-    ("short_conv_test", "passed"),
-    ("rms_norm_test", "passed"),
+# Of tests/, and what the output must name.
+TESTS = (
+    ("kernels/matmul_test", "passed"),
+    ("kernels/bf16_matmul_test", "passed"),
+    ("kernels/quantised_matmul_test", "neon-dotprod runs"),
+    ("kernels/quantised_block_test", "passed"),
+    ("kernels/delta_rule_test", "passed"),
+    ("kernels/window_attention_test", "passed"),
+    ("kernels/short_conv_test", "passed"),
+    ("kernels/rms_norm_test", "passed"),
+    ("simd/batch_test", "passed"),
+    ("simd/words_test", "passed"),
 )
 FLAGS = ["-std=c++20", "-Os", "-DNDEBUG", "-fno-exceptions", "-fno-rtti", "-ffunction-sections",
          "-fdata-sections", "-Wall", "-Wextra", "-pthread", "-s", "-Wl,--gc-sections"]
@@ -60,11 +64,14 @@ def written_by(*command):
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
+def missing(where, *tools):
+    return next((f"{where}: there is no {tool}" for tool in tools if not shutil.which(tool)), None)
+
+
 def check(target, flags, qemu, machine):
     where = " ".join([target, *machine])
-    for tool in f"{target}-g++", qemu:
-        if not shutil.which(tool):
-            return f"{where}: there is no {tool}"
+    if complaint := missing(where, f"{target}-g++", qemu):
+        return complaint
     with tempfile.TemporaryDirectory() as name:
         directory = pathlib.Path(name)
         written_by(HYDRALM, "embed", "--model", EXAMPLE / "english.safetensors", "--vector-bytes", "16",
@@ -82,21 +89,21 @@ def check(target, flags, qemu, machine):
         return f"{where}: {size} bytes, more than {MOST_BYTES}" if size > MOST_BYTES else None
 
 
-def check_kernel(test, named):
-    if not folder_of("catch2", "catch2/catch.hpp"):
-        print(f"aarch64: {test} not run: there is no Catch2 2, which needs no library of another machine")
-        return None
+def check_test(test, named):
+    if complaint := missing(f"aarch64, {test}", "aarch64-linux-gnu-g++", "qemu-aarch64"):
+        return complaint
     tests = ROOT / "tests"
     with tempfile.TemporaryDirectory() as name:
         directory = pathlib.Path(name)
+        program = directory / "program"
         said = subprocess.run(["aarch64-linux-gnu-g++", "-std=c++20", "-O1", "-Wall", "-pthread",
                                f'-DHYDRALM_GOLDEN_DIR="{tests / "golden"}"',
                                *includes(directory), "-isystem", directory, "-I", tests,
-                               tests / "support" / "main.cpp", tests / "kernels" / f"{test}.cpp",
-                               "-o", directory / test], capture_output=True, text=True)
+                               tests / "support" / "main.cpp", tests / f"{test}.cpp",
+                               "-o", program], capture_output=True, text=True)
         if said.returncode or said.stderr:
             return f"aarch64, {test}:\n{said.stderr[:4000]}"
-        run = subprocess.run(["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu", directory / test],
+        run = subprocess.run(["qemu-aarch64", "-L", "/usr/aarch64-linux-gnu", program],
                              capture_output=True, text=True)
         print(f"aarch64, {test}: {(run.stdout.strip().splitlines() or ['nothing said'])[-1]}")
         if run.returncode or named not in run.stdout:
@@ -104,5 +111,9 @@ def check_kernel(test, named):
     return None
 
 
-compiling.run_all([functools.partial(check, *target) for target in TARGETS] +
-                  [functools.partial(check_kernel, *test) for test in KERNELS])
+jobs = [functools.partial(check, *target) for target in TARGETS]
+if folder_of("catch2", "catch2/catch.hpp"):
+    jobs += [functools.partial(check_test, *test) for test in TESTS]
+else:
+    print("The tests are not run: there is no Catch2 2, which needs no library of another machine")
+compiling.run_all(jobs)
