@@ -66,7 +66,7 @@ def result_of(text):
                 "communication_share"):
         result.pop(key, None)
     for length in result.get("lengths", []):
-        del length["seconds"]
+        del length["seconds"], length["resident_bytes_peak"]
     return result
 
 
