@@ -173,6 +173,13 @@ TEST_CASE("Derived pages exist once they have a column, and are made from the ot
     PageBank filled(of_a_tree);
     filled.make_pages(N);
     CHECK(filled.bytes() == snapshot.bytes());
+    // A stream that begins behind a past which others will give it, and completes no column.
+    PageBank behind(of_a_tree);
+    behind.reserve(N, N + 1);
+    for (Index g = 0; g < groups; ++g) behind.pages(1).page(g)[0] = static_cast<std::byte>(g + 1);
+    behind.derive(N);
+    for (Index g = 0; g < groups; ++g)
+        CHECK(behind.pages(2).page(g / 64)[g % 64] == static_cast<std::byte>(g + 1));
 }
 
 TEST_CASE(

@@ -7,17 +7,17 @@
 
 namespace HYDRALM_NAMESPACE {
 
-// Node(width, nodes, node), kernels::sum_nodes or bound_nodes, of all that a page of T holds, as
+// Combine(width, nodes, node), kernels::sum_nodes or bound_nodes, of all that a page of T holds, as
 // PageLayout::derive has it.
-template <Real T, auto Node>
+template <Real T, auto Combine>
 void derive_node(const std::byte* nodes, Index bytes, std::byte* node, Index column) noexcept {
-    Node(bytes / (chunk_group * static_cast<Index>(sizeof(T))), reinterpret_cast<const T*>(nodes),
-         reinterpret_cast<T*>(node) + column);
+    Combine(bytes / (chunk_group * static_cast<Index>(sizeof(T))),
+            reinterpret_cast<const T*>(nodes), reinterpret_cast<T*>(node) + column);
 }
 
 // Adds the pages for the nodes of every height, of so many bytes each, the first of them with
 // bounded_bytes more where memory is bounded. Those above groups are derived: few, and in no file.
-template <Real T, auto Node>
+template <Real T, auto Combine>
 constexpr void add_tree_pages(PageLayout& layout, Kept chunks, Kept nodes, Index bytes,
                               Index bounded_bytes = 0) noexcept {
     for (Index h = 0; h < tree_heights; ++h)
@@ -27,7 +27,7 @@ constexpr void add_tree_pages(PageLayout& layout, Kept chunks, Kept nodes, Index
             .bytes = {bytes, bytes, bytes},
             .bounded_bytes = h == 0 ? bounded_bytes : 0,
             .derived = h > 1};
-    layout.derive = &derive_node<T, Node>;
+    layout.derive = &derive_node<T, Combine>;
 }
 
 // Of every height, from 0 on; valid until the next reserve of the bank.

@@ -126,9 +126,13 @@ public:
         for (std::size_t k = 0; k < kinds; ++k) {
             if (!has(k)) continue;
             const PageKind& kind = layout_.kinds[k];
-            if (!kind.derived) tables_[k].own(first / kind.chunks, last / kind.chunks);
-            else if (const Index n = columns(kind, end); n > columns(kind, begin))
-                tables_[k].own(first / kind.chunks, (n - 1) / chunk_group);
+            if (!kind.derived) {
+                tables_[k].own(first / kind.chunks, last / kind.chunks);
+                continue;
+            }
+            const Index n = columns(kind, end), pages = ceil_div(n, chunk_group);
+            const bool writes = n > columns(kind, begin);  // else all exist, and stay shared
+            tables_[k].own(writes ? first / kind.chunks : pages, pages - 1);
         }
     }
     // Told before tokens are computed whose memory is reserved: the source of pages may let go of
